@@ -1,0 +1,45 @@
+# `make run` and `make test` do all the set-up themselves; nothing is installed outside this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.requirements
+
+.PHONY: setup run test check lint types airflow requirements clean
+.DEFAULT_GOAL := run
+
+setup: $(STAMP)
+
+$(STAMP): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), "Python 3.11 or later is needed, found " + sys.version'
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "Python's venv is missing: apt-get install python3-venv" >&2; exit 1; }
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(BIN)/python -m ensurepip --upgrade
+	@test -x $(BIN)/uv || $(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+	@echo "Installing the pinned packages into .venv ..."
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --requirement requirements.txt
+	@VIRTUAL_ENV=$(CURDIR)/.venv $(BIN)/uv pip install --quiet --no-deps --editable .
+	@touch $@
+
+run: setup
+	@$(BIN)/exchange run
+
+test: setup
+	@$(BIN)/python -m pytest
+
+check: setup lint types
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/exchange check
+
+lint: setup
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: setup
+	@$(BIN)/mypy
+
+airflow: setup
+	@$(BIN)/exchange airflow
+
+requirements:
+	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --upgrade requirements.in --output-file requirements.txt
+
+clean:
+	rm -rf .exchange lake dbt_project/target dbt_project/logs dbt_project/models/staging

@@ -1,0 +1,1 @@
+"""The City Data Exchange: contracts in, releases out. Plain Python; imports no Airflow."""

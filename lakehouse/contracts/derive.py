@@ -1,0 +1,123 @@
+"""What follows from a contract: names in the lake and in Airflow, types, the dbt staging model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lakehouse.contracts.odcs import Column, Contract
+
+LINEAGE_COLUMNS = {
+    "exchange_delivery": ("VARCHAR", "the delivery that brought the row; ids sort by time of arrival"),
+    "exchange_line": ("BIGINT", "line (or row) of the delivered file, from 1"),
+    "exchange_known_at": ("TIMESTAMPTZ", "when the exchange received the row (UTC)"),
+}
+UNDATED = "undated"
+
+
+def landing_bucket(provider: str) -> str:
+    return f"landing-{provider}"
+
+
+def inbox_prefix(dataset: str) -> str:
+    return f"inbox/{dataset}/"
+
+
+def clean_asset_uri(contract: Contract) -> str:
+    """The Airflow asset that intake updates when it has changed a dataset's partitions."""
+    return f"exchange://clean/{contract.provider}/{contract.dataset}"
+
+
+def dag_id(contract: Contract) -> str:
+    return f"{contract.provider}__{contract.dataset}"
+
+
+def duckdb_type(column: Column) -> str:
+    """The type that a column has in ``clean`` (timestamps are UTC)."""
+    if column.logicalType == "number":
+        return str(column.physicalType).upper()
+    if column.logicalType == "integer":
+        return "BIGINT"
+    return {"string": "VARCHAR", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMPTZ"}[
+        column.logicalType
+    ]
+
+
+def clean_columns(contract: Contract) -> dict[str, str]:
+    """Names and DuckDB types of a dataset's rows in ``clean``."""
+    lineage = {name: type_ for name, (type_, _) in LINEAGE_COLUMNS.items()}
+    return {**{column.name: duckdb_type(column) for column in contract.columns}, **lineage}
+
+
+def source_name(contract: Contract) -> str:
+    """The name of the dbt staging model."""
+    return f"stg_{contract.provider}__{contract.dataset}"
+
+
+def staging_sql(contract: Contract) -> str:
+    """The generated staging model: accepted rows of the partitions that this build takes, typed."""
+    names = [column.name for column in contract.columns] + list(LINEAGE_COLUMNS)
+    columns = ",\n    ".join(names)
+    return (
+        f"-- Generated from contracts/{contract.provider}/{contract.dataset}.odcs.yaml; changes here are lost.\n"
+        f"select\n    {columns}\n"
+        f"from {{{{ source('{contract.provider}', '{contract.dataset}') }}}}\n"
+    )
+
+
+def staging_properties(contract: Contract) -> dict[str, Any]:
+    """The generated model's description; privacy class and unit of each column under ``meta``."""
+    columns = [
+        {
+            "name": column.name,
+            "description": column.description,
+            "data_type": duckdb_type(column),
+            "config": {"meta": {"privacy": column.classification.value, "unit": column.unit}},
+        }
+        for column in contract.columns
+    ]
+    columns += [
+        {"name": name, "data_type": type_, "description": text, "config": {"meta": {"privacy": "public"}}}
+        for name, (type_, text) in LINEAGE_COLUMNS.items()
+    ]
+    return {
+        "name": source_name(contract),
+        "description": f"{contract.name}: {contract.description.purpose}",
+        "config": {"materialized": "view", "meta": {"contract": contract.key, "version": contract.version}},
+        "columns": columns,
+    }
+
+
+def write_staging(contracts: dict[str, Contract], folder: Path) -> list[Path]:
+    """Writes the staging models of all contracts into a folder, and removes those without a contract.
+
+    Only files that differ are written, so that dbt's partial parsing is kept.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    wanted: dict[Path, str] = {}
+    for contract in contracts.values():
+        wanted[folder / f"{source_name(contract)}.sql"] = staging_sql(contract)
+    providers = sorted({contract.provider for contract in contracts.values()})
+    sources = [
+        {
+            "name": provider,
+            "schema": provider,
+            "tables": [{"name": c.dataset} for c in contracts.values() if c.provider == provider],
+        }
+        for provider in providers
+    ]
+    models = [staging_properties(contract) for contract in contracts.values()]
+    properties = {"version": 2, "sources": sources, "models": models}
+    wanted[folder / "staging.yml"] = (
+        "# Generated from contracts/; changes here are lost.\n"
+        + yaml.safe_dump(properties, sort_keys=False, allow_unicode=True, width=110)
+    )
+    for path in folder.glob("*"):
+        if path not in wanted:
+            path.unlink()
+    for path, text in wanted.items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+    return sorted(wanted)

@@ -1,0 +1,168 @@
+"""What only the exchange knows of a dataset: typed, unknown keys forbidden (``customProperties: exchange``)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from lakehouse.contracts.extract import ExtractArguments
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _known_zone(zone: str) -> str:
+    if zone not in available_timezones():
+        raise ValueError(f"no such time zone {zone!r}; use a name of the IANA database, as Europe/Copenhagen")
+    ZoneInfo(zone)
+    return zone
+
+
+Zone = Annotated[str, AfterValidator(_known_zone)]
+
+
+class ParseRule(Strict):
+    """How a column's text becomes a value.
+
+    ``formats``: strptime forms tried in turn (ISO 8601 is always understood). ``epoch``: the value counts
+    from 1970 in this unit. ``zone``: local time of a delivery without offsets. ``ambiguous`` (the repeated
+    hour in autumn): ``sequence`` takes the second pass, in the order of the file and for each series, as
+    the later one. ``nonexistent`` (the missing hour in spring). ``path``: where a column stands in a JSON
+    record, if that differs from its name in a csv (``$.`` starts at the document's root).
+    ``geometry``: WKT or GeoJSON in EPSG:4326, kept as WKT.
+    """
+
+    formats: tuple[str, ...] = ()
+    epoch: Literal["seconds", "milliseconds"] | None = None
+    zone: Zone | None = None
+    ambiguous: Literal["refuse", "earlier", "later", "sequence"] = "refuse"
+    nonexistent: Literal["refuse", "shift_forward"] = "refuse"
+    path: str | None = None
+    geometry: Literal["wkt", "geojson", "any"] | None = None
+    null_values: tuple[str, ...] = ()
+
+
+class CsvForm(Strict):
+    """``skip_lines``: lines of preamble before the header (or before the data, without one)."""
+
+    format: Literal["csv"] = "csv"
+    delimiter: str = Field(default=",", min_length=1, max_length=4)
+    quote: str = Field(default='"', max_length=1)
+    escape: str = Field(default='"', max_length=1)
+    encoding: str = "utf-8"
+    header: bool = True
+    skip_lines: int = Field(default=0, ge=0)
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'"] = ""
+    null_values: tuple[str, ...] = ()
+
+
+class JsonForm(Strict):
+    """One document. ``records``: dotted path of the list of records; empty when the document is the list."""
+
+    format: Literal["json"] = "json"
+    records: str = ""
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    null_values: tuple[str, ...] = ()
+
+
+class NdjsonForm(Strict):
+    """One JSON record a line."""
+
+    format: Literal["ndjson"] = "ndjson"
+    encoding: str = "utf-8"
+    decimal: Literal[".", ","] = "."
+    null_values: tuple[str, ...] = ()
+
+
+class GeojsonForm(Strict):
+    """A FeatureCollection: columns are properties; ``id`` and ``geometry`` are the feature's own."""
+
+    format: Literal["geojson"] = "geojson"
+    decimal: Literal[".", ","] = "."
+    null_values: tuple[str, ...] = ()
+
+
+class ParquetForm(Strict):
+    format: Literal["parquet"] = "parquet"
+    null_values: tuple[str, ...] = ()
+
+
+class XlsxForm(Strict):
+    """``header_row`` counts from 1; the first sheet unless one is named."""
+
+    format: Literal["xlsx"] = "xlsx"
+    sheet: str | None = None
+    header_row: int = Field(default=1, ge=1)
+    decimal: Literal[".", ","] = "."
+    thousands: Literal["", ".", ",", " ", "'"] = ""
+    null_values: tuple[str, ...] = ()
+
+
+FileForm = Annotated[
+    CsvForm | JsonForm | NdjsonForm | GeojsonForm | ParquetForm | XlsxForm, Field(discriminator="format")
+]
+
+
+class Delivery(Strict):
+    """What a delivery of this dataset is.
+
+    ``events``: rows that happened at a time. ``snapshot``: the whole of a register, the newest row of a
+    key being the valid one. ``forms``: the formats that are understood, at most one of each; which one a
+    file has is seen from its content, and any may come gzipped or zipped. ``name_pattern``: the files of a
+    folder shared with other datasets that are this one's (``folder``, where it is not the dataset's name).
+    ``ignored_columns``: delivered, known, and not loaded.
+    """
+
+    kind: Literal["events", "snapshot"] = "events"
+    forms: tuple[FileForm, ...] = Field(min_length=1)
+    name_pattern: str = "*"
+    folder: str | None = None
+    ignored_columns: tuple[str, ...] = ()
+
+
+class EventTime(Strict):
+    """Which column dates a row, and the grain of the lake's partitions (UTC)."""
+
+    column: str
+    partition: Literal["day", "month", "year"] = "day"
+
+
+class Readings(Strict):
+    """Meter readings. A cumulative reading's use is attributed only across gaps of at most ``max_gap_hours``;
+    a fall is a reset, a use above ``max_use_per_hour`` (in the column's unit) a jump: both have no use."""
+
+    kind: Literal["cumulative", "interval"]
+    column: str
+    max_gap_hours: int = Field(default=24, ge=1, le=24 * 31)
+    max_use_per_hour: float | None = Field(default=None, gt=0)
+
+
+class Thresholds(Strict):
+    """Above ``max_refused_share`` of a delivery's rows the whole delivery is refused."""
+
+    max_refused_share: float = Field(default=0.2, ge=0, le=1)
+
+
+class Licence(Strict):
+    id: str
+    url: str
+    attribution: str
+
+
+class DatasetExtension(Strict):
+    delivery: Delivery
+    time: EventTime | None = None
+    readings: Readings | None = None
+    subject: str | None = Field(default=None, description="the column that names the data subject")
+    corrections: Literal["newest_wins", "highest_wins", "refuse"] = "newest_wins"
+    thresholds: Thresholds = Thresholds()
+    licence: Licence
+    simulated: bool = False
+    schedule: str = "*/5 * * * *"
+    extract: ExtractArguments | None = None
+    history_start: str | None = Field(default=None, description="ISO date from which an extract is asked for")

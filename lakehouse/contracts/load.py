@@ -1,0 +1,188 @@
+"""Reading contracts: every fault of a file at once, each with its line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.contracts.rules import contract_faults
+
+SUFFIX = ".odcs.yaml"
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Fault:
+    """One fault of one file. ``line`` counts from 1; ``field`` is a dotted path in the file."""
+
+    file: str
+    line: int
+    field: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.field}: {self.problem}"
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class ContractError(ValueError):
+    """A file that is no valid contract; ``faults`` holds all that was found."""
+
+    def __init__(self, faults: list[Fault]) -> None:
+        self.faults = faults
+        super().__init__("\n".join(str(fault) for fault in faults))
+
+
+def read_contract(path: Path, *, root: Path | None = None) -> Contract:
+    """Reads and validates one contract.
+
+    Raises :class:`ContractError` with every fault of the file at once. ``root`` shortens the paths named.
+    """
+    shown = str(path.relative_to(root)) if root and path.is_relative_to(root) else str(path)
+    document = read_yaml(path, shown=shown)
+    try:
+        contract = Contract.model_validate(document)
+    except ValidationError as error:
+        raise ContractError(sorted(_validation_faults(error, document, shown))) from None
+    found = [(("tenant",), f"is {contract.provider!r}, but the file lies in folder {path.parent.name!r}")]
+    expected = f"{contract.dataset}{SUFFIX}"
+    wrong_folder = contract.provider != path.parent.name
+    wrong_name = path.name != expected
+    problems: list[tuple[tuple[str | int, ...], str]] = list(found) if wrong_folder else []
+    if wrong_name:
+        problems.append((("schema", 0, "name"), f"is {contract.dataset!r}: the file must be named {expected}"))
+    problems.extend(contract_faults(contract))
+    if problems:
+        raise ContractError(
+            sorted(
+                Fault(file=shown, line=line_of(document, place), field=_dotted(place), problem=problem)
+                for place, problem in problems
+            )
+        )
+    return contract
+
+
+def contract_paths(folder: Path) -> list[Path]:
+    """All contract files below ``contracts/``, sorted."""
+    return sorted(folder.glob(f"*/*{SUFFIX}"))
+
+
+def read_contracts(folder: Path) -> dict[str, Contract]:
+    """All contracts by ``provider/dataset``. Raises :class:`ContractError` with the faults of all files."""
+    contracts: dict[str, Contract] = {}
+    faults: list[Fault] = []
+    for path in contract_paths(folder):
+        try:
+            contract = read_contract(path, root=folder.parent)
+        except ContractError as error:
+            faults.extend(error.faults)
+        else:
+            contracts[contract.key] = contract
+    if faults:
+        raise ContractError(faults)
+    return contracts
+
+
+def read_yaml(path: Path, *, shown: str) -> CommentedMap:
+    """A YAML document with the line of each key. Raises :class:`ContractError` on a fault of form."""
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line = mark.line + 1 if mark else 1
+        problem = f"is not valid YAML: {error.problem or error.context}"
+        raise ContractError([Fault(file=shown, line=line, field="(file)", problem=problem)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        problem = f"cannot be read: {error}"
+        raise ContractError([Fault(file=shown, line=1, field="(file)", problem=problem)]) from None
+    if not isinstance(document, CommentedMap):
+        problem = "is not a mapping of keys to values"
+        raise ContractError([Fault(file=shown, line=1, field="(file)", problem=problem)])
+    return document
+
+
+def line_of(document: Any, place: Iterable[str | int]) -> int:
+    """The line (from 1) of a place in a document, or of the nearest thing around it that exists."""
+    line = 0
+    node = document
+    for step in _in_file(document, place):
+        if isinstance(node, CommentedMap) and step in node:
+            line = node.lc.key(step)[0]
+            node = node[step]
+        elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
+            line = node.lc.item(step)[0]
+            node = node[step]
+        else:
+            break
+    return line + 1
+
+
+def _in_file(document: Any, place: Iterable[str | int]) -> Iterator[str | int]:
+    """Turns a place in the model into one in the file: lifted properties stand under customProperties."""
+    node = document
+    for step in place:
+        custom = node.get("customProperties") if isinstance(node, CommentedMap) else None
+        if isinstance(custom, CommentedSeq) and isinstance(step, str) and step not in node:
+            for index, entry in enumerate(custom):
+                if isinstance(entry, CommentedMap) and entry.get("property") == step:
+                    yield from ("customProperties", index, "value")
+                    node = entry.get("value")
+                    break
+            else:
+                yield step
+                node = None
+            continue
+        yield step
+        try:
+            node = node[step]
+        except (KeyError, IndexError, TypeError):
+            node = None
+
+
+def _validation_faults(error: ValidationError, document: CommentedMap, shown: str) -> Iterator[Fault]:
+    for entry in error.errors(include_url=False):
+        place = tuple(step for step in entry["loc"] if not _is_tag(step, document))
+        yield Fault(
+            file=shown, line=line_of(document, place), field=_dotted(place), problem=_plain(entry, place)
+        )
+
+
+def _is_tag(step: str | int, document: CommentedMap) -> bool:
+    # pydantic adds the discriminator's value of a union to the path; the file has no such step.
+    return step in {"csv", "json", "ndjson", "geojson", "parquet", "xlsx", "paged_json_api"}
+
+
+def _plain(entry: Any, place: tuple[str | int, ...]) -> str:
+    kind, value = entry["type"], entry.get("input")
+    last = place[-1] if place else ""
+    if kind == "missing" and last == "classification":
+        return (
+            "is missing: every column states a privacy class "
+            "(public, quasi_identifier, identifier, sensitive or free_text)"
+        )
+    if kind == "missing" and place == ("exchange",):
+        return "is missing: add an entry `property: exchange` under customProperties"
+    if kind == "missing":
+        return "is missing"
+    if kind == "extra_forbidden":
+        return "is not a known key (check the spelling)"
+    message = entry["msg"].removeprefix("Value error, ")
+    if isinstance(value, str | int | float | bool) and str(value) not in message:
+        return f"{message}; found {value!r}"
+    return str(message)
+
+
+def _dotted(place: Iterable[str | int]) -> str:
+    text = ""
+    for step in place:
+        text += f"[{step}]" if isinstance(step, int) else f".{step}"
+    return text.lstrip(".") or "(file)"

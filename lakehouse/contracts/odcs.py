@@ -1,0 +1,276 @@
+"""Typed models of a dataset contract: Open Data Contract Standard 3.x, with unknown keys forbidden.
+
+Only the part of the standard that the exchange reads is modelled; what only the exchange knows stands
+under ``customProperties`` (see :mod:`lakehouse.contracts.extension`). A contract that these models
+accept is also accepted by the standard's own package (a test holds them to it).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from decimal import Decimal
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from lakehouse.contracts.extension import DatasetExtension, ParseRule
+
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+SemanticVersion = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
+
+
+class Strict(BaseModel):
+    """Unknown keys are faults: a misspelt key must never be read as 'not stated'."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class PrivacyClass(StrEnum):
+    """What a column can reveal of a person; every column states one."""
+
+    PUBLIC = "public"
+    QUASI_IDENTIFIER = "quasi_identifier"
+    IDENTIFIER = "identifier"
+    SENSITIVE = "sensitive"
+    FREE_TEXT = "free_text"
+
+    @property
+    def private(self) -> bool:
+        return self is not PrivacyClass.PUBLIC
+
+
+class TypeOptions(Strict):
+    """Limits on a value, in the standard's own words; inclusive unless the name says exclusive."""
+
+    minimum: Decimal | date | None = None
+    maximum: Decimal | date | None = None
+    exclusiveMinimum: Decimal | None = None
+    exclusiveMaximum: Decimal | None = None
+    pattern: str | None = None
+    minLength: int | None = None
+    maxLength: int | None = None
+
+
+class Quality(Strict):
+    """One rule of the standard. ``severity: warning`` accepts the row and says so on the receipt."""
+
+    name: str | None = None
+    type: Literal["library", "sql"] = "library"
+    metric: Literal["invalidValues", "nullValues", "rowCount", "duplicateValues"] | None = None
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    query: str | None = None
+    mustBe: Decimal | None = None
+    mustBeLessOrEqualTo: Decimal | None = None
+    mustBeGreaterOrEqualTo: Decimal | None = None
+    unit: Literal["rows", "percent"] | None = None
+    severity: Literal["error", "warning"] = "error"
+    description: str | None = None
+    dimension: str | None = None
+
+
+class PropertyCustom(Strict):
+    """Facts of a column that only the exchange knows."""
+
+    property: Literal["unit", "issuer", "parse"]
+    value: Any
+
+
+class Column(Strict):
+    """One column: where it stands in the delivery (``physicalName``) and what it is in the lake (``name``)."""
+
+    name: Name
+    physicalName: str | None = None
+    physicalType: str | None = None
+    logicalType: Literal["string", "integer", "number", "boolean", "date", "timestamp"]
+    logicalTypeOptions: TypeOptions = TypeOptions()
+    description: Text
+    classification: PrivacyClass
+    required: bool = False
+    primaryKey: bool = False
+    primaryKeyPosition: int | None = None
+    unique: bool = False
+    businessName: str | None = None
+    examples: list[Any] = Field(default_factory=list)
+    tags: list[str] = Field(default_factory=list)
+    quality: list[Quality] = Field(default_factory=list)
+    customProperties: list[PropertyCustom] = Field(default_factory=list)
+    criticalDataElement: bool | None = None
+
+    unit: str | None = Field(default=None, exclude=True)
+    issuer: str | None = Field(default=None, exclude=True)
+    parse: ParseRule = Field(default=ParseRule(), exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_custom_properties(cls, data: Any) -> Any:
+        return _lift(data, {"unit", "issuer", "parse"})
+
+    @property
+    def source(self) -> str:
+        """The name under which the provider delivers the column."""
+        return self.physicalName or self.name
+
+
+class SchemaObject(Strict):
+    name: Name
+    physicalName: str | None = None
+    physicalType: Literal["table"] = "table"
+    logicalType: Literal["object"] = "object"
+    businessName: str | None = None
+    description: str | None = None
+    dataGranularityDescription: str | None = None
+    tags: list[str] = Field(default_factory=list)
+    properties: list[Column] = Field(min_length=1)
+    quality: list[Quality] = Field(default_factory=list)
+
+
+class Description(Strict):
+    purpose: Text
+    usage: str | None = None
+    limitations: str | None = None
+
+
+class Server(Strict):
+    """Where the publisher serves the data; for an extract, the live address (``type: api``)."""
+
+    server: Text
+    type: Literal["api", "local", "s3", "custom"]
+    description: str | None = None
+    environment: str | None = None
+    location: str | None = None
+    endpointUrl: str | None = None
+    format: str | None = None
+
+
+class TeamMember(Strict):
+    username: str | None = None
+    name: str | None = None
+    role: str | None = None
+    description: str | None = None
+
+
+class Team(Strict):
+    name: Text
+    description: str | None = None
+    members: list[TeamMember] = Field(default_factory=list)
+
+
+class Support(Strict):
+    channel: Text
+    url: str | None = None
+    tool: str | None = None
+    description: str | None = None
+    scope: str | None = None
+
+
+class Price(Strict):
+    priceAmount: Decimal
+    priceCurrency: Annotated[str, StringConstraints(pattern=r"^[A-Z]{3}$")]
+    priceUnit: Text
+
+
+class Role(Strict):
+    role: Text
+    access: Literal["read", "write"] | None = None
+    description: str | None = None
+
+
+class SlaProperty(Strict):
+    """``latency`` and ``frequency`` are read as the freshness that the provider promises."""
+
+    property: Literal["latency", "frequency", "retention", "generalAvailability", "availability"]
+    value: str | int | float
+    unit: str | None = None
+    element: str | None = None
+    driver: str | None = None
+    description: str | None = None
+
+
+class AuthoritativeDefinition(Strict):
+    url: Text
+    type: Text
+    description: str | None = None
+
+
+class DatasetCustom(Strict):
+    property: Literal["exchange"]
+    value: Any
+
+
+class Contract(Strict):
+    """One dataset of one provider. ``tenant`` is the provider's id, the one schema object the dataset's."""
+
+    apiVersion: Literal["v3.0.0", "v3.0.1", "v3.0.2", "v3.1.0"]
+    kind: Literal["DataContract"]
+    id: Text
+    name: Text
+    version: SemanticVersion
+    status: Literal["proposed", "draft", "active", "deprecated", "retired"]
+    tenant: Name
+    domain: str | None = None
+    dataProduct: str | None = None
+    description: Description
+    tags: list[str] = Field(default_factory=list)
+    servers: list[Server] = Field(default_factory=list)
+    schema_: list[SchemaObject] = Field(alias="schema", min_length=1, max_length=1)
+    price: Price | None = None
+    team: Team | None = None
+    support: list[Support] = Field(default_factory=list)
+    roles: list[Role] = Field(default_factory=list)
+    slaProperties: list[SlaProperty] = Field(default_factory=list)
+    authoritativeDefinitions: list[AuthoritativeDefinition] = Field(default_factory=list)
+    customProperties: list[DatasetCustom] = Field(default_factory=list)
+
+    exchange: DatasetExtension = Field(exclude=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lift_custom_properties(cls, data: Any) -> Any:
+        return _lift(data, {"exchange"})
+
+    @property
+    def provider(self) -> str:
+        return self.tenant
+
+    @property
+    def dataset(self) -> str:
+        return self.schema_[0].name
+
+    @property
+    def key(self) -> str:
+        """``provider/dataset``, the name by which the command line and the lake know it."""
+        return f"{self.provider}/{self.dataset}"
+
+    @property
+    def columns(self) -> list[Column]:
+        return self.schema_[0].properties
+
+    @property
+    def primary_key(self) -> list[Column]:
+        keys = [column for column in self.columns if column.primaryKey]
+        return sorted(keys, key=lambda column: column.primaryKeyPosition or 0)
+
+    @property
+    def private(self) -> bool:
+        return any(column.classification.private for column in self.columns)
+
+    def column(self, name: str) -> Column:
+        """Raises ``KeyError`` where the contract has no such column."""
+        for column in self.columns:
+            if column.name == name:
+                return column
+        raise KeyError(name)
+
+
+def _lift(data: Any, names: set[str]) -> Any:
+    """Copies declared custom properties to fields of their own, so that pydantic types them."""
+    if not isinstance(data, dict):
+        return data
+    lifted = {
+        entry["property"]: entry.get("value")
+        for entry in data.get("customProperties") or []
+        if isinstance(entry, dict) and entry.get("property") in names
+    }
+    return {**{key: value for key, value in data.items() if key not in names}, **lifted}

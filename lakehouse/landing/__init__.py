@@ -1,0 +1,1 @@
+"""Intake: seal the bytes, parse by contract, type, quarantine, write clean partitions and the receipt."""

@@ -1,0 +1,147 @@
+"""The receipt: what came of each row of a delivery and what the provider can do, as JSON and as a page."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from functools import cache
+from typing import Any
+
+import duckdb
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.refusal import DeliveryRefused
+
+MASK = "(masked)"
+ADVICE = {
+    "missing_value": "Fill the column in, or leave the row out.",
+    "malformed_row": "Check delimiters and quotes on this line; every row has the header's number of columns.",
+    "time_does_not_exist": "The clock skips this hour in spring. Send UTC, or an offset with each time.",
+    "time_ambiguous": "The clock has this hour twice in autumn. Send UTC, or an offset with each time.",
+    "differs_from_earlier": "This dataset takes no corrections by delivery. Ask the exchange for a restatement.",
+    "not_in_list": "Use one of the listed values, or ask for the contract to be widened.",
+    "below_minimum": "Check the value and its unit.",
+    "above_maximum": "Check the value and its unit.",
+}
+DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
+
+
+def summarise_faults(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, *, warnings: bool
+) -> list[dict[str, Any]]:
+    """One entry for each rule and column, the most frequent first, with the first row it struck.
+
+    A value of a private column is masked, and so is the text of a malformed row of a private dataset.
+    """
+    rows = connection.execute(
+        """
+        SELECT rule, column_name, count(DISTINCT (coalesce(member, ''), line)) AS rows, min(line) AS first_line,
+               arg_min(member, line), arg_min(value, line), any_value(expected)
+        FROM faults WHERE warning = ? GROUP BY rule, column_name ORDER BY rows DESC, rule, column_name
+        """,
+        [warnings],
+    ).fetchall()
+    private = {column.name for column in contract.columns if column.classification.private}
+    summary = []
+    for rule, column, count, line, member, value, expected in rows:
+        masked = column in private or (column is None and contract.private)
+        summary.append(
+            {
+                "rule": rule,
+                "rows": count,
+                "first_line": line,
+                "column": column,
+                "source_column": contract.column(column).source if column else None,
+                "member": member,
+                "value": MASK if masked and value is not None else value,
+                "expected": expected,
+                "advice": ADVICE.get(rule, DEFAULT_ADVICE),
+            }
+        )
+    return summary
+
+
+def refusal_entry(refusal: DeliveryRefused, rows: int) -> dict[str, Any]:
+    return {
+        "rule": refusal.rule,
+        "rows": rows,
+        "first_line": refusal.line,
+        "column": None,
+        "source_column": None,
+        "member": None,
+        "value": None,
+        "expected": refusal.problem,
+        "advice": refusal.advice,
+    }
+
+
+def build_receipt(
+    *,
+    contract: Contract,
+    delivery: dict[str, Any],
+    status: str,
+    delivered: int = 0,
+    accepted: int = 0,
+    refused: int = 0,
+    duplicates: int = 0,
+    corrections: int = 0,
+    errors: list[dict[str, Any]] | None = None,
+    warnings: list[dict[str, Any]] | None = None,
+    checks: list[dict[str, Any]] | None = None,
+    partitions: list[str] | None = None,
+    message: str,
+    next_step: str,
+) -> dict[str, Any]:
+    """The receipt as data. Raises ``AssertionError`` if the rows do not add up: no such receipt may leave."""
+    if delivered != accepted + refused + duplicates:
+        raise AssertionError(
+            f"receipt of {delivery['delivery']}: {delivered} delivered is not "
+            f"{accepted} accepted + {refused} refused + {duplicates} duplicates"
+        )
+    received: datetime = delivery["received_at"]
+    touched = partitions or []
+    return {
+        "provider": contract.provider,
+        "dataset": contract.dataset,
+        "delivery": delivery["delivery"],
+        "file": delivery["file"],
+        "received_at": received.isoformat(),
+        "sha256": delivery["sha256"],
+        "bytes": delivery["bytes"],
+        "contract_version": contract.version,
+        "simulated": contract.exchange.simulated,
+        "status": status,
+        "delivered": delivered,
+        "accepted": accepted,
+        "refused": refused,
+        "duplicates": duplicates,
+        "corrections": corrections,
+        "errors": errors or [],
+        "warnings": warnings or [],
+        "checks": checks or [],
+        "partitions": {
+            "count": len(touched),
+            "first": touched[0] if touched else None,
+            "last": touched[-1] if touched else None,
+        },
+        "message": message,
+        "next_step": next_step,
+    }
+
+
+def receipt_json(receipt: dict[str, Any]) -> bytes:
+    return json.dumps(receipt, indent=1, ensure_ascii=False).encode()
+
+
+def receipt_html(receipt: dict[str, Any], *, title: str) -> bytes:
+    return _environment().get_template("receipt.html").render(receipt=receipt, title=title).encode()
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lakehouse.landing"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    environment.filters["count"] = lambda number: f"{number:,}"
+    return environment

@@ -1,0 +1,61 @@
+"""All settings, from the environment (``EXCHANGE_*``), in one typed class; ``docs/settings.md`` is its table."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Every setting has a default that works on one machine with nothing else installed."""
+
+    model_config = SettingsConfigDict(env_prefix="EXCHANGE_", frozen=True, env_ignore_empty=True)
+
+    project: Path = Field(default=PROJECT, description="folder with contracts/, dbt_project/, expectations/")
+    home: Path | None = Field(default=None, description="state of this machine; default .exchange in project")
+    lake: str = Field(default="", description="file:///folder or s3://prefix; default file://<project>/lake")
+    database: str = Field(default="", description="SQLAlchemy URL of the index; default SQLite in home")
+    s3_endpoint: str | None = Field(default=None, description="address of an S3 server that is not AWS's")
+    s3_region: str = Field(default="us-east-1", description="region of the S3 server")
+    inputs: Path | None = Field(default=None, description="folder <provider>/<dataset>/<files> for `run`")
+    extracts: Literal["loopback", "live"] = Field(
+        default="loopback", description="whom extracts ask: a loopback server over the inputs, or the publisher"
+    )
+    extract_url: str | None = Field(default=None, description="address of the loopback server, set by `run`")
+    schedules: bool = Field(default=True, description="whether DAGs run by their schedule")
+    memory_limit: str = Field(default="2GB", description="DuckDB's memory for one task")
+    threads: int = Field(default=2, ge=1, description="DuckDB's threads for one task")
+    max_unpacked_bytes: int = Field(
+        default=50 * 1024**3, gt=0, description="largest size a compressed delivery may unpack to"
+    )
+    airflow_port: int = Field(default=8080, description="port of Airflow's pages under `exchange airflow`")
+
+    @cached_property
+    def home_path(self) -> Path:
+        return (self.home or self.project / ".exchange").absolute()
+
+    @cached_property
+    def lake_url(self) -> str:
+        return self.lake or (self.project / "lake").absolute().as_uri()
+
+    @cached_property
+    def database_url(self) -> str:
+        return self.database or f"sqlite:///{self.home_path / 'exchange.db'}"
+
+    @property
+    def contracts_path(self) -> Path:
+        return self.project / "contracts"
+
+    @property
+    def dbt_path(self) -> Path:
+        return self.project / "dbt_project"
+
+    @property
+    def expectations_path(self) -> Path:
+        return self.project / "expectations"

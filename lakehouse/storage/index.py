@@ -1,0 +1,199 @@
+"""The index: what was delivered, which clean files stand, what was built and released.
+
+A small SQL database beside the lake, so that no daily step lists the lake's history. Everything in it can
+be made again from the lake (receipts, origins, manifests).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine, RowMapping
+
+metadata = sa.MetaData()
+
+
+class UtcTime(sa.types.TypeDecorator[datetime]):
+    """Aware UTC datetimes on any database (SQLite has no zones)."""
+
+    impl = sa.DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Any) -> datetime | None:
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+deliveries = sa.Table(
+    "deliveries",
+    metadata,
+    sa.Column("delivery", sa.String, primary_key=True),
+    sa.Column("provider", sa.String, nullable=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("file", sa.String, nullable=False),
+    sa.Column("inbox_key", sa.String, nullable=False),
+    sa.Column("inbox_version", sa.String, nullable=False),
+    sa.Column("received_at", UtcTime, nullable=False),
+    # claimed → sealed → loaded | refused | repeated
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("sha256", sa.String),
+    sa.Column("bytes", sa.BigInteger),
+    sa.Column("raw_key", sa.String),
+    sa.Column("contract_version", sa.String),
+    sa.Column("receipt", sa.JSON),
+    sa.Column("receipt_written", sa.Boolean, nullable=False, default=False),
+    sa.UniqueConstraint("provider", "inbox_key", "inbox_version"),
+    sa.Index("deliveries_by_hash", "provider", "dataset", "sha256"),
+    sa.Index("deliveries_by_status", "provider", "dataset", "status"),
+)
+
+clean_files = sa.Table(
+    "clean_files",
+    metadata,
+    sa.Column("provider", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("partition", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("delivery", sa.String, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Index("clean_files_by_change", "change"),
+    sa.Index("clean_files_by_delivery", "delivery"),
+)
+
+# One row. Taking a number locks it until the writer commits, so changes become visible in their order.
+changes = sa.Table("changes", metadata, sa.Column("last", sa.BigInteger, nullable=False))
+
+extract_windows = sa.Table(
+    "extract_windows",
+    metadata,
+    sa.Column("provider", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("start", UtcTime, primary_key=True),
+    sa.Column("end", UtcTime, primary_key=True),
+    sa.Column("pages", sa.Integer, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+)
+
+candidates = sa.Table(
+    "candidates",
+    metadata,
+    sa.Column("mart", sa.String, primary_key=True),
+    sa.Column("candidate", sa.String, primary_key=True),
+    sa.Column("major", sa.Integer, nullable=False),
+    # built → released | blocked | unchanged | superseded
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.String, nullable=False),
+    sa.Column("reason", sa.String),
+    sa.Column("release", sa.String),
+    sa.Column("gates", sa.JSON),
+    sa.Column("seconds", sa.Float),
+)
+
+releases = sa.Table(
+    "releases",
+    metadata,
+    sa.Column("mart", sa.String, primary_key=True),
+    sa.Column("major", sa.Integer, primary_key=True),
+    sa.Column("release", sa.String, primary_key=True),
+    sa.Column("candidate", sa.String, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("path", sa.String, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("latest", sa.Boolean, nullable=False),
+)
+
+# How far a mart's newest release has taken the changes in, and by which code.
+mart_state = sa.Table(
+    "mart_state",
+    metadata,
+    sa.Column("mart", sa.String, primary_key=True),
+    sa.Column("major", sa.Integer, primary_key=True),
+    sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Column("code", sa.String, nullable=False),
+    sa.Column("release", sa.String),
+)
+
+
+class Index:
+    """The database, opened. Safe to use from several processes; each call is one short transaction."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self.engine = _engine(url)
+
+    def create(self) -> None:
+        """Makes the tables that are missing. Idempotent."""
+        metadata.create_all(self.engine)
+        with self.engine.begin() as connection:
+            if connection.execute(sa.select(changes.c.last)).first() is None:
+                connection.execute(sa.insert(changes).values(last=0))
+
+    @contextmanager
+    def begin(self) -> Iterator[Connection]:
+        with self.engine.begin() as connection:
+            yield connection
+
+    def rows(self, query: sa.Executable) -> Sequence[RowMapping]:
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return connection.execute(query).mappings().all()
+
+    def row(self, query: sa.Executable) -> RowMapping | None:
+        found = self.rows(query)
+        return found[0] if found else None
+
+    def last_change(self) -> int:
+        found = self.row(sa.select(changes.c.last))
+        return int(found["last"]) if found else 0
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def next_change(connection: Connection) -> int:
+    """Takes the next change number inside the caller's transaction."""
+    connection.execute(sa.update(changes).values(last=changes.c.last + 1))
+    return int(connection.execute(sa.select(changes.c.last)).scalar_one())
+
+
+def upsert(connection: Connection, table: sa.Table, values: dict[str, Any]) -> None:
+    """Replaces the row with the same primary key, on any database."""
+    keys = [column == values[column.name] for column in table.primary_key]
+    connection.execute(sa.delete(table).where(*keys))
+    connection.execute(sa.insert(table).values(**values))
+
+
+def _engine(url: str) -> Engine:
+    parsed = sa.make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return sa.create_engine(parsed)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    # IMMEDIATE takes the write lock when a transaction begins: two writers wait for each other, where
+    # the driver's default lets both begin and one fail half way.
+    engine = sa.create_engine(parsed, connect_args={"timeout": 60})
+
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    @sa.event.listens_for(engine, "begin")
+    def _immediate(connection: Connection) -> None:
+        if connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT":
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+    return engine
