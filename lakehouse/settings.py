@@ -25,10 +25,12 @@ class Settings(BaseSettings):
     s3_region: str = Field(default="us-east-1", description="region of the S3 server")
     inputs: Path | None = Field(default=None, description="folder <provider>/<dataset>/<files> for `run`")
     extracts: Literal["loopback", "live"] = Field(
-        default="loopback", description="whom extracts ask: a loopback server over the inputs, or the publisher"
+        default="loopback",
+        description="whom extracts ask: a loopback server over the inputs, or the publisher",
     )
     extract_url: str | None = Field(default=None, description="address of the loopback server, set by `run`")
     schedules: bool = Field(default=True, description="whether DAGs run by their schedule")
+    marts: str = Field(default="", description="names of the marts to build, with commas; empty for all")
     memory_limit: str = Field(default="2GB", description="DuckDB's memory for one task")
     threads: int = Field(default=2, ge=1, description="DuckDB's threads for one task")
     max_unpacked_bytes: int = Field(
@@ -55,6 +57,14 @@ class Settings(BaseSettings):
     @property
     def dbt_path(self) -> Path:
         return self.project / "dbt_project"
+
+    @property
+    def marts_path(self) -> Path:
+        return self.dbt_path / "models" / "marts"
+
+    @property
+    def mart_list(self) -> list[str]:
+        return [name.strip() for name in self.marts.split(",") if name.strip()]
 
     @property
     def expectations_path(self) -> Path:

@@ -16,6 +16,8 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
+# pydantic adds the discriminator's value of a union to a path; the file has no such step.
+UNION_TAGS = {"csv", "json", "ndjson", "geojson", "parquet", "xlsx", "paged_json_api", "open", "aggregate"}
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -52,7 +54,7 @@ def read_contract(path: Path, *, root: Path | None = None) -> Contract:
     try:
         contract = Contract.model_validate(document)
     except ValidationError as error:
-        raise ContractError(sorted(_validation_faults(error, document, shown))) from None
+        raise ContractError(fault_list(error, document, shown)) from None
     found = [(("tenant",), f"is {contract.provider!r}, but the file lies in folder {path.parent.name!r}")]
     expected = f"{contract.dataset}{SUFFIX}"
     wrong_folder = contract.provider != path.parent.name
@@ -148,17 +150,16 @@ def _in_file(document: Any, place: Iterable[str | int]) -> Iterator[str | int]:
             node = None
 
 
-def _validation_faults(error: ValidationError, document: CommentedMap, shown: str) -> Iterator[Fault]:
+def fault_list(
+    error: ValidationError, document: CommentedMap, shown: str, *, prefix: tuple[str | int, ...] = ()
+) -> list[Fault]:
+    """pydantic's errors as faults of the file; ``prefix`` is where the validated part stands in it."""
+    faults = []
     for entry in error.errors(include_url=False):
-        place = tuple(step for step in entry["loc"] if not _is_tag(step, document))
-        yield Fault(
-            file=shown, line=line_of(document, place), field=_dotted(place), problem=_plain(entry, place)
-        )
-
-
-def _is_tag(step: str | int, document: CommentedMap) -> bool:
-    # pydantic adds the discriminator's value of a union to the path; the file has no such step.
-    return step in {"csv", "json", "ndjson", "geojson", "parquet", "xlsx", "paged_json_api"}
+        place = (*prefix, *(step for step in entry["loc"] if step not in UNION_TAGS))
+        line, field = line_of(document, place), _dotted(place)
+        faults.append(Fault(file=shown, line=line, field=field, problem=_plain(entry, place)))
+    return sorted(faults)
 
 
 def _plain(entry: Any, place: tuple[str | int, ...]) -> str:

@@ -1,0 +1,66 @@
+"""One DAG a contract: a scheduled extract and its intake, or the intake of what a provider drops."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from airflow.sdk import DAG, Asset
+from airflow.timetables.interval import CronDataIntervalTimetable
+
+from exchange_operators import ExtractOperator, IntakeOperator
+from lakehouse.contracts.derive import clean_asset_uri, dag_id
+from lakehouse.contracts.load import read_contracts
+from lakehouse.contracts.odcs import Contract
+from lakehouse.settings import Settings
+
+settings = Settings()
+
+
+def dataset_dag(contract: Contract) -> DAG:
+    extension = contract.exchange
+    kind = "extract" if extension.extract else "drop"
+    privacy = "private" if contract.private else "public"
+    columns = "\n".join(
+        f"| `{c.name}` | {c.unit or ''} | {c.classification} | {c.description} |" for c in contract.columns
+    )
+    start = datetime.fromisoformat(extension.history_start or "2016-01-01")
+    dag = DAG(
+        dag_id=dag_id(contract),
+        dag_display_name=f"{contract.name} ({contract.key})",
+        description=contract.description.purpose,
+        doc_md=f"{contract.description.purpose}\n\n{contract.description.usage or ''}\n\n"
+        f"Contract version {contract.version}, licence {extension.licence.id}, {extension.licence.attribution}.\n\n"
+        f"| column | unit | privacy | meaning |\n|---|---|---|---|\n{columns}",
+        schedule=CronDataIntervalTimetable(extension.schedule, timezone="UTC")
+        if settings.schedules
+        else None,
+        start_date=start.replace(tzinfo=None),
+        catchup=False,
+        max_active_runs=1,
+        tags=["dataset", kind, privacy, contract.provider, *([contract.domain] if contract.domain else [])],
+        default_args={"owner": contract.team.name if contract.team else contract.provider},
+    )
+    with dag:
+        intake = IntakeOperator(
+            task_id="intake",
+            dataset=contract.key,
+            outlets=[Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract))],
+            doc_md="Seal, parse, type, quarantine, write clean partitions and the provider's receipt.",
+        )
+        if extension.extract:
+            (
+                ExtractOperator(
+                    task_id="extract",
+                    dataset=contract.key,
+                    retries=1,
+                    retry_delay=timedelta(seconds=30),
+                    doc_md="Pull the data interval and seal its pages in raw.",
+                )
+                >> intake
+            )
+    return dag
+
+
+for contract in read_contracts(Path(settings.contracts_path)).values():
+    globals()[dag_id(contract)] = dataset_dag(contract)

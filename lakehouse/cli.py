@@ -1,0 +1,354 @@
+"""The `exchange` command. Exit status: 0 done, 1 refused by a gate or a check, 2 wrong use."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from lakehouse.contracts.load import ContractError
+from lakehouse.exchange import Exchange
+from lakehouse.settings import PROJECT, Settings
+
+app = typer.Typer(
+    help="The City Data Exchange: contracts in, releases out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+out = Console(soft_wrap=True, highlight=False, markup=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
+REFUSED, WRONG_USE = 1, 2
+
+
+class Refused(Exception):
+    """Ends the command with status 1 and a reason."""
+
+
+class WrongUse(Exception):
+    """Ends the command with status 2 and a reason."""
+
+
+def main() -> None:
+    """Entry point; errors that a person can mend are printed without a traceback."""
+    try:
+        app()
+    except ContractError as error:
+        for fault in error.faults:
+            err.print(str(fault))
+        sys.exit(REFUSED)
+    except Refused as error:
+        err.print(str(error))
+        sys.exit(REFUSED)
+    except (WrongUse, KeyError) as error:
+        err.print(str(error.args[0] if error.args else error))
+        sys.exit(WRONG_USE)
+
+
+def _print_json(value: Any) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
+
+
+def _table(title: str, columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
+    for name, right in columns:
+        table.add_column(name, justify="right" if right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    out.print(table)
+
+
+def _progress(text: str) -> None:
+    err.print(f"  {text}")
+
+
+@app.command()
+def init() -> None:
+    """Make the lake, its buckets and the index that the contracts and settings call for."""
+    exchange = Exchange.from_environment()
+    buckets = exchange.init()
+    out.print(f"lake {exchange.settings.lake_url} with {len(buckets)} buckets: {', '.join(buckets)}")
+
+
+@app.command("new-source")
+def new_source(
+    source: Annotated[str, typer.Argument(metavar="PROVIDER/DATASET")],
+    sample: Annotated[Path, typer.Option("--from", help="A sample delivery.", exists=True, dir_okay=False)],
+) -> None:
+    """Draft a contract from a sample; every guess is marked as one."""
+    from lakehouse.contracts.load import SUFFIX
+    from lakehouse.landing.draft import draft_contract
+
+    provider, _, dataset = source.partition("/")
+    settings = Settings()
+    path = settings.contracts_path / provider / f"{dataset}{SUFFIX}"
+    if not provider or not dataset:
+        raise WrongUse("name the source as PROVIDER/DATASET, as aarhus/parking")
+    if path.exists():
+        raise WrongUse(f"{path} stands already; it is not overwritten")
+    text = draft_contract(provider=provider, dataset=dataset, sample=sample)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    kept = path.parent / "samples" / f"{dataset}{''.join(sample.suffixes)}"
+    out.print(f"drafted {path}: {text.count('# guess')} guesses, each marked '# guess'")
+    out.print(
+        f"next: confirm each guess, put a small made-up sample at {kept}, then `exchange check {source}`"
+    )
+
+
+@app.command()
+def check(
+    source: Annotated[str | None, typer.Argument(metavar="[PROVIDER/DATASET]")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Validate contracts, marts, suites and DAGs, and run each sample through intake, offline."""
+    from lakehouse.orchestrate.checks import check_project
+
+    faults, counted = check_project(Settings(), only=source)
+    if as_json:
+        _print_json(faults)
+    else:
+        for fault in faults:
+            out.print(f"{fault['file']}:{fault['line']}: {fault['field']}: {fault['problem']}")
+        out.print(f"checked {counted}: {len(faults)} faults" if faults else f"checked {counted}: all is well")
+    if faults:
+        raise typer.Exit(REFUSED)
+
+
+@app.command()
+def drop(
+    source: Annotated[str, typer.Argument(metavar="PROVIDER/DATASET")],
+    files: Annotated[list[Path], typer.Argument(exists=True, dir_okay=False)],
+) -> None:
+    """Deliver files into a provider's inbox, as the provider would."""
+    from lakehouse.orchestrate.inputs import drop as deliver
+
+    exchange = Exchange.from_environment()
+    exchange.init()
+    for key in deliver(exchange, exchange.contract(source), files):
+        out.print(f"delivered {key}; `exchange run` or the dataset's DAG takes it in")
+
+
+@app.command()
+def run(
+    inputs: Annotated[
+        Path | None, typer.Option(help="Folder <provider>/<dataset>/<files>.", file_okay=False)
+    ] = None,
+    mart: Annotated[list[str] | None, typer.Option(help="Build only this mart; may be repeated.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The main job through Airflow: land all that waits, build what it touches, gate, release."""
+    from lakehouse.orchestrate.main_job import run as run_job
+    from lakehouse.orchestrate.report import print_outcome
+
+    settings = Settings()
+    if mart:
+        settings = settings.model_copy(update={"marts": ",".join(mart)})
+    folder = inputs or settings.inputs or _shared_inputs()
+    if folder is not None and not folder.is_dir():
+        raise WrongUse(f"{folder} is no folder with deliveries")
+    outcome = run_job(Exchange(settings), inputs=folder, progress=_progress)
+    if as_json:
+        _print_json(
+            {
+                "inputs": outcome.inputs,
+                "deliveries": outcome.deliveries,
+                "marts": outcome.marts,
+                "gates": outcome.gates,
+                "failures": outcome.failures,
+                "notes": outcome.notes,
+                "seconds": outcome.seconds,
+            }
+        )
+    else:
+        print_outcome(out, outcome)
+    if outcome.refused:
+        raise typer.Exit(REFUSED)
+
+
+def _shared_inputs() -> Path | None:
+    shared = PROJECT.parent / "shared" / "data"
+    return shared if shared.is_dir() else None
+
+
+@app.command()
+def receipts(
+    provider: Annotated[str | None, typer.Argument(metavar="[PROVIDER]")] = None, as_json: AsJson = False
+) -> None:
+    """What came of each delivery, the newest last."""
+    from lakehouse.landing.listing import list_receipts
+
+    exchange = Exchange.from_environment()
+    exchange.init()
+    found = list_receipts(exchange, provider=provider)
+    if as_json:
+        _print_json(found)
+        return
+    if not found:
+        out.print("no delivery has come to a receipt yet; `exchange run` or `exchange drop` begins")
+        return
+    rows = [
+        [
+            f"{r['provider']}/{r['dataset']}", r["file"], *(f"{r[n]:,}" for n in ("delivered", "accepted", "refused", "duplicates", "corrections")), r["status"],
+        ]
+        for r in found
+    ]  # fmt: skip
+    headings = [
+        ("dataset", False),
+        ("file", False),
+        ("delivered", True),
+        ("accepted", True),
+        ("refused", True),
+    ]
+    _table("", [*headings, ("duplicates", True), ("corrections", True), ("status", False)], rows)
+    for receipt in found:
+        for fault in receipt["errors"]:
+            where = f"line {fault['first_line']}" if fault["first_line"] is not None else "the whole file"
+            column = f", column {fault['source_column']!r}" if fault.get("source_column") else ""
+            out.print(
+                f"{receipt['file']}: {fault['rule']}: {fault['rows']:,} rows, first {where}{column}: {fault['value']}"
+            )
+
+
+@app.command()
+def releases(
+    mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None, as_json: AsJson = False
+) -> None:
+    """What has been published."""
+    from lakehouse.release.listing import list_releases
+
+    exchange = Exchange.from_environment()
+    exchange.init()
+    found = list_releases(exchange, mart=mart)
+    if as_json:
+        _print_json(found)
+        return
+    rows = [
+        [r["mart"], f"v{r['major']}", r["release"] + (" *" if r["latest"] else ""), f"{r['rows']:,}", f"{r['bytes']:,}", r["created_at"][:19], r["path"]]
+        for r in found
+    ]  # fmt: skip
+    headings = [
+        ("mart", False),
+        ("major", False),
+        ("release (* latest)", False),
+        ("rows", True),
+        ("bytes", True),
+    ]
+    _table("", [*headings, ("created, UTC", False), ("path", False)], rows)
+
+
+@app.command()
+def show(name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")], as_json: AsJson = False) -> None:
+    """One release with its columns, inputs and gates."""
+    from lakehouse.orchestrate.report import print_release
+    from lakehouse.release.listing import find_release, location
+    from lakehouse.release.manifest import release_prefix
+
+    exchange = Exchange.from_environment()
+    exchange.init()
+    manifest = find_release(exchange, name)
+    if as_json:
+        _print_json(manifest.model_dump(mode="json"))
+        return
+    place = location(exchange, release_prefix(manifest.mart, manifest.major, manifest.release))
+    report = exchange.lake.duckdb_url("reports", f"{manifest.mart}/{manifest.release}/index.html")
+    print_release(out, manifest, place=place, report=report)
+
+
+@app.command()
+def get(
+    name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")],
+    to: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("."),
+    form: Annotated[str, typer.Option("--format", help="parquet or csv")] = "parquet",
+) -> None:
+    """Fetch a release and check its hashes."""
+    from lakehouse.release.fetch import TamperedFile, fetch
+    from lakehouse.release.listing import find_release
+
+    if form not in ("parquet", "csv"):
+        raise WrongUse(f"no format {form!r}: parquet or csv")
+    exchange = Exchange.from_environment()
+    exchange.init()
+    manifest = find_release(exchange, name)
+    try:
+        folder = fetch(exchange, manifest, to=to, form=form, progress=_progress)
+    except TamperedFile as error:
+        raise Refused(str(error)) from None
+    out.print(f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}, every hash checked")
+
+
+@app.command()
+def diff(mart: str, before: str, after: str, as_json: AsJson = False) -> None:
+    """Compare two releases of a mart."""
+    from lakehouse.orchestrate.report import print_diff
+    from lakehouse.release.compare import compare
+    from lakehouse.release.listing import find_release
+
+    exchange = Exchange.from_environment()
+    exchange.init()
+    found = compare(
+        exchange, find_release(exchange, f"{mart}@{before}"), find_release(exchange, f"{mart}@{after}")
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        print_diff(out, found)
+
+
+@app.command()
+def simulate(
+    to: Annotated[Path, typer.Option("--out", help="Folder to write to.")],
+    households: Annotated[int, typer.Option(min=1)] = 400,
+    days: Annotated[int, typer.Option(min=1)] = 31,
+    start: Annotated[str, typer.Option(help="First day, as 2024-10-10.")] = "2024-10-10",
+    seed: int = 1,
+    stations: Annotated[int, typer.Option(min=1)] = 40,
+    quirks: Annotated[bool, typer.Option(help="With the faults that real deliveries have.")] = True,
+    file_format: Annotated[
+        str, typer.Option("--format", help="csv or parquet, of the meter readings")
+    ] = "csv",
+    dataset: Annotated[
+        list[str] | None, typer.Option(help="Only this PROVIDER/DATASET; may be repeated.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a city's deliveries: the same arguments give the same bytes."""
+    from dataclasses import asdict
+
+    from lakehouse.simulate.city import City
+    from lakehouse.simulate.deliveries import DATASETS
+    from lakehouse.simulate.deliveries import simulate as make
+
+    if file_format not in ("csv", "parquet"):
+        raise WrongUse(f"no format {file_format!r}: csv or parquet")
+    try:
+        first = date.fromisoformat(start)
+    except ValueError:
+        raise WrongUse(f"{start!r} is no day, as 2024-10-10") from None
+    city = City(
+        households=households, days=days, start=first, seed=seed, stations=stations, quirks=quirks,
+        file_format="csv" if file_format == "csv" else "parquet",
+    )  # fmt: skip
+    written = make(city=city, out=to, datasets=dataset or DATASETS, progress=_progress)
+    if as_json:
+        _print_json([asdict(entry) for entry in written])
+    else:
+        _table("", [("dataset", False), ("rows", True), ("file", False)],
+               [[f"{w.provider}/{w.dataset}", f"{w.rows:,}", str(w.path)] for w in written])  # fmt: skip
+
+
+@app.command()
+def airflow(port: Annotated[int | None, typer.Option(help="Port of its pages.")] = None) -> None:
+    """Start Airflow on this project, on loopback, until Ctrl-C."""
+    from lakehouse.orchestrate.stay import stay
+
+    stay(Exchange.from_environment(), port=port, inputs=_shared_inputs(), say=out.print)

@@ -1,0 +1,79 @@
+"""What has been published, what waits, and one release with all that is known of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from lakehouse.exchange import Exchange
+from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
+from lakehouse.storage.index import candidates, releases
+from lakehouse.storage.lake import ObjectNotFound
+
+
+class NoSuchRelease(LookupError):
+    """No release of that name; the message lists those that there are."""
+
+
+def waiting_candidates(exchange: Exchange) -> list[dict[str, str]]:
+    """Built and not yet judged, or judged and not yet promoted (a run that died in between)."""
+    rows = exchange.index.rows(
+        sa.select(candidates.c.mart, candidates.c.candidate)
+        .where(candidates.c.status.in_(["built", "passed"]))
+        .order_by(candidates.c.mart)
+    )
+    return [{"mart": row["mart"], "candidate": row["candidate"]} for row in rows]
+
+
+def list_releases(exchange: Exchange, *, mart: str | None = None) -> list[dict[str, Any]]:
+    """All releases, the newest first within a mart."""
+    query = sa.select(releases).order_by(releases.c.mart, releases.c.major, releases.c.release.desc())
+    if mart is not None:
+        query = query.where(releases.c.mart == mart)
+    return [
+        {
+            "mart": row["mart"],
+            "major": row["major"],
+            "release": row["release"],
+            "rows": row["rows"],
+            "bytes": row["bytes"],
+            "created_at": row["created_at"].isoformat(),
+            "path": location(exchange, row["path"]),
+            "latest": row["latest"],
+            "status": row["status"],
+        }
+        for row in exchange.index.rows(query)
+    ]
+
+
+def location(exchange: Exchange, path: str) -> str:
+    """Where a reader finds a release's folder: a path, or an address of the store."""
+    return exchange.lake.duckdb_url("marts", path)
+
+
+def find_release(exchange: Exchange, name: str) -> Manifest:
+    """The manifest of ``mart`` (its newest release), ``mart@release`` or ``mart@v2``.
+
+    Raises :class:`NoSuchRelease`.
+    """
+    mart, _, wanted = name.partition("@")
+    rows = [row for row in list_releases(exchange, mart=mart)]
+    if not rows:
+        known = sorted({row["mart"] for row in list_releases(exchange)})
+        raise NoSuchRelease(f"{mart!r} has no release; released are: {', '.join(known) or 'none yet'}")
+    if not wanted or wanted.startswith("v"):
+        majors = [row["major"] for row in rows]
+        major = int(wanted[1:]) if wanted else max(majors)
+        manifest = latest_manifest(exchange, mart=mart, major=major)
+        if manifest is not None:
+            return manifest
+    for row in rows:
+        if row["release"] == wanted or row["release"].split("-")[0] == wanted:
+            try:
+                return read_manifest(exchange, mart=mart, major=row["major"], release=row["release"])
+            except ObjectNotFound:
+                break
+    raise NoSuchRelease(
+        f"{mart} has no release {wanted!r}; there are: {', '.join(row['release'] for row in rows)}"
+    )

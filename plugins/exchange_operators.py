@@ -1,0 +1,144 @@
+"""Operators: one class for each step of the exchange, thin over ``lakehouse``.
+
+Each opens the exchange from the environment inside its task, so that a DAG file costs nothing at import and
+no credential passes through Airflow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from airflow.sdk import BaseOperator
+from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+
+class ExtractOperator(BaseOperator):
+    """Pulls one data interval of a public source and seals its pages, as they came, in ``raw``."""
+
+    template_fields: Sequence[str] = ("dataset",)
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from lakehouse.exchange import Exchange
+        from lakehouse.landing.extract import extract
+
+        start: datetime = context["data_interval_start"]
+        end: datetime = context["data_interval_end"]
+        exchange = Exchange.from_environment()
+        return extract(
+            exchange, exchange.contract(self.dataset), start=start, end=end, progress=self.log.info
+        )
+
+
+class IntakeOperator(BaseOperator):
+    """Loads all that waits or is sealed of a dataset. Skipped where no partition has changed, so that its
+    asset is updated, and a build begins, only when there is something to build."""
+
+    def __init__(self, *, dataset: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dataset = dataset
+
+    def execute(self, context: Any) -> list[dict[str, Any]]:
+        from lakehouse.exchange import Exchange
+        from lakehouse.landing.intake import intake
+
+        exchange = Exchange.from_environment()
+        receipts = intake(exchange, exchange.contract(self.dataset), progress=self.log.info)
+        if not any(receipt["accepted"] for receipt in receipts):
+            found = f"{len(receipts)} deliveries brought no new row" if receipts else "nothing was delivered"
+            raise AirflowSkipException(f"{self.dataset}: {found}")
+        names = (
+            "delivery",
+            "file",
+            "delivered",
+            "accepted",
+            "refused",
+            "duplicates",
+            "corrections",
+            "status",
+        )
+        return [{name: receipt[name] for name in names} for receipt in receipts]
+
+
+class BuildOperator(BaseOperator):
+    """Builds candidates of every mart whose inputs or code changed, in one dbt invocation a batch."""
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from lakehouse.build.run import build
+        from lakehouse.exchange import Exchange
+
+        exchange = Exchange.from_environment()
+        summary = build(exchange, marts=exchange.settings.mart_list, progress=self.log.info)
+        context["ti"].xcom_push(key="failed", value=summary.failed)
+        for mart, reason in summary.unchanged.items():
+            self.log.info("%s: nothing to build: %s", mart, reason)
+        if not summary.candidates:
+            raise AirflowSkipException("no candidate was built")
+        return {"candidates": summary.candidates, "unchanged": summary.unchanged, "held": summary.held}
+
+
+class BuildVerdictOperator(BaseOperator):
+    """Ends the run red, with the reason, where a mart could not be built; the others go on to their gate."""
+
+    def __init__(self, *, build_task: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.build_task = build_task
+
+    def execute(self, context: Any) -> None:
+        failed = context["ti"].xcom_pull(task_ids=self.build_task, key="failed")
+        if failed is None:
+            raise AirflowFailException("the build itself failed; see its log")
+        if failed:
+            raise AirflowFailException("; ".join(f"{mart}: {reason}" for mart, reason in failed.items()))
+
+
+class GateOperator(BaseOperator):
+    """Judges one candidate. A blocked one fails the task with the reasons; the release before it stands."""
+
+    template_fields: Sequence[str] = ("mart", "candidate")
+
+    def __init__(self, *, mart: str, candidate: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mart = mart
+        self.candidate = candidate
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from lakehouse.contracts.mart import read_marts
+        from lakehouse.exchange import Exchange
+        from lakehouse.release.gate import CandidateBlocked, gate
+
+        exchange = Exchange.from_environment()
+        mart = read_marts(exchange.settings.marts_path)[self.mart]
+        try:
+            verdict = gate(exchange, mart=mart, candidate=self.candidate)
+        except CandidateBlocked as blocked:
+            raise AirflowFailException(str(blocked)) from None
+        self.log.info("%s: %s", self.mart, verdict)
+        return verdict
+
+
+class PromoteOperator(BaseOperator):
+    """Makes the release of a candidate that passed, and moves the pointer last."""
+
+    template_fields: Sequence[str] = ("mart", "candidate")
+
+    def __init__(self, *, mart: str, candidate: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.mart = mart
+        self.candidate = candidate
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from lakehouse.contracts.mart import read_marts
+        from lakehouse.exchange import Exchange
+        from lakehouse.release.promote import promote
+
+        exchange = Exchange.from_environment()
+        mart = read_marts(exchange.settings.marts_path)[self.mart]
+        outcome = promote(exchange, mart=mart, candidate=self.candidate)
+        self.log.info("%s: %s", self.mart, outcome)
+        return outcome
