@@ -14,9 +14,7 @@ from lakehouse.settings import Settings
 
 settings = Settings()
 contracts = read_contracts(Path(settings.contracts_path))
-assets = [
-    Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract)) for contract in contracts.values()
-]
+assets = [Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract)) for contract in contracts.values()]
 
 with DAG(
     dag_id="build",

@@ -32,9 +32,7 @@ def dataset_dag(contract: Contract) -> DAG:
         doc_md=f"{contract.description.purpose}\n\n{contract.description.usage or ''}\n\n"
         f"Contract version {contract.version}, licence {extension.licence.id}, {extension.licence.attribution}.\n\n"
         f"| column | unit | privacy | meaning |\n|---|---|---|---|\n{columns}",
-        schedule=CronDataIntervalTimetable(extension.schedule, timezone="UTC")
-        if settings.schedules
-        else None,
+        schedule=CronDataIntervalTimetable(extension.schedule, timezone="UTC") if settings.schedules else None,
         start_date=start.replace(tzinfo=None),
         catchup=False,
         max_active_runs=1,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import date
 from pathlib import Path
@@ -23,7 +24,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
-out = Console(soft_wrap=True, highlight=False, markup=False)
+# Piped output is not folded at 80 columns: it goes to files and to other programs.
+WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
+out = Console(soft_wrap=True, highlight=False, markup=False, width=WIDTH)
 err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
@@ -100,9 +103,7 @@ def new_source(
     path.write_text(text, encoding="utf-8")
     kept = path.parent / "samples" / f"{dataset}{''.join(sample.suffixes)}"
     out.print(f"drafted {path}: {text.count('# guess')} guesses, each marked '# guess'")
-    out.print(
-        f"next: confirm each guess, put a small made-up sample at {kept}, then `exchange check {source}`"
-    )
+    out.print(f"next: confirm each guess, put a small made-up sample at {kept}, then `exchange check {source}`")
 
 
 @app.command()
@@ -140,9 +141,7 @@ def drop(
 
 @app.command()
 def run(
-    inputs: Annotated[
-        Path | None, typer.Option(help="Folder <provider>/<dataset>/<files>.", file_okay=False)
-    ] = None,
+    inputs: Annotated[Path | None, typer.Option(help="Folder <provider>/<dataset>/<files>.", file_okay=False)] = None,
     mart: Annotated[list[str] | None, typer.Option(help="Build only this mart; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
@@ -196,20 +195,12 @@ def receipts(
     if not found:
         out.print("no delivery has come to a receipt yet; `exchange run` or `exchange drop` begins")
         return
+    counts = ["delivered", "accepted", "refused", "duplicates", "corrections"]
     rows = [
-        [
-            f"{r['provider']}/{r['dataset']}", r["file"], *(f"{r[n]:,}" for n in ("delivered", "accepted", "refused", "duplicates", "corrections")), r["status"],
-        ]
-        for r in found
-    ]  # fmt: skip
-    headings = [
-        ("dataset", False),
-        ("file", False),
-        ("delivered", True),
-        ("accepted", True),
-        ("refused", True),
+        [f"{r['provider']}/{r['dataset']}", r["file"], *(f"{r[name]:,}" for name in counts), r["status"]] for r in found
     ]
-    _table("", [*headings, ("duplicates", True), ("corrections", True), ("status", False)], rows)
+    headings = [("dataset", False), ("file", False), *((name, True) for name in counts), ("status", False)]
+    _table("", headings, rows)
     for receipt in found:
         for fault in receipt["errors"]:
             where = f"line {fault['first_line']}" if fault["first_line"] is not None else "the whole file"
@@ -220,9 +211,7 @@ def receipts(
 
 
 @app.command()
-def releases(
-    mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None, as_json: AsJson = False
-) -> None:
+def releases(mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None, as_json: AsJson = False) -> None:
     """What has been published."""
     from lakehouse.release.listing import list_releases
 
@@ -232,17 +221,12 @@ def releases(
     if as_json:
         _print_json(found)
         return
-    rows = [
-        [r["mart"], f"v{r['major']}", r["release"] + (" *" if r["latest"] else ""), f"{r['rows']:,}", f"{r['bytes']:,}", r["created_at"][:19], r["path"]]
-        for r in found
-    ]  # fmt: skip
-    headings = [
-        ("mart", False),
-        ("major", False),
-        ("release (* latest)", False),
-        ("rows", True),
-        ("bytes", True),
-    ]
+    rows = []
+    for r in found:
+        name = r["release"] + (" *" if r["latest"] else "")
+        numbers = [f"{r['rows']:,}", f"{r['bytes']:,}"]
+        rows.append([r["mart"], f"v{r['major']}", name, *numbers, r["created_at"][:19], r["path"]])
+    headings = [("mart", False), ("major", False), ("release (* latest)", False), ("rows", True), ("bytes", True)]
     _table("", [*headings, ("created, UTC", False), ("path", False)], rows)
 
 
@@ -295,9 +279,7 @@ def diff(mart: str, before: str, after: str, as_json: AsJson = False) -> None:
 
     exchange = Exchange.from_environment()
     exchange.init()
-    found = compare(
-        exchange, find_release(exchange, f"{mart}@{before}"), find_release(exchange, f"{mart}@{after}")
-    )
+    found = compare(exchange, find_release(exchange, f"{mart}@{before}"), find_release(exchange, f"{mart}@{after}"))
     if as_json:
         _print_json(found)
     else:
@@ -313,12 +295,8 @@ def simulate(
     seed: int = 1,
     stations: Annotated[int, typer.Option(min=1)] = 40,
     quirks: Annotated[bool, typer.Option(help="With the faults that real deliveries have.")] = True,
-    file_format: Annotated[
-        str, typer.Option("--format", help="csv or parquet, of the meter readings")
-    ] = "csv",
-    dataset: Annotated[
-        list[str] | None, typer.Option(help="Only this PROVIDER/DATASET; may be repeated.")
-    ] = None,
+    file_format: Annotated[str, typer.Option("--format", help="csv or parquet, of the meter readings")] = "csv",
+    dataset: Annotated[list[str] | None, typer.Option(help="Only this PROVIDER/DATASET; may be repeated.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a city's deliveries: the same arguments give the same bytes."""
@@ -346,9 +324,15 @@ def simulate(
                [[f"{w.provider}/{w.dataset}", f"{w.rows:,}", str(w.path)] for w in written])  # fmt: skip
 
 
-@app.command()
-def airflow(port: Annotated[int | None, typer.Option(help="Port of its pages.")] = None) -> None:
-    """Start Airflow on this project, on loopback, until Ctrl-C."""
-    from lakehouse.orchestrate.stay import stay
+@app.command(context_settings={"ignore_unknown_options": True})
+def airflow(
+    command: Annotated[list[str] | None, typer.Argument(help="A command of Airflow's own, as `dags list`.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port of its pages; 0 takes a free one.")] = None,
+) -> None:
+    """Start Airflow on this project, on loopback, until Ctrl-C; or run one of Airflow's own commands on it."""
+    from lakehouse.orchestrate.stay import airflow_command, stay
 
-    stay(Exchange.from_environment(), port=port, inputs=_shared_inputs(), say=out.print)
+    exchange = Exchange.from_environment()
+    if command:
+        raise typer.Exit(airflow_command(exchange, command))
+    stay(exchange, port=port, inputs=_shared_inputs(), say=out.print)

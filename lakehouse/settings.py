@@ -36,6 +36,9 @@ class Settings(BaseSettings):
     max_unpacked_bytes: int = Field(
         default=50 * 1024**3, gt=0, description="largest size a compressed delivery may unpack to"
     )
+    settle_seconds: float = Field(
+        default=2, ge=0, description="a file in an inbox is taken once nothing has written to it for so long"
+    )
     airflow_port: int = Field(default=8080, description="port of Airflow's pages under `exchange airflow`")
 
     @cached_property

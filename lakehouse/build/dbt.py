@@ -70,7 +70,7 @@ class DbtProject:
             if source is not None:
                 datasets.add(f"{source.source_name}/{source.name}")
             elif unique_id in nodes:
-                stack.extend(nodes[unique_id].depends_on.nodes)
+                stack.extend(_parents(nodes[unique_id]))
         return Lineage(datasets=frozenset(datasets), code=self._code_digest(seen), ancestors=frozenset(seen))
 
     def run(self, *, database: Path, marts: Sequence[str]) -> list[NodeResult]:
@@ -108,6 +108,7 @@ class DbtProject:
 
     def _invoke(self, arguments: list[str], *, allow_failed_nodes: bool = False) -> Any:
         # dbt takes seconds to import and is needed by few commands.
+        from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
         folder = str(self.exchange.settings.dbt_path)
@@ -118,6 +119,8 @@ class DbtProject:
                 "--target-path", str(self.target / "target"),
             ]
         )  # fmt: skip
+        # It keeps its database open in this process, which then could not open it with other settings.
+        DuckDBConnectionManager.close_all_connections()
         if outcome.exception is not None:
             raise BuildFailed(f"dbt {arguments[0]}: {outcome.exception}")
         if not outcome.success and not allow_failed_nodes:
@@ -157,5 +160,10 @@ def _node_result(result: Any) -> NodeResult:
         message=str(result.message or ""),
         failures=int(result.failures or 0),
         severity=str(getattr(node.config, "severity", "ERROR")).lower(),
-        depends_on=tuple(node.depends_on.nodes),
+        depends_on=tuple(_parents(node)),
     )
+
+
+def _parents(node: Any) -> list[str]:
+    """The nodes above a node; a seed has none, and no list of them."""
+    return list(getattr(node.depends_on, "nodes", []))

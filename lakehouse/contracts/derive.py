@@ -82,10 +82,12 @@ def staging_properties(contract: Contract) -> dict[str, Any]:
         {"name": name, "data_type": type_, "description": text, "config": {"meta": {"privacy": "public"}}}
         for name, (type_, text) in LINEAGE_COLUMNS.items()
     ]
+    readings = contract.exchange.readings
+    facts = {"contract": contract.key, "readings": readings.model_dump() if readings else None}
     return {
         "name": source_name(contract),
         "description": f"{contract.name}: {contract.description.purpose}",
-        "config": {"materialized": "view", "meta": {"contract": contract.key, "version": contract.version}},
+        "config": {"materialized": "view", "meta": {"exchange": facts}},
         "columns": columns,
     }
 

@@ -93,13 +93,12 @@ class ParquetForm(Strict):
 
 
 class XlsxForm(Strict):
-    """``header_row`` counts from 1; the first sheet unless one is named."""
+    """``header_row`` counts from 1; the first sheet unless one is named. ``decimal`` is of numbers in text."""
 
     format: Literal["xlsx"] = "xlsx"
     sheet: str | None = None
     header_row: int = Field(default=1, ge=1)
     decimal: Literal[".", ","] = "."
-    thousands: Literal["", ".", ",", " ", "'"] = ""
     null_values: tuple[str, ...] = ()
 
 
@@ -159,7 +158,7 @@ class DatasetExtension(Strict):
     time: EventTime | None = None
     readings: Readings | None = None
     subject: str | None = Field(default=None, description="the column that names the data subject")
-    corrections: Literal["newest_wins", "highest_wins", "refuse"] = "newest_wins"
+    corrections: Literal["newest_wins", "refuse"] = "newest_wins"
     thresholds: Thresholds = Thresholds()
     licence: Licence
     simulated: bool = False

@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import MarkedYAMLError
 
-from lakehouse.contracts.odcs import Contract
+from lakehouse.contracts.document import YamlDocument, YamlFault
+from lakehouse.contracts.odcs import LIFTED, Contract
 from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
@@ -55,22 +53,23 @@ def read_contract(path: Path, *, root: Path | None = None) -> Contract:
         contract = Contract.model_validate(document)
     except ValidationError as error:
         raise ContractError(fault_list(error, document, shown)) from None
-    found = [(("tenant",), f"is {contract.provider!r}, but the file lies in folder {path.parent.name!r}")]
-    expected = f"{contract.dataset}{SUFFIX}"
-    wrong_folder = contract.provider != path.parent.name
-    wrong_name = path.name != expected
-    problems: list[tuple[tuple[str | int, ...], str]] = list(found) if wrong_folder else []
-    if wrong_name:
-        problems.append((("schema", 0, "name"), f"is {contract.dataset!r}: the file must be named {expected}"))
-    problems.extend(contract_faults(contract))
+    problems = [*_place_faults(contract, path), *contract_faults(contract)]
     if problems:
-        raise ContractError(
-            sorted(
-                Fault(file=shown, line=line_of(document, place), field=_dotted(place), problem=problem)
-                for place, problem in problems
-            )
+        faults = (
+            Fault(file=shown, line=line_of(document, place), field=_dotted(place), problem=problem)
+            for place, problem in problems
         )
+        raise ContractError(sorted(faults))
     return contract
+
+
+def _place_faults(contract: Contract, path: Path) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """A contract is found by its place, so the place must agree with what it says of itself."""
+    if contract.provider != path.parent.name:
+        yield ("tenant",), f"is {contract.provider!r}, but the file lies in folder {path.parent.name!r}"
+    if path.name != f"{contract.dataset}{SUFFIX}":
+        problem = f"is {contract.dataset!r}: the file must be named {contract.dataset}{SUFFIX}"
+        yield ("schema", 0, "name"), problem
 
 
 def contract_paths(folder: Path) -> list[Path]:
@@ -94,48 +93,30 @@ def read_contracts(folder: Path) -> dict[str, Contract]:
     return contracts
 
 
-def read_yaml(path: Path, *, shown: str) -> CommentedMap:
+def read_yaml(path: Path, *, shown: str) -> YamlDocument:
     """A YAML document with the line of each key. Raises :class:`ContractError` on a fault of form."""
     try:
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
-    except MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = mark.line + 1 if mark else 1
-        problem = f"is not valid YAML: {error.problem or error.context}"
-        raise ContractError([Fault(file=shown, line=line, field="(file)", problem=problem)]) from None
+        return YamlDocument(path.read_text(encoding="utf-8"))
+    except YamlFault as error:
+        fault = Fault(file=shown, line=error.line, field="(file)", problem=error.problem)
     except (OSError, UnicodeDecodeError) as error:
-        problem = f"cannot be read: {error}"
-        raise ContractError([Fault(file=shown, line=1, field="(file)", problem=problem)]) from None
-    if not isinstance(document, CommentedMap):
-        problem = "is not a mapping of keys to values"
-        raise ContractError([Fault(file=shown, line=1, field="(file)", problem=problem)])
-    return document
+        fault = Fault(file=shown, line=1, field="(file)", problem=f"cannot be read: {error}")
+    raise ContractError([fault]) from None
 
 
-def line_of(document: Any, place: Iterable[str | int]) -> int:
-    """The line (from 1) of a place in a document, or of the nearest thing around it that exists."""
-    line = 0
-    node = document
-    for step in _in_file(document, place):
-        if isinstance(node, CommentedMap) and step in node:
-            line = node.lc.key(step)[0]
-            node = node[step]
-        elif isinstance(node, CommentedSeq) and isinstance(step, int) and step < len(node):
-            line = node.lc.item(step)[0]
-            node = node[step]
-        else:
-            break
-    return line + 1
+def line_of(document: YamlDocument, place: Iterable[str | int]) -> int:
+    """The line (from 1) of a place of the model, or of the nearest thing around it that exists."""
+    return document.line_of(_in_file(document, place))
 
 
 def _in_file(document: Any, place: Iterable[str | int]) -> Iterator[str | int]:
     """Turns a place in the model into one in the file: lifted properties stand under customProperties."""
     node = document
     for step in place:
-        custom = node.get("customProperties") if isinstance(node, CommentedMap) else None
-        if isinstance(custom, CommentedSeq) and isinstance(step, str) and step not in node:
+        custom = node.get("customProperties") if isinstance(node, dict) else None
+        if isinstance(custom, list) and isinstance(step, str) and step not in node:
             for index, entry in enumerate(custom):
-                if isinstance(entry, CommentedMap) and entry.get("property") == step:
+                if isinstance(entry, dict) and entry.get("property") == step:
                     yield from ("customProperties", index, "value")
                     node = entry.get("value")
                     break
@@ -151,15 +132,19 @@ def _in_file(document: Any, place: Iterable[str | int]) -> Iterator[str | int]:
 
 
 def fault_list(
-    error: ValidationError, document: CommentedMap, shown: str, *, prefix: tuple[str | int, ...] = ()
+    error: ValidationError, document: YamlDocument, shown: str, *, prefix: tuple[str | int, ...] = ()
 ) -> list[Fault]:
     """pydantic's errors as faults of the file; ``prefix`` is where the validated part stands in it."""
     faults = []
     for entry in error.errors(include_url=False):
-        place = (*prefix, *(step for step in entry["loc"] if step not in UNION_TAGS))
+        place = (*prefix, *(_plain_step(step) for step in entry["loc"] if step not in UNION_TAGS))
         line, field = line_of(document, place), _dotted(place)
         faults.append(Fault(file=shown, line=line, field=field, problem=_plain(entry, place)))
     return sorted(faults)
+
+
+def _plain_step(step: str | int) -> str | int:
+    return step.removeprefix(LIFTED) if isinstance(step, str) else step
 
 
 def _plain(entry: Any, place: tuple[str | int, ...]) -> str:

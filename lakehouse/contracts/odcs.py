@@ -18,6 +18,7 @@ from lakehouse.contracts.extension import DatasetExtension, ParseRule
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+LIFTED = "customProperties."
 SemanticVersion = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 
 
@@ -58,7 +59,7 @@ class Quality(Strict):
 
     name: str | None = None
     type: Literal["library", "sql"] = "library"
-    metric: Literal["invalidValues", "nullValues", "rowCount", "duplicateValues"] | None = None
+    metric: Literal["invalidValues", "nullValues", "rowCount"] | None = None
     arguments: dict[str, Any] = Field(default_factory=dict)
     query: str | None = None
     mustBe: Decimal | None = None
@@ -90,7 +91,6 @@ class Column(Strict):
     required: bool = False
     primaryKey: bool = False
     primaryKeyPosition: int | None = None
-    unique: bool = False
     businessName: str | None = None
     examples: list[Any] = Field(default_factory=list)
     tags: list[str] = Field(default_factory=list)
@@ -98,14 +98,14 @@ class Column(Strict):
     customProperties: list[PropertyCustom] = Field(default_factory=list)
     criticalDataElement: bool | None = None
 
-    unit: str | None = Field(default=None, exclude=True)
-    issuer: str | None = Field(default=None, exclude=True)
-    parse: ParseRule = Field(default=ParseRule(), exclude=True)
+    unit: str | None = Field(default=None, exclude=True, validation_alias=f"{LIFTED}unit")
+    issuer: str | None = Field(default=None, exclude=True, validation_alias=f"{LIFTED}issuer")
+    parse: ParseRule = Field(default=ParseRule(), exclude=True, validation_alias=f"{LIFTED}parse")
 
     @model_validator(mode="before")
     @classmethod
     def _lift_custom_properties(cls, data: Any) -> Any:
-        return _lift(data, {"unit", "issuer", "parse"})
+        return _lift(data)
 
     @property
     def source(self) -> str:
@@ -223,12 +223,12 @@ class Contract(Strict):
     authoritativeDefinitions: list[AuthoritativeDefinition] = Field(default_factory=list)
     customProperties: list[DatasetCustom] = Field(default_factory=list)
 
-    exchange: DatasetExtension = Field(exclude=True)
+    exchange: DatasetExtension = Field(exclude=True, validation_alias=f"{LIFTED}exchange")
 
     @model_validator(mode="before")
     @classmethod
     def _lift_custom_properties(cls, data: Any) -> Any:
-        return _lift(data, {"exchange"})
+        return _lift(data)
 
     @property
     def provider(self) -> str:
@@ -264,13 +264,17 @@ class Contract(Strict):
         raise KeyError(name)
 
 
-def _lift(data: Any, names: set[str]) -> Any:
-    """Copies declared custom properties to fields of their own, so that pydantic types them."""
+def _lift(data: Any) -> Any:
+    """Gives each custom property a field of its own, so that pydantic types it.
+
+    Under a name that no YAML key has: a ``unit`` that stands outside ``customProperties`` stays unknown.
+    """
     if not isinstance(data, dict):
         return data
+    entries = data.get("customProperties")
     lifted = {
-        entry["property"]: entry.get("value")
-        for entry in data.get("customProperties") or []
-        if isinstance(entry, dict) and entry.get("property") in names
+        f"{LIFTED}{entry['property']}": entry.get("value")
+        for entry in (entries if isinstance(entries, list) else [])
+        if isinstance(entry, dict) and entry.get("property") in ("exchange", "unit", "issuer", "parse")
     }
-    return {**{key: value for key, value in data.items() if key not in names}, **lifted}
+    return {**data, **lifted}

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 from fnmatch import translate
 
-from lakehouse.contracts.extension import CsvForm, XlsxForm
+from lakehouse.contracts.extension import CsvForm
 from lakehouse.contracts.odcs import Column, Contract
 
 Place = tuple[str | int, ...]
 
-RESERVED = ("delivery", "line", "known_at")
-NUMERIC_PHYSICAL = re.compile(r"^(DOUBLE|BIGINT|INTEGER|SMALLINT|DECIMAL\((\d{1,2}),\s*(\d{1,2})\))$", re.IGNORECASE)
+RESERVED = ("event_date",)  # names the folders of partitions
+DECIMAL = re.compile(r"DECIMAL\((\d{1,2}),\s*(\d{1,2})\)", re.IGNORECASE)
+# DuckDB's expressions are RE2's: they run in linear time and so have none of these.
+NOT_IN_RE2 = re.compile(r"\(\?(?:[=!>]|<[=!])|(?<!\\)(?:\\\\)*\\[1-9]|[*+?}]\+")
+DIRECTIVES = frozenset("aAwdbBhmyYHIpMSfgnzZjUWcxX%GVu")
+ROW_RULE = re.compile(r"\s*select\s+count\(\*\)\s+from\s+\$\{object\}\s+where\s+(.+?)\s*", re.IGNORECASE | re.DOTALL)
+
+
+def row_condition(query: str) -> str:
+    """What a wrong row fulfils, over the typed columns, out of a table rule in SQL.
+
+    Raises ``ValueError`` where the query has another form.
+    """
+    found = ROW_RULE.fullmatch(query)
+    if found is None:
+        raise ValueError("a row rule reads: SELECT count(*) FROM ${object} WHERE <what a wrong row fulfils>")
+    return found[1]
 
 
 def contract_faults(contract: Contract) -> list[tuple[Place, str]]:
@@ -22,6 +38,7 @@ def contract_faults(contract: Contract) -> list[tuple[Place, str]]:
     return [
         *_key_faults(contract),
         *(fault for index, column in enumerate(contract.columns) for fault in _column_faults(index, column)),
+        *_table_faults(contract),
         *_time_faults(contract),
         *_form_faults(contract),
         *_reference_faults(contract),
@@ -52,30 +69,83 @@ def _key_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
 def _column_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
     if column.name in RESERVED or column.name.startswith("exchange_"):
         yield _property(index, "name"), f"{column.name!r} is a name that the lake uses itself"
-    physical = column.physicalType
-    if column.logicalType == "number":
-        if physical is None or not NUMERIC_PHYSICAL.match(physical):
-            yield (
-                _property(index, "physicalType"),
-                f"of number {column.name!r} must be DOUBLE or DECIMAL(precision, scale)",
-            )
+    if column.logicalType == "number" and not _is_numeric(column.physicalType or ""):
+        problem = f"of number {column.name!r} must be DOUBLE or DECIMAL(precision to 38, scale within it)"
+        yield _property(index, "physicalType"), problem
     if column.logicalType in ("integer", "number") and column.unit is None and not column.primaryKey:
         yield (
             _property(index, "customProperties"),
             f"{column.name!r} is a number without a unit: add `property: unit` (`value: '1'` for a pure number)",
         )
-    if column.logicalTypeOptions.pattern is not None:
-        try:
-            re.compile(column.logicalTypeOptions.pattern)
-        except re.error as error:
-            yield _property(index, "logicalTypeOptions", "pattern"), f"is no regular expression: {error}"
-    if column.parse.zone and column.logicalType != "timestamp":
-        yield _property(index, "parse", "zone"), "only a timestamp has a time zone"
+    yield from _limit_faults(index, column)
+    yield from _parse_faults(index, column)
+    for name, times in Counter(entry.property for entry in column.customProperties).items():
+        if times > 1:
+            yield _property(index, "customProperties"), f"property {name!r} stands {times} times"
     for number, rule in enumerate(column.quality):
-        if rule.type == "library" and rule.metric == "invalidValues" and "validValues" not in rule.arguments:
+        if rule.type == "library" and rule.metric == "invalidValues" and not rule.arguments.get("validValues"):
             yield _property(index, "quality", number, "arguments"), "invalidValues needs `validValues: [...]`"
+        if rule.type == "sql" or rule.metric == "rowCount":
+            yield _property(index, "quality", number), "a rule over whole rows belongs under the table's quality"
+
+
+def _is_numeric(physical: str) -> bool:
+    if physical.upper() == "DOUBLE":
+        return True
+    decimal = DECIMAL.fullmatch(physical)
+    return decimal is not None and 1 <= int(decimal[1]) <= 38 and int(decimal[2]) <= int(decimal[1])
+
+
+def _limit_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
+    options = column.logicalTypeOptions
+    for name in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        bound = getattr(options, name)
+        fits = ("date", "timestamp") if isinstance(bound, date) else ("integer", "number")
+        if bound is not None and column.logicalType not in fits:
+            yield _property(index, "logicalTypeOptions", name), f"{bound} is no limit for a {column.logicalType}"
+    if options.pattern is not None and (problem := _pattern_problem(options.pattern)):
+        yield _property(index, "logicalTypeOptions", "pattern"), problem
+
+
+def _pattern_problem(pattern: str) -> str | None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        return f"is no regular expression: {error}"
+    if NOT_IN_RE2.search(pattern):
+        return "looks ahead or behind, refers back or is possessive: RE2, which checks it, cannot"
+    return None
+
+
+def _parse_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
+    parse, time = column.parse, column.logicalType in ("date", "timestamp")
+    if parse.zone and column.logicalType != "timestamp":
+        yield _property(index, "parse", "zone"), "only a timestamp has a time zone"
+    if parse.epoch and column.logicalType != "timestamp":
+        yield _property(index, "parse", "epoch"), "only a timestamp counts from 1970"
+    if parse.formats and not time:
+        yield _property(index, "parse", "formats"), "only a date or a timestamp has a format"
+    if parse.geometry and column.logicalType != "string":
+        yield _property(index, "parse", "geometry"), "a geometry is a string (WKT)"
+    for number, form in enumerate(parse.formats):
+        unknown = sorted(set(re.findall(r"%-?(.?)", form)) - DIRECTIVES)
+        if unknown or "%" not in form:
+            named = ", ".join(f"%{letter}" for letter in unknown) or "no directive at all"
+            yield _property(index, "parse", "formats", number), f"{form!r} is no strptime format: {named}"
+
+
+def _table_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
+    for number, rule in enumerate(contract.schema_[0].quality):
+        place: Place = ("schema", 0, "quality", number)
         if rule.type == "sql":
-            yield _property(index, "quality", number, "type"), "a rule in sql belongs under the table's quality"
+            try:
+                row_condition(rule.query or "")
+            except ValueError as error:
+                yield (*place, "query"), str(error)
+        elif rule.metric != "rowCount":
+            yield (*place, "metric"), "of the table, only rowCount and rules in sql are checked"
+    if len(contract.customProperties) > 1:
+        yield ("customProperties",), "property 'exchange' stands more than once"
 
 
 def _time_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
@@ -106,14 +176,21 @@ def _form_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
     except re.error as error:
         yield ("exchange", "delivery", "name_pattern"), f"is no file pattern: {error}"
     for index, form in enumerate(delivery.forms):
+        place: Place = ("exchange", "delivery", "forms", index)
         encoding = getattr(form, "encoding", "utf-8")
-        try:
-            "".encode(encoding)
-        except LookupError:
-            yield ("exchange", "delivery", "forms", index, "encoding"), f"{encoding!r} is not a known encoding"
-        if isinstance(form, CsvForm | XlsxForm) and form.decimal == form.thousands:
-            place: Place = ("exchange", "delivery", "forms", index, "thousands")
-            yield place, "must differ from the decimal sign"
+        if not _is_encoding(encoding):
+            yield (*place, "encoding"), f"{encoding!r} is not a known encoding"
+        if isinstance(form, CsvForm) and form.decimal == form.thousands:
+            yield (*place, "thousands"), "must differ from the decimal sign"
+        if isinstance(form, CsvForm) and form.delimiter == form.quote:
+            yield (*place, "delimiter"), "must differ from the quote"
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        return codecs.lookup(name)._is_text_encoding
+    except LookupError:
+        return False
 
 
 def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:

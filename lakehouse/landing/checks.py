@@ -111,12 +111,8 @@ def _row_count(quality: Quality, delivered: int) -> dict[str, Any]:
     )
 
 
-def _null_share(
-    connection: duckdb.DuckDBPyConnection, quality: Quality, column: str, delivered: int
-) -> dict[str, Any]:
-    nulls = (
-        connection.execute(f"SELECT count(*) FROM typed WHERE {identifier(column)} IS NULL").fetchone() or (0,)
-    )[0]
+def _null_share(connection: duckdb.DuckDBPyConnection, quality: Quality, column: str, delivered: int) -> dict[str, Any]:
+    nulls = (connection.execute(f"SELECT count(*) FROM typed WHERE {identifier(column)} IS NULL").fetchone() or (0,))[0]
     share = nulls / delivered * 100 if quality.unit == "percent" and delivered else nulls
     limit = quality.mustBeLessOrEqualTo if quality.mustBeLessOrEqualTo is not None else quality.mustBe
     wrong = limit is not None and share > limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -20,11 +21,32 @@ ADVICE = {
     "time_does_not_exist": "The clock skips this hour in spring. Send UTC, or an offset with each time.",
     "time_ambiguous": "The clock has this hour twice in autumn. Send UTC, or an offset with each time.",
     "differs_from_earlier": "This dataset takes no corrections by delivery. Ask the exchange for a restatement.",
+    "wrong_encoding": "Save the file in the encoding that the contract states.",
     "not_in_list": "Use one of the listed values, or ask for the contract to be widened.",
     "below_minimum": "Check the value and its unit.",
     "above_maximum": "Check the value and its unit.",
 }
 DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
+SHOWN_CHARACTERS = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sender:
+    """Who delivered what, as the receipt says it."""
+
+    provider: str
+    dataset: str
+    contract_version: str
+    simulated: bool = False
+
+    @classmethod
+    def of(cls, contract: Contract) -> Sender:
+        return cls(
+            provider=contract.provider,
+            dataset=contract.dataset,
+            contract_version=contract.version,
+            simulated=contract.exchange.simulated,
+        )
 
 
 def summarise_faults(
@@ -36,9 +58,10 @@ def summarise_faults(
     """
     rows = connection.execute(
         """
-        SELECT rule, column_name, count(DISTINCT (coalesce(member, ''), line)) AS rows, min(line) AS first_line,
-               arg_min(member, line), arg_min(value, line), any_value(expected)
-        FROM faults WHERE warning = ? GROUP BY rule, column_name ORDER BY rows DESC, rule, column_name
+        SELECT rule, column_name, rows, first.line, first.member, first.value, first.expected FROM (
+            SELECT rule, column_name, count(*) AS rows, arg_min(faults, (part, line)) AS first
+            FROM faults WHERE warning = ? GROUP BY rule, column_name
+        ) ORDER BY rows DESC, rule, column_name
         """,
         [warnings],
     ).fetchall()
@@ -46,6 +69,7 @@ def summarise_faults(
     summary = []
     for rule, column, count, line, member, value, expected in rows:
         masked = column in private or (column is None and contract.private)
+        shown = value if value is None or len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]}…"
         summary.append(
             {
                 "rule": rule,
@@ -54,7 +78,7 @@ def summarise_faults(
                 "column": column,
                 "source_column": contract.column(column).source if column else None,
                 "member": member,
-                "value": MASK if masked and value is not None else value,
+                "value": MASK if masked and value is not None else shown,
                 "expected": expected,
                 "advice": ADVICE.get(rule, DEFAULT_ADVICE),
             }
@@ -78,7 +102,7 @@ def refusal_entry(refusal: DeliveryRefused, rows: int) -> dict[str, Any]:
 
 def build_receipt(
     *,
-    contract: Contract,
+    sender: Sender,
     delivery: dict[str, Any],
     status: str,
     delivered: int = 0,
@@ -102,15 +126,15 @@ def build_receipt(
     received: datetime = delivery["received_at"]
     touched = partitions or []
     return {
-        "provider": contract.provider,
-        "dataset": contract.dataset,
+        "provider": sender.provider,
+        "dataset": sender.dataset,
         "delivery": delivery["delivery"],
         "file": delivery["file"],
         "received_at": received.isoformat(),
         "sha256": delivery["sha256"],
         "bytes": delivery["bytes"],
-        "contract_version": contract.version,
-        "simulated": contract.exchange.simulated,
+        "contract_version": sender.contract_version,
+        "simulated": sender.simulated,
         "status": status,
         "delivered": delivered,
         "accepted": accepted,

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.storage.sql import identifier
+
+REFUSED_CORRECTION = "differs_from_earlier"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,24 +22,8 @@ class Reconciled:
     corrections: int
 
 
-def partition_expression(contract: Contract) -> str:
-    """SQL of a row's partition: the first day, UTC, of the day, month or year that it belongs to."""
-    time = contract.exchange.time
-    if time is None:
-        return f"'{UNDATED}'"
-    column = identifier(time.column)
-    return f"strftime(date_trunc('{time.partition}', {column})::DATE, '%Y-%m-%d')"
-
-
-def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract) -> list[str]:
-    query = f"SELECT DISTINCT {partition_expression(contract)} FROM typed ORDER BY 1"
-    return [row[0] for row in connection.execute(query).fetchall()]
-
-
-def reconcile(
-    *, connection: duckdb.DuckDBPyConnection, contract: Contract, standing: str | None
-) -> Reconciled:
-    """Fills ``fresh`` from ``typed``.
+def reconcile(*, connection: duckdb.DuckDBPyConnection, contract: Contract, standing: str | None) -> Reconciled:
+    """Makes ``fresh`` out of ``typed``.
 
     A row equal in all columns to the version of its key that stands before it (in the delivery, or in
     ``standing``, SQL of the clean rows of the touched partitions) is a duplicate. One that differs is a
@@ -45,71 +31,104 @@ def reconcile(
     """
     keys = [column.name for column in contract.primary_key]
     values = [column.name for column in contract.columns if column.name not in keys]
-    key_list = ", ".join(identifier(key) for key in keys)
-    everything = ", ".join(identifier(name) for name in [*keys, *values])
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT {key_list} FROM typed GROUP BY {key_list} HAVING count(*) > 1"
-    )
-    # Few keys come twice, so only their rows pay for an ordering.
-    value_struct = "{" + ", ".join(f"'{name}': {identifier(name)}" for name in values) + "}" if values else "true"
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT line, {everything}, false AS correction FROM typed ANTI JOIN repeated USING ({key_list})
-        UNION ALL
-        SELECT line, {everything}, place > 1 AS correction FROM (
-            SELECT line, {everything},
-                   row_number() OVER versions AS place,
-                   {value_struct} IS NOT DISTINCT FROM lag({value_struct}) OVER versions AS same
-            FROM typed SEMI JOIN repeated USING ({key_list})
-            WINDOW versions AS (PARTITION BY {key_list} ORDER BY line)
-        ) WHERE place = 1 OR NOT same
-        """
-    )
-    if standing is not None:
-        _against_standing(connection, contract, standing, keys, values)
-    if contract.exchange.corrections == "refuse":
+    refuse = contract.exchange.corrections == "refuse"
+    repeated = _find_repeated(connection, keys)
+    winners = _find_winners(connection, keys, values, standing)
+    if repeated or winners:
+        _judge_versions(connection, keys, values, against_first=refuse)
+    else:
+        connection.execute("CREATE OR REPLACE TEMP VIEW fresh AS SELECT *, false AS exchange_correction FROM typed")
+    total, fresh, corrections = connection.execute(
+        "SELECT (SELECT count(*) FROM typed), count(*), count(*) FILTER (exchange_correction) FROM fresh"
+    ).fetchone() or (0, 0, 0)
+    if refuse and corrections:
         _refuse_corrections(connection, keys)
-    accepted, corrections = connection.execute(
-        "SELECT count(*), count(*) FILTER (WHERE correction) FROM fresh"
-    ).fetchone() or (0, 0)
-    total = (connection.execute("SELECT count(*) FROM typed").fetchone() or (0,))[0]
-    refused = (
-        connection.execute("SELECT count(*) FROM faults WHERE rule = 'differs_from_earlier'").fetchone() or (0,)
-    )[0]
-    return Reconciled(accepted=accepted, duplicates=total - accepted - refused, corrections=corrections)
+        return Reconciled(accepted=fresh - corrections, duplicates=total - fresh, corrections=0)
+    return Reconciled(accepted=fresh, duplicates=total - fresh, corrections=corrections)
 
 
-def _against_standing(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, standing: str, keys: list[str], values: list[str]
-) -> None:
-    key_list = ", ".join(identifier(key) for key in keys)
-    newest = ", ".join(
-        f"arg_max({{'v': {identifier(name)}}}, (exchange_delivery, exchange_line)).v AS {identifier(name)}"
-        for name in values
-    )
+def _list(names: list[str]) -> str:
+    return ", ".join(identifier(name) for name in names)
+
+
+def _value(names: list[str]) -> str:
+    """All values of a row as one, which compares with IS NOT DISTINCT FROM."""
+    return "{" + ", ".join(f"{identifier(name)}: {identifier(name)}" for name in names) + "}" if names else "true"
+
+
+def _find_repeated(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> int:
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE winners AS SELECT {key_list}{', ' + newest if newest else ''} "
-        f"FROM ({standing}) SEMI JOIN (SELECT DISTINCT {key_list} FROM fresh) USING ({key_list}) GROUP BY {key_list}"
+        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT {_list(keys)} FROM typed GROUP BY ALL HAVING count(*) > 1"
     )
-    same = " AND ".join(f"f.{identifier(name)} IS NOT DISTINCT FROM w.{identifier(name)}" for name in values) or "true"
-    matched = " AND ".join(f"f.{identifier(key)} = w.{identifier(key)}" for key in keys)
-    # Only the first version of a key in this delivery meets what stands; later ones met each other above.
+    return int((connection.execute("SELECT count(*) FROM repeated").fetchone() or (0,))[0])
+
+
+def _find_winners(
+    connection: duckdb.DuckDBPyConnection, keys: list[str], values: list[str], standing: str | None
+) -> int:
+    """``winners``: of each key that this delivery has too, the newest version that stands."""
+    if standing is None:
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE winners AS "
+            f"SELECT {_list(keys)}, {_value(values)} AS exchange_value FROM typed LIMIT 0"
+        )
+        return 0
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE winners AS "
+        f"SELECT {_list(keys)}, arg_max({_value(values)}, (exchange_delivery, exchange_line)) AS exchange_value "
+        f"FROM ({standing}) SEMI JOIN typed USING ({_list(keys)}) GROUP BY {_list(keys)}"
+    )
+    return int((connection.execute("SELECT count(*) FROM winners").fetchone() or (0,))[0])
+
+
+def _judge_versions(
+    connection: duckdb.DuckDBPyConnection, keys: list[str], values: list[str], *, against_first: bool
+) -> None:
+    """``fresh``, where keys are repeated or known. Each version of a key is held to the one before it.
+
+    Where corrections are refused no later version ever stands, so each is held to the first.
+    """
+    before = "first_value" if against_first else "lag"
+    # Few keys come twice, so only their rows pay for an ordering.
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE fresh AS
-        SELECT f.* EXCLUDE (correction), f.correction OR w.{identifier(keys[0])} IS NOT NULL AS correction
-        FROM fresh AS f LEFT JOIN winners AS w ON {matched}
-        WHERE f.correction OR w.{identifier(keys[0])} IS NULL OR NOT ({same})
+        CREATE OR REPLACE TEMP TABLE judged AS
+        WITH versions AS (
+            SELECT *, {_value(values)} AS exchange_value, NULL AS exchange_before, 1 AS exchange_place
+            FROM typed ANTI JOIN repeated USING ({_list(keys)})
+            UNION ALL
+            SELECT *, {_value(values)} AS exchange_value, {before}({_value(values)}) OVER same_key,
+                   row_number() OVER same_key
+            FROM typed SEMI JOIN repeated USING ({_list(keys)})
+            WINDOW same_key AS (PARTITION BY {_list(keys)} ORDER BY exchange_line)
+        )
+        FROM versions
         """
     )
+    known = f"w.{identifier(keys[0])} IS NOT NULL"
+    # With a version that stands, the first of this delivery is held to it.
+    held_to_winner = f"{known} AND (exchange_place = 1 OR {str(against_first).lower()})"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE fresh_rows AS
+        SELECT j.* EXCLUDE (exchange_value, exchange_before, exchange_place),
+               exchange_place > 1 OR {known} AS exchange_correction
+        FROM judged AS j LEFT JOIN winners AS w USING ({_list(keys)})
+        WHERE CASE WHEN {held_to_winner} THEN j.exchange_value IS DISTINCT FROM w.exchange_value
+                   ELSE exchange_place = 1 OR j.exchange_value IS DISTINCT FROM j.exchange_before END
+        """
+    )
+    connection.execute("CREATE OR REPLACE TEMP VIEW fresh AS FROM fresh_rows")
 
 
 def _refuse_corrections(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> None:
-    row = ", ".join(f"'{key}': {identifier(key)}" for key in keys)
     connection.execute(
-        "INSERT INTO faults SELECT NULL, line, NULL, NULL, 'differs_from_earlier', "
-        "'the values delivered before: the contract takes no corrections', false, "
-        f"to_json({{{row}}})::VARCHAR FROM fresh WHERE correction"
+        f"""
+        INSERT INTO faults
+        SELECT exchange_line // {PART_LINES}, member, exchange_line % {PART_LINES}, NULL, NULL,
+               '{REFUSED_CORRECTION}', 'the values delivered before: the contract takes no corrections', false,
+               to_json({_value(keys)})::VARCHAR
+        FROM fresh LEFT JOIN parts ON part = exchange_line // {PART_LINES} WHERE exchange_correction
+        """
     )
-    connection.execute("DELETE FROM fresh WHERE correction")
+    connection.execute("DELETE FROM fresh_rows WHERE exchange_correction")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import tempfile
+import time
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,15 +16,29 @@ import sqlalchemy as sa
 from lakehouse.contracts.derive import inbox_prefix, landing_bucket
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing.receipt import Sender
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.lake import Entry, ObjectNotFound
-
-CHUNK = 1 << 20
 
 
 def waiting(exchange: Exchange, contract: Contract) -> list[Entry]:
     """The files in a dataset's inbox, by name."""
     return list(exchange.lake.list(landing_bucket(contract.provider), inbox_prefix(contract.dataset)))
+
+
+def settled(exchange: Exchange, entries: list[Entry]) -> list[Entry]:
+    """Those of the entries that nobody is writing to any more; waits a moment where one is young.
+
+    A file that is copied into an inbox grows under its final name. One that still changes is left for later.
+    """
+    rest = exchange.settings.settle_seconds
+    if not entries:
+        return []
+    age = (datetime.now(UTC) - max(entry.modified for entry in entries)).total_seconds()
+    if age >= rest:
+        return entries
+    time.sleep(min(rest, rest - age))
+    return [entry for entry in entries if _stands(exchange, entry)]
 
 
 def seal_inbox(exchange: Exchange, contract: Contract) -> list[str]:
@@ -32,11 +47,9 @@ def seal_inbox(exchange: Exchange, contract: Contract) -> list[str]:
     Safe to repeat after a death at any point: a claim in the index names each arrival before its bytes move,
     so a second pass takes up the same delivery.
     """
-    return [
-        delivery
-        for entry in waiting(exchange, contract)
-        if (delivery := _seal_entry(exchange, contract, entry)) is not None
-    ]
+    sender = Sender.of(contract)
+    sealed = (seal_entry(exchange, sender, entry) for entry in settled(exchange, waiting(exchange, contract)))
+    return [delivery for delivery in sealed if delivery is not None]
 
 
 def seal_bytes(
@@ -44,48 +57,56 @@ def seal_bytes(
 ) -> str | None:
     """Seals what an extract pulled. Returns ``None`` where the same answer was sealed before."""
     sha256 = hashlib.sha256(content).hexdigest()
-    claim = _claim(exchange, contract, file=name, key=f"extract/{contract.dataset}/{name}", version=sha256)
+    sender = Sender.of(contract)
+    claim = _claim(exchange, sender, file=name, key=f"extract/{contract.dataset}/{name}", version=sha256)
     if claim["status"] != "claimed":
         return str(claim["delivery"]) if claim["status"] == "sealed" else None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "page"
         path.write_bytes(content)
-        _to_raw(exchange, contract, claim, path, sha256, source)
+        _to_raw(exchange, sender, claim, path, source)
     return str(claim["delivery"])
 
 
-def _seal_entry(exchange: Exchange, contract: Contract, entry: Entry) -> str | None:
-    bucket, name = entry.bucket, PurePosixPath(entry.key).name
-    claim = _claim(exchange, contract, file=name, key=entry.key, version=entry.version)
+def seal_entry(exchange: Exchange, sender: Sender, entry: Entry) -> str | None:
+    """Seals one file of an inbox and takes it out. ``None`` where it was still being written, or is gone."""
+    name = PurePosixPath(entry.key).name
+    # On S3 the same bytes keep their version: the time tells one arrival of them from the next.
+    version = f"{entry.version}@{entry.modified:%Y%m%dT%H%M%S%f}"
+    claim = _claim(exchange, sender, file=name, key=entry.key, version=version)
     if claim["status"] == "claimed":
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "delivered"
             try:
-                exchange.lake.download(bucket, entry.key, path)
+                exchange.lake.download(entry.bucket, entry.key, path)
             except ObjectNotFound:
                 _forget(exchange, claim)
                 return None
-            now = exchange.lake.stat(bucket, entry.key)
-            if now is None or now.version != entry.version:
-                # Still being written: it is taken whole at a later pass.
+            if not _stands(exchange, entry):
                 _forget(exchange, claim)
                 return None
-            _to_raw(exchange, contract, claim, path, _sha256(path), {"kind": "drop", "inbox_key": entry.key})
-    exchange.lake.delete(bucket, entry.key)
+            _to_raw(exchange, sender, claim, path, {"kind": "drop", "inbox_key": entry.key})
+    if _stands(exchange, entry):
+        exchange.lake.delete(entry.bucket, entry.key)
     with exchange.index.begin() as connection:
         # The same name may be dropped again: only an arrival that still lies in the inbox owns its version.
         connection.execute(
             sa.update(deliveries)
             .where(deliveries.c.delivery == claim["delivery"])
-            .values(inbox_version=f"{entry.version}#{claim['delivery']}")
+            .values(inbox_version=f"{version}#{claim['delivery']}")
         )
     return str(claim["delivery"])
 
 
-def _claim(exchange: Exchange, contract: Contract, *, file: str, key: str, version: str) -> dict[str, Any]:
+def _stands(exchange: Exchange, entry: Entry) -> bool:
+    now = exchange.lake.stat(entry.bucket, entry.key)
+    return now is not None and now.version == entry.version
+
+
+def _claim(exchange: Exchange, sender: Sender, *, file: str, key: str, version: str) -> dict[str, Any]:
     """The delivery that this arrival is: the one claimed before, or a new one."""
     query = sa.select(deliveries).where(
-        deliveries.c.provider == contract.provider,
+        deliveries.c.provider == sender.provider,
         deliveries.c.inbox_key == key,
         deliveries.c.inbox_version == version,
     )
@@ -94,11 +115,11 @@ def _claim(exchange: Exchange, contract: Contract, *, file: str, key: str, versi
         if found is not None:
             return dict(found)
         received = datetime.now(UTC)
-        digest = hashlib.sha256(f"{contract.key}/{key}/{version}".encode()).hexdigest()[:8]
+        digest = hashlib.sha256(f"{sender.provider}/{key}/{version}".encode()).hexdigest()[:8]
         values = {
             "delivery": f"{received:%Y%m%dT%H%M%S%f}Z-{digest}",
-            "provider": contract.provider,
-            "dataset": contract.dataset,
+            "provider": sender.provider,
+            "dataset": sender.dataset,
             "file": file,
             "inbox_key": key,
             "inbox_version": version,
@@ -111,61 +132,62 @@ def _claim(exchange: Exchange, contract: Contract, *, file: str, key: str, versi
 
 
 def _forget(exchange: Exchange, claim: dict[str, Any]) -> None:
+    """Withdraws a claim, unless another process has sealed the file by it meanwhile."""
     with exchange.index.begin() as connection:
-        connection.execute(sa.delete(deliveries).where(deliveries.c.delivery == claim["delivery"]))
+        mine = deliveries.c.delivery == claim["delivery"]
+        connection.execute(sa.delete(deliveries).where(mine, deliveries.c.status == "claimed"))
 
 
-def _to_raw(
-    exchange: Exchange, contract: Contract, claim: dict[str, Any], path: Path, sha256: str, source: dict[str, Any]
-) -> None:
-    received: datetime = claim["received_at"]
+def _to_raw(exchange: Exchange, sender: Sender, claim: dict[str, Any], path: Path, source: dict[str, Any]) -> None:
+    with path.open("rb") as stream:
+        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
     earlier = exchange.index.row(
         sa.select(deliveries.c.raw_key).where(
-            deliveries.c.provider == contract.provider,
-            deliveries.c.dataset == contract.dataset,
+            deliveries.c.provider == sender.provider,
+            deliveries.c.dataset == sender.dataset,
             deliveries.c.sha256 == sha256,
             deliveries.c.raw_key.is_not(None),
         )
     )
-    if earlier is not None:
-        raw_key = str(earlier["raw_key"])
-    else:
-        folder = f"{contract.provider}/{contract.dataset}/{received:%Y/%m/%d}/{sha256}"
-        raw_key = f"{folder}/{_safe_name(claim['file'])}"
-        exchange.lake.upload("raw", raw_key, path)
-        origin = {
-            "provider": contract.provider,
-            "dataset": contract.dataset,
-            "delivery": claim["delivery"],
-            "file": claim["file"],
-            "sha256": sha256,
-            "bytes": path.stat().st_size,
-            "received_at": received.isoformat(),
-            "contract_version": contract.version,
-            "simulated": contract.exchange.simulated,
-            "source": source,
-        }
-        text = json.dumps(origin, indent=1, ensure_ascii=False)
-        exchange.lake.write_bytes("raw", f"{folder}/origin.json", text.encode(), content_type="application/json")
+    raw_key = earlier["raw_key"] if earlier else _seal(exchange, sender, claim, path, sha256, source)
     with exchange.index.begin() as connection:
         connection.execute(
             sa.update(deliveries)
-            .where(deliveries.c.delivery == claim["delivery"])
+            .where(deliveries.c.delivery == claim["delivery"], deliveries.c.status == "claimed")
             .values(
                 status="sealed",
                 sha256=sha256,
                 bytes=path.stat().st_size,
                 raw_key=raw_key,
-                contract_version=contract.version,
+                contract_version=sender.contract_version,
             )
         )
+
+
+def _seal(
+    exchange: Exchange, sender: Sender, claim: dict[str, Any], path: Path, sha256: str, source: dict[str, Any]
+) -> str:
+    received: datetime = claim["received_at"]
+    folder = f"{sender.provider}/{sender.dataset}/{received:%Y/%m/%d}/{sha256}"
+    raw_key = f"{folder}/{_safe_name(claim['file'])}"
+    exchange.lake.upload("raw", raw_key, path)
+    origin = {
+        "provider": sender.provider,
+        "dataset": sender.dataset,
+        "delivery": claim["delivery"],
+        "file": claim["file"],
+        "sha256": sha256,
+        "bytes": path.stat().st_size,
+        "received_at": received.isoformat(),
+        "contract_version": sender.contract_version,
+        "simulated": sender.simulated,
+        "source": source,
+    }
+    text = json.dumps(origin, indent=1, ensure_ascii=False)
+    exchange.lake.write_bytes("raw", f"{folder}/origin.json", text.encode(), content_type="application/json")
+    return raw_key
 
 
 def _safe_name(name: str) -> str:
     cleaned = re.sub(r"[\x00-\x1f/\\]", "_", name)
     return "delivered" if cleaned in ("", ".", "..", "origin.json") else cleaned
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()

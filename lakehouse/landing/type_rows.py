@@ -2,123 +2,170 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import duckdb
 
 from lakehouse.contracts.derive import duckdb_type
-from lakehouse.contracts.extension import FileForm
 from lakehouse.contracts.odcs import Column, Contract
-from lakehouse.landing.values import (
-    Rule,
-    cleaned,
-    has_local_time,
-    is_ambiguous,
-    is_nonexistent,
-    local_time,
-    rules,
-    typed,
-)
+from lakehouse.landing.local_time import has_local_time
+from lakehouse.landing.row_rules import Rule, rules
+from lakehouse.landing.unpack import PlainFile
+from lakehouse.landing.values import local_of, mark_of, text_of, typed_rows
 from lakehouse.storage.sql import identifier, literal
 
 PART_LINES = 10**10
 
 
-def type_rows(
-    *, connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm, member: str | None, part: int
-) -> None:
-    """Reads ``delivered`` and ``malformed``; adds to ``typed`` and ``faults``.
+@dataclass(frozen=True, kw_only=True)
+class FileRows:
+    """What one file held, in rows; ``warned`` ones are among the good."""
 
-    ``typed(line, <columns typed>)`` gets the rows without fault; ``faults(member, line, column_name, value,
-    rule, expected, warning, row_text)`` every fault of every row. A row with several faults has several.
-    ``part`` numbers the files of an archive: lines of the second begin at ``PART_LINES``, and so on.
+    delivered: int
+    bad: int
+    warned: int
+
+
+def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+    """Makes the empty tables that the files of one delivery fill.
+
+    ``rows(exchange_line, <columns typed>, exchange_bad)``; ``typed``: those of them without fault;
+    ``faults(part, member, line, column_name, value, rule, expected, warning, row_text)``, where ``line`` is the
+    member's own; ``parts(part, member)``: the names of an archive's files.
     """
-    connection.execute("DROP TABLE IF EXISTS checked")
-    found = rules(contract, form)
-    blocking = " OR ".join(f"coalesce({rule.condition}, false)" for rule in found if not rule.warning) or "false"
+    columns = ", ".join(f"{identifier(c.name)} {duckdb_type(c)}" for c in contract.columns)
+    marks = "".join(f", {mark_of(c)} VARCHAR, {local_of(c)} TIMESTAMP" for c in _in_sequence(contract))
+    names = ", ".join(identifier(column.name) for column in contract.columns)
     connection.execute(
         f"""
-        CREATE TEMP TABLE checked AS
-        SELECT *, ({blocking}) AS bad FROM (
-            SELECT *, {", ".join(f"v_{c.name} AS {identifier(c.name)}" for c in contract.columns)} FROM (
-                SELECT *, {", ".join(f"{typed(c, form)} AS v_{c.name}" for c in contract.columns)}
-                FROM ({_marked(contract, form)})
+        CREATE OR REPLACE TEMP TABLE rows (
+            exchange_line BIGINT, {columns}{marks}, exchange_bad BOOLEAN, exchange_warned BOOLEAN
+        );
+        CREATE OR REPLACE TEMP VIEW typed AS SELECT exchange_line, {names} FROM rows WHERE NOT exchange_bad;
+        CREATE OR REPLACE TEMP TABLE faults (
+            part INTEGER, member VARCHAR, line BIGINT, column_name VARCHAR, value VARCHAR, rule VARCHAR,
+            expected VARCHAR, warning BOOLEAN, row_text VARCHAR
+        );
+        CREATE OR REPLACE TEMP TABLE parts (part INTEGER, member VARCHAR);
+        """
+    )
+
+
+def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file: PlainFile, part: int) -> FileRows:
+    """Reads ``delivered`` and ``malformed``; adds to the tables of :func:`create_tables`.
+
+    Every fault of every row is kept: a row with several has several. ``part`` numbers the files of an archive:
+    lines of the second begin at ``PART_LINES`` in ``rows``, and so on.
+    """
+    found = rules(contract, file.form, damaged=file.damaged)
+    names = ", ".join(identifier(column.name) for column in contract.columns)
+    marks = "".join(f", {mark_of(c)}, {local_of(c)}" for c in _in_sequence(contract))
+    first, last = part * PART_LINES, (part + 1) * PART_LINES
+    connection.execute(
+        f"INSERT INTO rows SELECT exchange_line + {first}, {names}{marks}, "
+        f"{_any(found, warning=False)}, {_any(found, warning=True)} FROM ({typed_rows(contract.columns, file.form)})"
+    )
+    scope = f"exchange_line BETWEEN {first} AND {last - 1}"
+    for column in _in_sequence(contract):
+        _resolve_by_sequence(connection, contract, column, scope)
+    good, bad, warned, malformed = connection.execute(
+        "SELECT count(*) FILTER (NOT exchange_bad), count(*) FILTER (exchange_bad), "
+        "count(*) FILTER (exchange_warned AND NOT exchange_bad), (SELECT count(*) FROM malformed) "
+        f"FROM rows WHERE {scope}"
+    ).fetchone() or (0, 0, 0, 0)
+    connection.execute("INSERT INTO parts VALUES (?, ?)", [part, file.member])
+    member = "NULL" if file.member is None else literal(file.member)
+    if bad or warned:
+        _collect(connection, contract, file, found, part, member)
+    if malformed:
+        connection.execute(
+            f"INSERT INTO faults SELECT {part}, {member}, exchange_line, NULL, left(text, 500), 'malformed_row', "
+            "problem, false, text FROM malformed"
+        )
+    return FileRows(delivered=good + bad + malformed, bad=bad + malformed, warned=warned)
+
+
+def _in_sequence(contract: Contract) -> list[Column]:
+    return [c for c in contract.columns if has_local_time(c) and c.parse.ambiguous == "sequence"]
+
+
+def _any(found: list[Rule], *, warning: bool) -> str:
+    return " OR ".join(f"coalesce({r.condition}, false)" for r in found if r.warning == warning) or "false"
+
+
+def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contract, column: Column, scope: str) -> None:
+    """In the repeated hour of a series, a time that is no later than one before it is of the second pass.
+
+    A series is told by the key without the time column; its order is the file's, or the reverse where the times
+    of that day fall from line to line.
+    """
+    mark, local, time = mark_of(column), local_of(column), identifier(column.name)
+    series = [identifier(key.name) for key in contract.primary_key if key.name != column.name]
+    day = ", ".join([*series, f"{local}::DATE"])
+    connection.execute(
+        f"""
+        UPDATE rows SET {time} = {time} + INTERVAL 1 HOUR
+        WHERE {scope} AND exchange_line IN (
+            WITH steps AS (
+                SELECT exchange_line, {mark}, {local}, {", ".join([*series, ""])}
+                       sign(epoch({local} - lag({local}) OVER (PARTITION BY {day} ORDER BY exchange_line))) AS step
+                FROM rows
+                WHERE {scope} AND NOT exchange_bad AND {local}::DATE IN (
+                    SELECT DISTINCT {local}::DATE FROM rows WHERE {scope} AND {mark} = 'ambiguous'
+                )
+            ),
+            directed AS (
+                SELECT *, exchange_line * CASE WHEN sum(step) OVER (PARTITION BY {day}) < 0 THEN -1 ELSE 1 END AS place
+                FROM steps
+            )
+            SELECT exchange_line FROM directed WHERE {mark} = 'ambiguous'
+            QUALIFY {local} <= max({local}) OVER (
+                PARTITION BY {day} ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             )
         )
         """
     )
-    for column in contract.columns:
-        if has_local_time(column) and column.parse.ambiguous == "sequence":
-            _resolve_by_sequence(connection, contract, column)
-    for rule in found:
-        _collect(connection, contract, rule, member)
+
+
+def _collect(
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    file: PlainFile,
+    found: list[Rule],
+    part: int,
+    member: str,
+) -> None:
+    """The faults of the rows that have any: their text is typed a second time, the rest is not kept."""
     connection.execute(
-        f"INSERT INTO faults SELECT {_text_or_null(member)}, line, NULL, left(text, 500), 'malformed_row', problem, "
-        "false, text FROM malformed"
+        "CREATE OR REPLACE TEMP TABLE row_rules (number INTEGER, rule VARCHAR, column_name VARCHAR, "
+        "expected VARCHAR, warning BOOLEAN)"
     )
-    names = ", ".join(identifier(column.name) for column in contract.columns)
-    connection.execute(f"INSERT INTO typed SELECT line + {part * PART_LINES}, {names} FROM checked WHERE NOT bad")
-    connection.execute("DROP TABLE checked")
-
-
-def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
-    """Makes the empty ``typed`` and ``faults`` that the files of one delivery fill."""
-    columns = ", ".join(f"{identifier(c.name)} {duckdb_type(c)}" for c in contract.columns)
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE typed (line BIGINT, {columns})")
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE faults (member VARCHAR, line BIGINT, column_name VARCHAR, value VARCHAR, "
-        "rule VARCHAR, expected VARCHAR, warning BOOLEAN, row_text VARCHAR)"
+    connection.executemany(
+        "INSERT INTO row_rules VALUES (?, ?, ?, ?, ?)",
+        [[number, rule.rule, rule.column, rule.expected, rule.warning] for number, rule in enumerate(found)],
     )
-
-
-def _marked(contract: Contract, form: FileForm) -> str:
-    """The cleaned text of each column; for local times, what is special about them."""
-    texts = ", ".join(f"{cleaned(column, form)} AS t_{column.name}" for column in contract.columns)
-    source = f"SELECT line, {texts} FROM delivered"
-    local = [column for column in contract.columns if has_local_time(column)]
-    if not local:
-        return source
-    times = ", ".join(f"{local_time(column)} AS l_{column.name}" for column in local)
-    marks = ", ".join(
-        f"CASE WHEN l_{c.name} IS NULL OR regexp_matches(t_{c.name}, '(?:[Zz]|:\\d{{2}}[+-]\\d{{2}}:?\\d{{0,2}})$') "
-        f"THEN NULL WHEN {is_nonexistent(c)} THEN 'nonexistent' "
-        f"WHEN {is_ambiguous(c)} THEN 'ambiguous' END AS x_{c.name}"
-        for c in local
+    struck = ", ".join(
+        f"CASE WHEN coalesce({rule.condition}, false) AND {'NOT ' if rule.warning else ''}exchange_bad "
+        f"THEN {{number: {number}, value: {_value_of(contract, rule)}}} END"
+        for number, rule in enumerate(found)
     )
-    return f"SELECT *, {marks} FROM (SELECT *, {times} FROM ({source}))"
-
-
-def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contract, column: Column) -> None:
-    """In the repeated hour of a series, a time that is no later than one before it is of the second pass.
-
-    A series is told by the key without the time column; its order is the file's.
-    """
-    series = [identifier(key.name) for key in contract.primary_key if key.name != column.name]
-    within = ", ".join([*series, f"l_{column.name}::DATE"])
-    time = identifier(column.name)
+    row = ", ".join(f"{literal(c.name)}: {text_of(c)}" for c in contract.columns)
     connection.execute(
         f"""
-        UPDATE checked SET {time} = {time} + INTERVAL 1 HOUR
-        WHERE line IN (
-            SELECT line FROM (
-                SELECT line, l_{column.name} <= max(l_{column.name}) OVER (
-                    PARTITION BY {within} ORDER BY line ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-                ) AS second_pass
-                FROM checked WHERE x_{column.name} = 'ambiguous' AND NOT bad
-            ) WHERE second_pass
+        INSERT INTO faults
+        SELECT {part}, {member}, exchange_line, column_name, struck.value, rule, expected, warning, row_text
+        FROM (
+            SELECT exchange_line, unnest([{struck}]) AS struck, to_json({{{row}}})::VARCHAR AS row_text
+            FROM ({typed_rows(contract.columns, file.form)}) AS t
+            JOIN (
+                SELECT exchange_line - {part * PART_LINES} AS exchange_line, exchange_bad FROM rows
+                WHERE exchange_line >= {part * PART_LINES} AND (exchange_bad OR exchange_warned)
+            ) USING (exchange_line)
         )
+        JOIN row_rules ON row_rules.number = struck.number
         """
     )
 
 
-def _collect(connection: duckdb.DuckDBPyConnection, contract: Contract, rule: Rule, member: str | None) -> None:
-    value = f"t_{rule.column}" if rule.column else "NULL"
-    row = ", ".join(f"{literal(c.name)}: t_{c.name}" for c in contract.columns)
-    scope = "NOT bad AND " if rule.warning else "bad AND "
-    connection.execute(
-        f"INSERT INTO faults SELECT {_text_or_null(member)}, line, {_text_or_null(rule.column)}, {value}, "
-        f"{literal(rule.rule)}, {literal(rule.expected)}, {rule.warning}, to_json({{{row}}})::VARCHAR "
-        f"FROM checked WHERE {scope}coalesce({rule.condition}, false)"
-    )
-
-
-def _text_or_null(text: str | None) -> str:
-    return "NULL" if text is None else literal(text)
+def _value_of(contract: Contract, rule: Rule) -> str:
+    return "NULL::VARCHAR" if rule.column is None else text_of(contract.column(rule.column))

@@ -2,36 +2,60 @@
 
 from __future__ import annotations
 
-import codecs
 import gzip
-import shutil
+import lzma
+import struct
 import zipfile
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Protocol
 
-from lakehouse.contracts.extension import FileForm
+from lakehouse.contracts.extension import FileForm, ParquetForm, XlsxForm
 from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.text import plain_text, seems
 
 CHUNK = 1 << 20
+HEAD = 4096
+# What the readers of archives raise at bytes that are none, are encrypted or packed in an unknown way. A full
+# disk is none of these: that delivery waits.
+DAMAGED = (
+    gzip.BadGzipFile,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    ValueError,
+    RuntimeError,
+    NotImplementedError,
+)
 IGNORED_MEMBERS = ("__MACOSX/", ".DS_Store", "Thumbs.db")
+
+
+class Readable(Protocol):
+    def read(self, size: int, /) -> bytes: ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class PlainFile:
-    """One readable file of a delivery; ``member`` is its name inside an archive, else ``None``."""
+    """One readable file of a delivery; ``member`` is its name inside an archive, else ``None``.
+
+    Text is in UTF-8 with one kind of line end; ``lines`` and ``damaged`` as in
+    :class:`lakehouse.landing.text.PlainText`. ``scratch`` is a folder for what reading it needs.
+    """
 
     path: Path
     name: str
     member: str | None
     form: FileForm
+    scratch: Path
+    lines: int = 0
+    damaged: bool = False
 
 
-def unpack(
-    *, path: Path, name: str, forms: Sequence[FileForm], folder: Path, max_bytes: int
-) -> list[PlainFile]:
+def unpack(*, path: Path, name: str, forms: Sequence[FileForm], folder: Path, max_bytes: int) -> list[PlainFile]:
     """Opens a delivery into ``folder`` and finds the contract's form for each file in it.
 
     Raises :class:`DeliveryRefused` for what is empty, damaged, larger than ``max_bytes`` unpacked, or of a
@@ -40,22 +64,36 @@ def unpack(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         members = _members(path, name, folder, max_bytes)
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError, NotImplementedError) as error:
+    except DAMAGED as error:
         raise DeliveryRefused(
             "damaged_archive", f"The archive cannot be opened: {error}.", "Make it again and deliver it anew."
         ) from None
     if not members:
         raise DeliveryRefused("empty_archive", "The archive holds no file.", "Deliver it with its data in it.")
-    files = []
-    for number, (plain, plain_name, member) in enumerate(members):
-        if plain.stat().st_size == 0:
-            raise DeliveryRefused("empty_file", f"{plain_name} holds no bytes.", "Deliver the file anew.")
-        form = _form_of(plain, plain_name, forms)
-        encoding = getattr(form, "encoding", "utf-8")
-        if codecs.lookup(encoding).name != "utf-8":
-            plain = _to_utf8(plain, encoding, folder / f"utf8-{number}")
-        files.append(PlainFile(path=plain, name=plain_name, member=member, form=form))
-    return files
+    return [
+        _plain_file(plain, plain_name, member, forms, folder / f"plain-{number}")
+        for number, (plain, plain_name, member) in enumerate(members)
+    ]
+
+
+def _plain_file(path: Path, name: str, member: str | None, forms: Sequence[FileForm], scratch: Path) -> PlainFile:
+    if path.stat().st_size == 0:
+        raise DeliveryRefused("empty_file", f"{name} holds no bytes.", "Deliver the file anew.")
+    form = _form_of(path, name, forms)
+    scratch.mkdir()
+    if isinstance(form, ParquetForm | XlsxForm):
+        return PlainFile(path=path, name=name, member=member, form=form, scratch=scratch)
+    encoding = getattr(form, "encoding", "utf-8")
+    text = plain_text(path, name=name, encoding=encoding, target=scratch / "text")
+    return PlainFile(
+        path=text.path,
+        name=name,
+        member=member,
+        form=form,
+        scratch=scratch,
+        lines=text.lines,
+        damaged=text.damaged,
+    )
 
 
 def _members(path: Path, name: str, folder: Path, max_bytes: int) -> list[tuple[Path, str, str | None]]:
@@ -66,59 +104,62 @@ def _members(path: Path, name: str, folder: Path, max_bytes: int) -> list[tuple[
         with gzip.open(path, "rb") as source:
             _copy(source, target, max_bytes)
         return [(target, inner, None)]
-    if head.startswith(b"PK\x03\x04") and not _is_xlsx(path):
-        return _zip_members(path, folder, max_bytes)
+    if head.startswith(b"PK\x03\x04"):
+        with zipfile.ZipFile(path) as archive:
+            if "[Content_Types].xml" not in archive.namelist():
+                return _zip_members(archive, folder, max_bytes)
+            # An Excel workbook is opened by its reader, whole.
+            if sum(info.file_size for info in archive.infolist()) > max_bytes:
+                raise _too_large(max_bytes)
     return [(path, name, None)]
 
 
-def _zip_members(path: Path, folder: Path, max_bytes: int) -> list[tuple[Path, str, str | None]]:
+def _zip_members(archive: zipfile.ZipFile, folder: Path, max_bytes: int) -> list[tuple[Path, str, str | None]]:
     found: list[tuple[Path, str, str | None]] = []
     left = max_bytes
-    with zipfile.ZipFile(path) as archive:
-        for number, info in enumerate(sorted(archive.infolist(), key=lambda entry: entry.filename)):
-            if info.is_dir() or any(part in info.filename for part in IGNORED_MEMBERS):
-                continue
-            # Written under a number, never under the member's own name: no path can climb out.
-            target = folder / f"member-{number}"
-            with archive.open(info) as source:
-                left -= _copy(source, target, left)
-            found.append((target, Path(info.filename).name, info.filename))
+    for number, info in enumerate(sorted(archive.infolist(), key=lambda entry: entry.filename)):
+        if info.is_dir() or any(part in info.filename for part in IGNORED_MEMBERS):
+            continue
+        # Written under a number, never under the member's own name: no path can climb out.
+        target = folder / f"member-{number}"
+        with archive.open(info) as source:
+            left -= _copy(source, target, left)
+        found.append((target, Path(info.filename).name, info.filename))
     return found
 
 
-def _copy(source: IO[bytes], target: Path, max_bytes: int) -> int:
+def _copy(source: Readable, target: Path, max_bytes: int) -> int:
     written = 0
     with target.open("wb") as sink:
         while chunk := source.read(CHUNK):
             written += len(chunk)
             if written > max_bytes:
-                raise DeliveryRefused(
-                    "unpacks_too_large",
-                    f"The archive unpacks to more than {max_bytes:,} bytes.",
-                    "Deliver it in parts, or ask the exchange to raise EXCHANGE_MAX_UNPACKED_BYTES.",
-                )
+                raise _too_large(max_bytes)
             sink.write(chunk)
     return written
 
 
-def _is_xlsx(path: Path) -> bool:
-    with zipfile.ZipFile(path) as archive:
-        return "[Content_Types].xml" in archive.namelist()
+def _too_large(max_bytes: int) -> DeliveryRefused:
+    return DeliveryRefused(
+        "unpacks_too_large",
+        f"The archive unpacks to more than {max_bytes:,} bytes.",
+        "Deliver it in parts, or ask the exchange to raise EXCHANGE_MAX_UNPACKED_BYTES.",
+    )
 
 
-def _head(path: Path, size: int = 4096) -> bytes:
+def _head(path: Path) -> bytes:
     with path.open("rb") as source:
-        return source.read(size)
+        return source.read(HEAD)
 
 
 def _form_of(path: Path, name: str, forms: Sequence[FileForm]) -> FileForm:
-    by_format = {form.format: form for form in forms}
-    head = _head(path)
-    for found in _formats_seen(head):
+    by_format: dict[str, FileForm] = {form.format: form for form in forms}
+    encodings = {getattr(form, "encoding", "utf-8") for form in forms}
+    seen = _formats_seen(_head(path), encodings)
+    for found in seen:
         if found in by_format:
             return by_format[found]
-    seen = _formats_seen(head)
-    if "binary" in seen:
+    if seen == ["binary"]:
         problem = f"{name} is not text, nor of a binary format that this dataset takes"
     else:
         problem = f"{name} looks like {' or '.join(seen)}"
@@ -127,41 +168,42 @@ def _form_of(path: Path, name: str, forms: Sequence[FileForm]) -> FileForm:
     )
 
 
-def _formats_seen(head: bytes) -> list[str]:
+def _formats_seen(head: bytes, encodings: set[str]) -> list[str]:
     """Formats that the first bytes allow, the likeliest first."""
     if head.startswith(b"PAR1"):
         return ["parquet"]
     if head.startswith(b"PK\x03\x04"):
         return ["xlsx"]
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
-    if text.startswith(b"{"):
-        if b'"FeatureCollection"' in head:
-            return ["geojson", "json", "ndjson"]
-        first_line = text.split(b"\n", 1)
-        return ["ndjson", "json"] if len(first_line) == 2 and _closed(first_line[0]) else ["json", "ndjson"]
-    if text.startswith(b"["):
-        return ["json"]
-    utf16 = head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
-    if not utf16 and (b"\x00" in head or head.startswith((b"\x89PNG", b"%PDF", b"\xff\xd8\xff"))):
+    text = _as_text(head, encodings)
+    if text is None:
         return ["binary"]
+    start = text.lstrip("\ufeff \t\r\n")
+    if start.startswith("{"):
+        return _of_object(start)
+    if start.startswith("[") and start[1:].lstrip()[:1] in ("{", "[", "]", ""):
+        return ["json"]
+    if start[:5].lower() in ("<!doc", "<html", "<?xml"):
+        return ["html or xml"]
     return ["csv"]
 
 
-def _closed(line: bytes) -> bool:
-    return line.rstrip().endswith(b"}") and line.count(b"{") == line.count(b"}")
+def _as_text(head: bytes, encodings: set[str]) -> str | None:
+    if head.startswith((b"\x89PNG", b"%PDF", b"\xff\xd8\xff", b"\xd0\xcf\x11\xe0", b"\x1f\x8b")):
+        return None
+    wide = {name for name in encodings if name.lower().replace("_", "-").startswith(("utf-16", "utf-32"))}
+    for encoding in (seems(head), *sorted(wide), "latin-1"):
+        text = head.decode(encoding, errors="ignore") if encoding else "\0"
+        if "\0" not in text:
+            return text
+    return None
 
 
-def _to_utf8(path: Path, encoding: str, target: Path) -> Path:
-    try:
-        with (
-            path.open("r", encoding=encoding, newline="", errors="strict") as source,
-            target.open("w", encoding="utf-8", newline="") as sink,
-        ):
-            shutil.copyfileobj(source, sink, CHUNK)
-    except UnicodeDecodeError as error:
-        raise DeliveryRefused(
-            "wrong_encoding",
-            f"The file is not {encoding}: {error.reason} at byte {error.start} of a block.",
-            f"Save it as {encoding}, as the contract says, and deliver it anew.",
-        ) from None
-    return target
+def _of_object(start: str) -> list[str]:
+    """What begins with ``{``: one document, or a record a line where a second line begins so too."""
+    if '"FeatureCollection"' in start:
+        return ["geojson", "json", "ndjson"]
+    first, _, rest = start.partition("\n")
+    closed = first.rstrip().endswith("}") and first.count("{") == first.count("}")
+    if closed and rest.lstrip().startswith("{"):
+        return ["ndjson", "json", "geojson"]
+    return ["json", "ndjson", "geojson"]

@@ -1,231 +1,198 @@
-"""From text columns to typed ones: the SQL of each column's value and of each way it can be wrong."""
+"""From text columns to typed ones: the SQL of each column's value."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from datetime import date, datetime, timedelta
-from functools import cache
-from zoneinfo import ZoneInfo
+from collections.abc import Iterable
 
 from lakehouse.contracts.derive import duckdb_type
-from lakehouse.contracts.extension import FileForm
-from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.contracts.extension import CsvForm, FileForm
+from lakehouse.contracts.odcs import Column
+from lakehouse.landing.local_time import (
+    earlier_moment,
+    has_local_time,
+    is_ambiguous,
+    is_nonexistent,
+)
 from lakehouse.storage.sql import identifier, literal
 
-OFFSET = r"(?:[Zz]|[+-]\d{2}:?\d{2}|[+-]\d{2})$"
+BLANKS = ("' '", "chr(9)", "chr(13)", "chr(160)")
+NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+# What follows a time of day: an offset, or letters that claim one.
+CLAIMS_OFFSET = r"[:T]\d{2}(?:\.\d+)?\s?(?:[A-Za-z][A-Za-z_/]*|[+-][\d:]+)$"
+OFFSET = r"(?:[Zz]|UTC|GMT|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One way in which a row is wrong. ``condition`` is SQL over ``delivered``'s text columns (``t_<name>``:
-    cleaned text) and typed ones (``v_<name>``); ``column`` is None for a rule over several."""
-
-    rule: str
-    column: str | None
-    condition: str
-    expected: str
-    warning: bool = False
+def text_of(column: Column) -> str:
+    """The cleaned text of a column, where :func:`cleaned_rows` stands."""
+    return f"exchange_t_{column.name}"
 
 
-def cleaned(column: Column, form: FileForm) -> str:
-    """The text without surrounding blanks, and NULL for what the contract calls no value."""
+def mark_of(column: Column) -> str:
+    """NULL, ``ambiguous`` or ``nonexistent``, for a column with :func:`has_local_time`."""
+    return f"exchange_m_{column.name}"
+
+
+def local_of(column: Column) -> str:
+    """The time as written, without zone; NULL where it has an offset."""
+    return f"exchange_l_{column.name}"
+
+
+def typed_rows(columns: list[Column], form: FileForm) -> str:
+    """SQL of ``delivered`` with, for each column, its cleaned text and its typed value under its own name.
+
+    A value is NULL where the text is none of its type. Local times carry their marks.
+    """
+    texts = [f"{_cleaned(column, form)} AS {text_of(column)}" for column in columns]
+    rows = f"SELECT exchange_line, {', '.join(texts)} FROM delivered"
+    times = [column for column in columns if column.logicalType == "timestamp" and not column.parse.epoch]
+    rows = _with(rows, (f"{_moment(c)} AS {_moment_of(c)}, {_local(c)} AS {local_of(c)}" for c in times))
+    local = [column for column in times if has_local_time(column)]
+    rows = _with(rows, (f"{_mark(column)} AS {mark_of(column)}" for column in local))
+    return _with(rows, (f"{_typed(column, form)} AS {identifier(column.name)}" for column in columns))
+
+
+def _with(rows: str, expressions: Iterable[str]) -> str:
+    added = ", ".join(expressions)
+    return f"SELECT *, {added} FROM ({rows})" if added else rows
+
+
+def _cleaned(column: Column, form: FileForm) -> str:
+    """The text without blanks around it, and NULL for what the contract calls no value."""
+    text = identifier(column.name)
+    # Trimming costs as much as typing, and hardly any text needs it.
+    around = " OR ".join(f"{text} LIKE {blank} || '%' OR {text} LIKE '%' || {blank}" for blank in BLANKS)
+    trimmed = f"CASE WHEN {around} THEN trim({text}, {' || '.join(BLANKS)}) ELSE {text} END"
     nulls = ("", *form.null_values, *column.parse.null_values)
-    trimmed = f"trim({identifier(column.name)}, chr(32) || chr(9) || chr(13) || chr(160))"
     if len(nulls) == 1:
         return f"nullif({trimmed}, '')"
-    return f"CASE WHEN {trimmed} NOT IN ({', '.join(literal(null) for null in nulls)}) THEN {trimmed} END"
+    listed = ", ".join(literal(null) for null in nulls)
+    return f"CASE WHEN ({trimmed}) NOT IN ({listed}) THEN {trimmed} END"
 
 
-def typed(column: Column, form: FileForm) -> str:
-    """SQL that turns ``t_<name>`` into the column's type; NULL where it cannot."""
-    text = _text(column)
+def _typed(column: Column, form: FileForm) -> str:
+    text = text_of(column)
     if column.parse.geometry:
         return _geometry(column, text)
     match column.logicalType:
         case "string":
             return text
-        case "integer" | "number":
-            return f"TRY_CAST({_plain_number(text, form)} AS {duckdb_type(column)})"
+        case "integer":
+            return _integer(_plain_number(text, form))
+        case "number":
+            return _number(_plain_number(text, form), duckdb_type(column))
         case "boolean":
             return f"TRY_CAST({text} AS BOOLEAN)"
         case "date":
-            return f"coalesce({_with_formats(column, text)}TRY_CAST({text} AS DATE))::DATE"
+            return f"coalesce({_from_formats(column, text)}TRY_CAST({text} AS DATE))::DATE"
         case "timestamp":
             return _timestamp(column, text)
 
 
-def local_time(column: Column) -> str:
-    """The time as written, without zone, for the rules of the repeated and the missing hour."""
-    return f"coalesce({_with_formats(column, _text(column))}TRY_CAST({_text(column)} AS TIMESTAMP))"
-
-
-def has_local_time(column: Column) -> bool:
-    return column.logicalType == "timestamp" and column.parse.zone not in (None, "UTC") and not column.parse.epoch
-
-
-def is_nonexistent(column: Column) -> str:
-    zone, local = literal(column.parse.zone or "UTC"), f"l_{column.name}"
-    return _near_change(column, f"timezone({zone}, timezone({zone}, {local})) <> {local}")
-
-
-def is_ambiguous(column: Column) -> str:
-    zone, local = literal(column.parse.zone or "UTC"), f"l_{column.name}"
-    # ICU resolves a repeated time to one of its two moments: the other is an hour to either side.
-    other = " OR ".join(
-        f"timezone({zone}, timezone({zone}, {local}) {sign} INTERVAL 1 HOUR) = {local}" for sign in "+-"
+def _integer(plain: str) -> str:
+    """Digits, or a number that is whole (``12.0``, ``1e3``): a cast alone would round ``1.5`` to 2."""
+    whole = f"TRY_CAST({plain} AS DOUBLE) = trunc(TRY_CAST({plain} AS DOUBLE))"
+    return (
+        f"CASE WHEN regexp_full_match({plain}, '[+-]?\\d+') THEN TRY_CAST({plain} AS BIGINT) "
+        f"WHEN regexp_full_match({plain}, {literal(NUMBER)}) AND {whole} THEN TRY_CAST({plain} AS BIGINT) END"
     )
-    return _near_change(column, f"({other})")
 
 
-def earlier_moment(column: Column) -> str:
-    """The first of the two moments that a repeated local time can mean."""
-    zone, local = literal(column.parse.zone or "UTC"), f"l_{column.name}"
-    moment = f"timezone({zone}, {local})"
-    before = f"{moment} - INTERVAL 1 HOUR"
-    return f"CASE WHEN timezone({zone}, {before}) = {local} THEN {before} ELSE {moment} END"
+def _number(plain: str, type_: str) -> str:
+    # A cast alone would take 1_000, nan and inf.
+    return f"CASE WHEN regexp_full_match({plain}, {literal(NUMBER)}) THEN TRY_CAST({plain} AS {type_}) END"
 
 
-def rules(contract: Contract, forms: FileForm) -> list[Rule]:
-    """Every rule by which a row of this contract can be refused, or accepted with a warning."""
-    found: list[Rule] = []
-    for column in contract.columns:
-        found.extend(_column_rules(column))
-    for quality in contract.schema_[0].quality:
-        if quality.type == "sql" and quality.query:
-            found.append(
-                Rule(
-                    rule=quality.name or "row_rule",
-                    column=None,
-                    condition=row_condition(quality.query, contract),
-                    expected=quality.description or quality.query,
-                    warning=quality.severity == "warning",
-                )
-            )
-    return found
-
-
-def row_condition(query: str, contract: Contract) -> str:
-    """The condition of ``SELECT count(*) FROM ${object} WHERE <condition>``, over the typed columns.
-
-    Raises ``ValueError`` where the query has another form.
-    """
-    head, where, condition = query.partition(" WHERE ")
-    if head.strip().lower() != "select count(*) from ${object}" or not where:
-        raise ValueError("a row rule reads: SELECT count(*) FROM ${object} WHERE <what a wrong row fulfils>")
-    return condition.strip()
-
-
-def _column_rules(column: Column) -> list[Rule]:
-    text, value, options = _text(column), _value(column), column.logicalTypeOptions
-    found = []
-
-    def add(rule: str, condition: str, expected: str, *, warning: bool = False) -> None:
-        found.append(Rule(rule=rule, column=column.name, condition=condition, expected=expected, warning=warning))
-
-    if column.required:
-        add("missing_value", f"{text} IS NULL", "a value")
-    kind = "geometry" if column.parse.geometry else column.logicalType
-    if kind != "string":
-        excused = ""
-        if has_local_time(column):
-            if column.parse.nonexistent == "refuse":
-                add("time_does_not_exist", f"x_{column.name} = 'nonexistent'", f"a time that {column.parse.zone} has")
-            if column.parse.ambiguous == "refuse":
-                add(
-                    "time_ambiguous",
-                    f"x_{column.name} = 'ambiguous'",
-                    f"a time with an offset, since {column.parse.zone} has this hour twice",
-                )
-            excused = f" AND x_{column.name} IS NULL"
-        add(f"not_a_{kind}", f"{text} IS NOT NULL AND {value} IS NULL{excused}", _expected(column))
-    if column.logicalType == "integer":
-        fraction = f"(contains({text}, '.') OR contains({text}, ',')) AND {value} IS NOT NULL"
-        plain = f"TRY_CAST(replace({text}, ',', '.') AS DOUBLE)"
-        add("not_a_whole_number", f"{fraction} AND {plain} <> trunc({plain})", "a whole number")
-    if column.logicalType == "number" and duckdb_type(column) == "DOUBLE":
-        add("not_finite", f"NOT isfinite({value})", "a finite number")
-    for name, sign, words in (
-        ("minimum", "<", "at least"),
-        ("maximum", ">", "at most"),
-        ("exclusiveMinimum", "<=", "more than"),
-        ("exclusiveMaximum", ">=", "less than"),
-    ):
-        bound = getattr(options, name)
-        if bound is not None:
-            shown = literal(str(bound)) + f"::{duckdb_type(column)}" if isinstance(bound, date) else str(bound)
-            add(f"below_minimum" if "inimum" in name else "above_maximum", f"{value} {sign} {shown}", f"{words} {bound}")
-    if options.pattern is not None:
-        add("wrong_form", f"NOT regexp_full_match({text}, {literal(options.pattern)})", f"the form {options.pattern}")
-    if options.maxLength is not None:
-        add("too_long", f"length({text}) > {options.maxLength}", f"at most {options.maxLength} characters")
-    if options.minLength is not None:
-        add("too_short", f"length({text}) < {options.minLength}", f"at least {options.minLength} characters")
-    for quality in column.quality:
-        if quality.metric == "invalidValues":
-            allowed = [str(item) for item in quality.arguments.get("validValues", [])]
-            listed = ", ".join(literal(item) for item in allowed)
-            shown = ", ".join(allowed[:12]) + (" …" if len(allowed) > 12 else "")
-            condition = f"{value}::VARCHAR NOT IN ({listed})"
-            add("not_in_list", condition, f"one of {shown}", warning=quality.severity == "warning")
-    return found
-
-
-def _expected(column: Column) -> str:
-    if column.parse.geometry:
-        return "a geometry as WKT or GeoJSON"
-    if column.logicalType in ("date", "timestamp") and column.parse.formats:
-        return f"a {column.logicalType} as {' or '.join(column.parse.formats)}"
-    if column.logicalType == "timestamp" and column.parse.zone is None and not column.parse.epoch:
-        return "a timestamp with an offset, as 2024-01-31T12:00:00Z"
-    return f"a {column.logicalType}"
-
-
-def _text(column: Column) -> str:
-    return f"t_{column.name}"
-
-
-def _value(column: Column) -> str:
-    return f"v_{column.name}"
+def is_fraction(column: Column, form: FileForm) -> str:
+    """Whether the text of an integer column is a number, only not a whole one."""
+    plain = _plain_number(text_of(column), form)
+    number = f"regexp_full_match({plain}, {literal(NUMBER)})"
+    return f"coalesce({number} AND TRY_CAST({plain} AS DOUBLE) % 1 <> 0, false)"
 
 
 def _plain_number(text: str, form: FileForm) -> str:
+    """The number with a decimal point and no thousands; NULL where its signs are not those of the form.
+
+    Numbers of JSON and Excel have a decimal point whatever the form says of numbers in text.
+    """
     decimal, thousands = getattr(form, "decimal", "."), getattr(form, "thousands", "")
-    plain = f"replace({text}, {literal(thousands)}, '')" if thousands else text
-    return f"replace({plain}, ',', '.')" if decimal == "," else plain
+    if not isinstance(form, CsvForm):
+        return f"replace({text}, ',', '.')" if decimal == "," else text
+    if thousands:
+        # 12.5 where the point parts thousands must not become 125.
+        group, point = (f"[{sign}]" for sign in (thousands, decimal))
+        form_of = f"[+-]?(?:\\d{{1,3}}(?:{group}\\d{{3}})+|\\d+)(?:{point}\\d*)?"
+        plain = f"replace(replace({text}, {literal(thousands)}, ''), ',', '.')"
+        return f"CASE WHEN regexp_full_match({text}, {literal(form_of)}) THEN {plain} END"
+    if decimal == ",":
+        return f"CASE WHEN NOT contains({text}, '.') THEN replace({text}, ',', '.') END"
+    return text
 
 
-def _with_formats(column: Column, text: str) -> str:
-    if not column.parse.formats:
+def _from_formats(column: Column, text: str, *, zoned: bool = False) -> str:
+    """An argument of ``coalesce`` for the formats with an offset, or for those without."""
+    formats = [form for form in column.parse.formats if ("%z" in form or "%Z" in form) == zoned]
+    if not formats:
         return ""
-    formats: Sequence[str] = column.parse.formats
     return f"try_strptime({text}, [{', '.join(literal(form) for form in formats)}]), "
 
 
-def _timestamp(column: Column, text: str) -> str:
-    parse = column.parse
-    if parse.epoch == "seconds":
-        return f"TRY(to_timestamp(TRY_CAST({text} AS DOUBLE)))"
-    if parse.epoch == "milliseconds":
-        return f"TRY(to_timestamp(TRY_CAST({text} AS DOUBLE) / 1000))"
-    if parse.zone == "UTC":
-        formats = _with_formats(column, text)
-        local = f"timezone('UTC', {formats.removesuffix(', ')})" if formats else "NULL"
-        return f"coalesce({local}, TRY_CAST({text} AS TIMESTAMPTZ))"
-    with_offset = f"CASE WHEN regexp_matches({text}, {literal(OFFSET)}) THEN TRY_CAST({text} AS TIMESTAMPTZ) END"
-    if parse.zone is None:
-        # The hyphens of a date look like an offset's: a time with one is longer than a date.
-        return f"CASE WHEN length({text}) > 10 THEN {with_offset} END"
-    zone, mark = literal(parse.zone), f"x_{column.name}"
-    earlier = earlier_moment(column)
-    later = f"({earlier}) + INTERVAL 1 HOUR"
-    ambiguous = {"refuse": "NULL", "earlier": earlier, "later": later, "sequence": earlier}[parse.ambiguous]
-    nonexistent = "NULL" if parse.nonexistent == "refuse" else f"timezone({zone}, l_{column.name})"
+def _moment_of(column: Column) -> str:
+    return f"exchange_o_{column.name}"
+
+
+def _moment(column: Column) -> str:
+    """The moment that a text with an offset names; NULL for one without."""
+    text = text_of(column)
+    closed_up = f"regexp_replace({text}, '\\s+([+-][\\d:]+)$', '\\1')"
+    stated = f"CASE WHEN {_claims_offset(text)} AND regexp_matches({text}, {literal(OFFSET)}) THEN " + (
+        f"TRY_CAST({closed_up} AS TIMESTAMPTZ) END"
+    )
+    return f"coalesce({_from_formats(column, text, zoned=True)}{stated})"
+
+
+def _local(column: Column) -> str:
+    # DuckDB would read a time with an offset as local by dropping the offset.
+    text = text_of(column)
+    written = f"CASE WHEN NOT {_claims_offset(text)} THEN TRY_CAST({text} AS TIMESTAMP) END"
+    return f"coalesce({_from_formats(column, text)}{written})"
+
+
+def _claims_offset(text: str) -> str:
+    return f"regexp_matches({text}, {literal(CLAIMS_OFFSET)})"
+
+
+def _mark(column: Column) -> str:
+    zone, local = column.parse.zone or "UTC", local_of(column)
     return (
-        f"CASE WHEN length({text}) > 10 AND regexp_matches({text}, {literal(OFFSET)}) "
-        f"THEN TRY_CAST({text} AS TIMESTAMPTZ) "
-        f"WHEN {mark} = 'ambiguous' THEN {ambiguous} WHEN {mark} = 'nonexistent' THEN {nonexistent} "
-        f"ELSE timezone({zone}, l_{column.name}) END"
+        f"CASE WHEN {_moment_of(column)} IS NOT NULL OR {local} IS NULL THEN NULL "
+        f"WHEN {is_nonexistent(zone, local)} THEN 'nonexistent' "
+        f"WHEN {is_ambiguous(zone, local)} THEN 'ambiguous' END"
+    )
+
+
+def _timestamp(column: Column, text: str) -> str:
+    parse, local = column.parse, local_of(column)
+    if parse.epoch:
+        divisor = {"seconds": 1, "milliseconds": 1000}[parse.epoch]
+        return f"TRY(to_timestamp(TRY_CAST({text} AS DOUBLE) / {divisor}))"
+    if parse.zone is None:
+        return _moment_of(column)
+    if parse.zone == "UTC":
+        # The same moment as timezone('UTC', …), which asks a calendar for each row.
+        return f"coalesce({_moment_of(column)}, make_timestamptz(epoch_us({local})))"
+    zone, mark = literal(parse.zone), mark_of(column)
+    earlier = earlier_moment(parse.zone, local)
+    resolved = {
+        "refuse": "NULL",
+        "earlier": earlier,
+        "later": f"({earlier}) + INTERVAL 1 HOUR",
+        "sequence": earlier,
+    }[parse.ambiguous]
+    nonexistent = "NULL" if parse.nonexistent == "refuse" else f"timezone({zone}, {local})"
+    return (
+        f"CASE WHEN {_moment_of(column)} IS NOT NULL THEN {_moment_of(column)} "
+        f"WHEN {mark} = 'ambiguous' THEN {resolved} WHEN {mark} = 'nonexistent' THEN {nonexistent} "
+        f"ELSE timezone({zone}, {local}) END"
     )
 
 
@@ -238,26 +205,3 @@ def _geometry(column: Column, text: str) -> str:
             return geojson
         case _:
             return f"CASE WHEN starts_with({text}, '{{') THEN {geojson} ELSE {wkt} END"
-
-
-def _near_change(column: Column, condition: str) -> str:
-    """Asks the costly question only on the days on which the zone's offset changes."""
-    days = ", ".join(f"DATE '{day}'" for day in offset_change_days(column.parse.zone or "UTC"))
-    if not days:
-        return "false"
-    return f"CASE WHEN l_{column.name}::DATE IN ({days}) THEN {condition} ELSE false END"
-
-
-@cache
-def offset_change_days(zone: str) -> tuple[date, ...]:
-    """Local days, 1970 to 2069, on which a zone's offset from UTC changes (and the day after)."""
-    info, found = ZoneInfo(zone), []
-    day = datetime(1970, 1, 1)
-    last = info.utcoffset(day)
-    for _ in range(36_525):
-        day += timedelta(days=1)
-        offset = info.utcoffset(day)
-        if offset != last:
-            found += [(day - timedelta(days=1)).date(), day.date()]
-            last = offset
-    return tuple(found)

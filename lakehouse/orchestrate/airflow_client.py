@@ -99,14 +99,10 @@ class AirflowClient:
 
     def active_runs(self, dag_id: str) -> list[DagRun]:
         """The DAG's runs that are queued or running."""
-        answer = self._ask(
-            "GET", f"/dags/{dag_id}/dagRuns", params={"state": ["queued", "running"], "limit": 100}
-        )
+        answer = self._ask("GET", f"/dags/{dag_id}/dagRuns", params={"state": ["queued", "running"], "limit": 100})
         return [DagRun(dag_id=dag_id, run_id=run["dag_run_id"]) for run in answer["dag_runs"]]
 
-    def follow(
-        self, runs: list[DagRun], *, on_end: Callable[[DagRun, str], None], seconds: float
-    ) -> dict[DagRun, str]:
+    def follow(self, runs: list[DagRun], *, on_end: Callable[[DagRun, str], None], seconds: float) -> dict[DagRun, str]:
         """Waits for all runs. Raises :class:`RunFailed` where one takes longer than ``seconds``."""
         states: dict[DagRun, str] = {}
         deadline = time.monotonic() + seconds
@@ -153,8 +149,6 @@ class AirflowClient:
         if errors:
             return f"{errors[0].get('exc_type')}: {errors[0].get('exc_value')}"
         lines = [
-            e.get("event", "")
-            for e in answer.get("content", [])
-            if isinstance(e, dict) and e.get("level") == "error"
+            e.get("event", "") for e in answer.get("content", []) if isinstance(e, dict) and e.get("level") == "error"
         ]
         return lines[-1] if lines else "see its log"

@@ -217,14 +217,10 @@ def _wait_until_healthy(url: str, processes: dict[str, subprocess.Popen[bytes]],
     while time.monotonic() < deadline:
         for name, process in processes.items():
             if process.poll() is not None:
-                raise AirflowNotStarted(
-                    f"Airflow's {name} ended at once; see {home / 'logs' / f'{name}.log'}"
-                )
+                raise AirflowNotStarted(f"Airflow's {name} ended at once; see {home / 'logs' / f'{name}.log'}")
         with contextlib.suppress(httpx.HTTPError):
             health = httpx.get(f"{url}/api/v2/monitor/health", timeout=5).json()
-            if all(
-                health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")
-            ):
+            if all(health[part]["status"] == "healthy" for part in ("metadatabase", "scheduler", "dag_processor")):
                 return
         time.sleep(0.5)
     raise AirflowNotStarted(f"Airflow did not come up within {START_SECONDS} s; see {home / 'logs'}")

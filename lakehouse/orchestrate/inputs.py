@@ -36,9 +36,7 @@ def match_inputs(exchange: Exchange, folder: Path) -> Matched:
         if files:
             matched.files[key] = files
             claimed.update(files)
-    matched.unmatched = [
-        path for path in sorted(folder.glob("*/*/*")) if path.is_file() and path not in claimed
-    ]
+    matched.unmatched = [path for path in sorted(folder.glob("*/*/*")) if path.is_file() and path not in claimed]
     return matched
 
 
@@ -75,9 +73,7 @@ def loopback_datasets(exchange: Exchange, matched: Matched) -> list[LoopbackData
         extract, time = contract.exchange.extract, contract.exchange.time
         if extract is None or time is None:
             continue
-        csv = next(
-            (form for form in contract.exchange.delivery.forms if isinstance(form, CsvForm)), CsvForm()
-        )
+        csv = next((form for form in contract.exchange.delivery.forms if isinstance(form, CsvForm)), CsvForm())
         found.append(
             LoopbackDataset(
                 name=extract.path.rsplit("/", 1)[-1],

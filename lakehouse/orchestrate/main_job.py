@@ -32,7 +32,7 @@ STEP_SECONDS = 3600.0
 HEAT_REGISTER = "aalborg_heat/heat_meter_register"
 HEAT_SIMULATED = "aalborg_heat/heat_meter_readings_simulated"
 # The top-up of the real heat register: days on which its one real meter has readings too.
-TOP_UP_START = date(2020, 12, 1)
+TOP_UP_START = date(2020, 12, 2)
 TOP_UP_DAYS = 10
 
 
@@ -78,16 +78,12 @@ def run(
     with contextlib.ExitStack() as stack:
         live = exchange.settings.extracts == "live"
         url = None if live else stack.enter_context(_loopback(exchange, matched))
-        airflow = stack.enter_context(
-            running(exchange.settings, schedules=False, extract_url=url, progress=progress)
-        )
+        airflow = stack.enter_context(running(exchange.settings, schedules=False, extract_url=url, progress=progress))
         progress(f"Airflow is up at {airflow.url}")
         client = stack.enter_context(AirflowClient(airflow.url))
         if airflow.ours and (stale := client.end_stale_runs()):
             progress(f"{stale} runs of a command that was killed were ended; their work is taken up again")
-        _run_dags(
-            exchange, client, matched, outcome, progress, asked=set(matched.files) if not live else None
-        )
+        _run_dags(exchange, client, matched, outcome, progress, asked=set(matched.files) if not live else None)
     _summarise(exchange, outcome, since)
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
@@ -101,9 +97,7 @@ def _loopback(exchange: Exchange, matched: Matched) -> Iterator[str]:
 
 def _simulated_city(exchange: Exchange, simulated: Path | None, outcome: Outcome, progress: Progress) -> Path:
     folder = simulated or exchange.settings.home_path / "simulated"
-    outcome.notes.append(
-        f"no inputs were named or found: these deliveries are a simulated city's, in {folder}"
-    )
+    outcome.notes.append(f"no inputs were named or found: these deliveries are a simulated city's, in {folder}")
     if not (folder / "truth.json").exists():
         progress("no inputs: simulating a city")
         simulate(city=City(), out=folder, progress=progress)
@@ -128,12 +122,8 @@ def _top_up_heat(exchange: Exchange, matched: Matched, outcome: Outcome, progres
             file_format="parquet",
         )
         (folder / "complete").touch()
-    matched.files[HEAT_SIMULATED] = sorted(
-        path for path in (folder / HEAT_SIMULATED).glob("*") if path.is_file()
-    )
-    outcome.notes.append(
-        "heat readings are simulated for the meters of the real register, and marked as such"
-    )
+    matched.files[HEAT_SIMULATED] = sorted(path for path in (folder / HEAT_SIMULATED).glob("*") if path.is_file())
+    outcome.notes.append("heat readings are simulated for the meters of the real register, and marked as such")
 
 
 def _run_dags(
@@ -178,9 +168,7 @@ def _start_datasets(
     for key, contract in contracts.items():
         files = matched.files.get(key, [])
         if contract.exchange.extract and (asked is None or key in asked):
-            start = datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(
-                tzinfo=UTC
-            )
+            start = datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)
             end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
             gaps = uncovered(exchange, contract, start=start, end=end)
             runs += [client.trigger(dag_id(contract), start=first, end=last) for first, last in gaps]
@@ -189,9 +177,7 @@ def _start_datasets(
             fresh = not_yet_delivered(exchange, contract, files)
             drop(exchange, contract, fresh)
             if len(fresh) < len(files):
-                outcome.notes.append(
-                    f"{key}: {len(files) - len(fresh)} of {len(files)} files were delivered before"
-                )
+                outcome.notes.append(f"{key}: {len(files) - len(fresh)} of {len(files)} files were delivered before")
         if waiting(exchange, contract) or _unfinished(exchange, contract):
             runs.append(client.trigger(dag_id(contract)))
     return runs
@@ -207,9 +193,7 @@ def _unfinished(exchange: Exchange, contract: Contract) -> bool:
     return exchange.index.row(query) is not None
 
 
-def _build_ended(
-    client: AirflowClient, run: DagRun, state: str, outcome: Outcome, progress: Progress
-) -> None:
+def _build_ended(client: AirflowClient, run: DagRun, state: str, outcome: Outcome, progress: Progress) -> None:
     progress(f"build: {'done' if state == 'success' else 'FAILED'}")
     if state == "failed":
         _keep_failures(client, run, outcome)
@@ -266,9 +250,7 @@ def _summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
         verdict = row["gates"] or {}
         entry: dict[str, Any] = {"mart": row["mart"], "status": row["status"], "release": row["release"]}
         release = exchange.index.row(
-            sa.select(releases).where(
-                releases.c.mart == row["mart"], releases.c.release == (row["release"] or "")
-            )
+            sa.select(releases).where(releases.c.mart == row["mart"], releases.c.release == (row["release"] or ""))
         )
         if release is not None:
             entry |= {

@@ -102,8 +102,9 @@ def _since(diff: dict[str, Any]) -> str:
     if diff["before"] is None:
         return "first release"
     return (
-        f"{diff['before']}: {len(diff['partitions_added'])} partitions added, {len(diff['partitions_changed'])} changed, "
-        f"{len(diff['partitions_removed'])} removed, {diff['partitions_carried']} carried over"
+        f"{diff['before']}: {len(diff['partitions_added'])} partitions added, "
+        f"{len(diff['partitions_changed'])} changed, {len(diff['partitions_removed'])} removed, "
+        f"{diff['partitions_carried']} carried over"
     )
 
 
@@ -117,8 +118,6 @@ def print_diff(console: Console, found: dict[str, Any]) -> None:
     )
     table = _table(("partition", False), ("added", True), ("removed", True), ("restated", True))
     for entry in found["partitions"]:
-        table.add_row(
-            entry["partition"], *(f"{entry.get(name, 0):,}" for name in ("added", "removed", "restated"))
-        )
+        table.add_row(entry["partition"], *(f"{entry.get(name, 0):,}" for name in ("added", "removed", "restated")))
     if found["partitions"]:
         console.print(table)

@@ -1,0 +1,70 @@
+{# Where engines differ. A second engine brings its own `<engine>__` beside each; models stay as they are. #}
+
+{# The value that stands in the row with the greatest `by`. A struct as value keeps its empty fields. #}
+{% macro value_at_greatest(value, by) -%}
+    {{ adapter.dispatch('value_at_greatest')(value, by) }}
+{%- endmacro %}
+{% macro duckdb__value_at_greatest(value, by) -%} arg_max({{ value }}, {{ by }}) {%- endmacro %}
+
+{# Several columns as one value. #}
+{% macro columns_as_struct(columns) -%}
+    {{ adapter.dispatch('columns_as_struct')(columns) }}
+{%- endmacro %}
+{% macro duckdb__columns_as_struct(columns) -%} struct_pack({{ columns | join(', ') }}) {%- endmacro %}
+
+{# Of a group's whole numbers the second largest (the largest again where two are equal), 0 without one. #}
+{% macro second_largest(value) -%}
+    {{ adapter.dispatch('second_largest')(value) }}
+{%- endmacro %}
+{% macro duckdb__second_largest(value) -%} coalesce(max({{ value }}, 2)[2], 0) {%- endmacro %}
+
+{# One row for each whole number from `first` up to and without `end`. #}
+{% macro each_number(first, end) -%}
+    {{ adapter.dispatch('each_number')(first, end) }}
+{%- endmacro %}
+{% macro duckdb__each_number(first, end) -%} unnest(range({{ first }}, {{ end }})) {%- endmacro %}
+
+{# The quotient of two whole numbers, rounded down (neither is negative here). #}
+{% macro whole_quotient(dividend, divisor) -%}
+    {{ adapter.dispatch('whole_quotient')(dividend, divisor) }}
+{%- endmacro %}
+{% macro duckdb__whole_quotient(dividend, divisor) -%} ({{ dividend }}) // ({{ divisor }}) {%- endmacro %}
+
+{# Milliseconds since 1970 (UTC) of a timestamp, as a whole number, and the way back for whole hours. #}
+{% macro milliseconds(timestamp) -%}
+    {{ adapter.dispatch('milliseconds')(timestamp) }}
+{%- endmacro %}
+{% macro duckdb__milliseconds(timestamp) -%} epoch_ms({{ timestamp }}) {%- endmacro %}
+
+{% macro hour_from_number(hours) -%}
+    {{ adapter.dispatch('hour_from_number')(hours) }}
+{%- endmacro %}
+{% macro duckdb__hour_from_number(hours) -%} make_timestamptz(({{ hours }}) * 3600000000) {%- endmacro %}
+
+{# Start of the hour, day or month of UTC that a timestamp lies in. #}
+{% macro period_start(grain, timestamp) -%}
+    {{ adapter.dispatch('period_start')(grain, timestamp) }}
+{%- endmacro %}
+{# Through TIMESTAMP, which has no zone: truncating a TIMESTAMPTZ asks the calendar for each row and takes
+   twenty times as long. #}
+{% macro duckdb__period_start(grain, timestamp) -%}
+    make_timestamptz(epoch_us(date_trunc('{{ grain }}', make_timestamp(epoch_us({{ timestamp }})))))
+{%- endmacro %}
+
+{# Whether a point lies in a polygon, both WKT in EPSG:4326. #}
+{% macro point_in_polygon(point, polygon) -%}
+    {{ adapter.dispatch('point_in_polygon')(point, polygon) }}
+{%- endmacro %}
+{% macro duckdb__point_in_polygon(point, polygon) -%}
+    st_contains(st_geomfromtext({{ polygon }}), st_geomfromtext({{ point }}))
+{%- endmacro %}
+
+{# Run before a build: geometry comes from a file of the installed package. Without its path only the
+   models that need geometry fail. #}
+{% macro load_spatial() -%}
+    {{ adapter.dispatch('load_spatial')() }}
+{%- endmacro %}
+{% macro duckdb__load_spatial() -%}
+    {%- set path = env_var('EXCHANGE_SPATIAL_EXTENSION', '') -%}
+    {%- if path %} load '{{ path | replace("'", "''") }}' {%- endif -%}
+{%- endmacro %}

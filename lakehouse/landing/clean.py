@@ -1,0 +1,104 @@
+"""The clean partitions of a dataset: which a delivery touches, what stands in them, what it adds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import sqlalchemy as sa
+
+from lakehouse.contracts.derive import UNDATED, clean_columns
+from lakehouse.contracts.odcs import Contract
+from lakehouse.exchange import Exchange
+from lakehouse.storage.index import clean_files
+from lakehouse.storage.sql import identifier, literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class CleanFile:
+    """A file that was written for the bucket ``clean``, still on this machine."""
+
+    partition: str
+    key: str
+    path: Path
+    rows: int
+
+
+def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract) -> list[str]:
+    """The partitions that rows of ``typed`` belong to, sorted."""
+    query = f"SELECT DISTINCT {_partition(contract)} AS event_date FROM typed"
+    return sorted(str(date) for (date,) in connection.execute(query).fetchall())
+
+
+def standing_rows(exchange: Exchange, contract: Contract, partitions: Sequence[str]) -> str | None:
+    """SQL of the clean rows that stand in the partitions, or ``None`` where there are none.
+
+    In the types of today's contract: a column that files of an older version lack is NULL.
+    """
+    rows = exchange.index.rows(
+        sa.select(clean_files.c.key)
+        .where(
+            clean_files.c.provider == contract.provider,
+            clean_files.c.dataset == contract.dataset,
+            clean_files.c.partition.in_(partitions),
+        )
+        .order_by(clean_files.c.key)
+    )
+    if not rows:
+        return None
+    urls = ", ".join(literal(exchange.lake.duckdb_url("clean", row["key"])) for row in rows)
+    columns = clean_columns(contract)
+    nothing = ", ".join(f"NULL AS {identifier(name)}" for name in columns)
+    typed = ", ".join(
+        f"TRY_CAST({identifier(name)} AS {type_}) AS {identifier(name)}" for name, type_ in columns.items()
+    )
+    return (
+        f"SELECT {typed} FROM (FROM read_parquet([{urls}], hive_partitioning=false, union_by_name=true) "
+        f"UNION ALL BY NAME SELECT {nothing} WHERE false)"
+    )
+
+
+def write_partitions(
+    *, connection: duckdb.DuckDBPyConnection, contract: Contract, delivery: dict[str, Any], folder: Path
+) -> list[CleanFile]:
+    """Writes ``fresh`` into ``folder`` as Parquet, by event date, each file sorted by key as far as DuckDB's
+    threads allow. Returns what was written; files of no rows are left out."""
+    names = ", ".join(identifier(column.name) for column in contract.columns)
+    keys = ", ".join(identifier(column.name) for column in contract.primary_key)
+    written = connection.execute(
+        f"""
+        COPY (
+            SELECT {names}, {literal(delivery["delivery"])} AS exchange_delivery, exchange_line,
+                   TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at,
+                   {_partition(contract)} AS event_date
+            FROM fresh ORDER BY event_date, {keys}, exchange_line
+        ) TO {literal(str(folder / "clean"))} (
+            FORMAT parquet, COMPRESSION zstd, PARTITION_BY (event_date), FILENAME_PATTERN 'part-{{i}}', RETURN_STATS
+        )
+        """
+    ).fetchall()
+    paths = {Path(path): int(rows) for path, rows, *_ in written if rows}
+    return [
+        CleanFile(
+            partition=path.parent.name.removeprefix("event_date="),
+            key=f"{contract.key}/{path.parent.name}/{delivery['delivery']}-{path.name}",
+            path=path,
+            rows=rows,
+        )
+        for path, rows in sorted(paths.items())
+    ]
+
+
+def _partition(contract: Contract) -> str:
+    """SQL of a row's partition: the first day, UTC, of the day, month or year that it belongs to."""
+    time = contract.exchange.time
+    if time is None:
+        return f"'{UNDATED}'"
+    column = identifier(time.column)
+    if contract.column(time.column).logicalType == "timestamp":
+        # The connection is in UTC: its calendar need not be asked for each row.
+        column = f"make_timestamp(epoch_us({column}))"
+    return f"date_trunc('{time.partition}', {column})::DATE"

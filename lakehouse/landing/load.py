@@ -1,0 +1,218 @@
+"""Loading one sealed delivery: its bytes into clean files and quarantine, and what the receipt says of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import duckdb
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.exchange import Exchange
+from lakehouse.landing.checks import delivery_checks
+from lakehouse.landing.clean import CleanFile, standing_rows, touched_partitions, write_partitions
+from lakehouse.landing.read import read_file
+from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry, summarise_faults
+from lakehouse.landing.reconcile import Reconciled, reconcile
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.type_rows import FileRows, create_tables, type_rows
+from lakehouse.landing.unpack import PlainFile, unpack
+from lakehouse.storage.sql import literal
+
+UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException, duckdb.DataError)
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What has been read so far, in rows. ``unknown`` columns in the order in which they were met."""
+
+    delivered: int = 0
+    bad: int = 0
+    warned: int = 0
+    unknown: list[str] = field(default_factory=list)
+
+    def add(self, rows: FileRows, unknown: Iterable[str]) -> None:
+        self.delivered += rows.delivered
+        self.bad += rows.bad
+        self.warned += rows.warned
+        self.unknown += [name for name in unknown if name not in self.unknown]
+
+
+def load(
+    exchange: Exchange,
+    contract: Contract,
+    delivery: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+) -> tuple[dict[str, Any], list[CleanFile]]:
+    """The receipt of a sealed delivery, and the clean files it adds, written below ``folder``.
+
+    ``delivery`` is its row of the index. The faults go to quarantine. Nothing else in the lake is changed.
+    """
+    create_tables(connection, contract)
+    tally = Tally()
+    try:
+        for part, file in enumerate(_plain_files(exchange, contract, delivery, folder)):
+            tally.add(*_read(connection, contract, file, part))
+        if tally.delivered == 0:
+            raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
+        return _reconciled(exchange, contract, delivery, connection, folder, tally)
+    except DeliveryRefused as refusal:
+        return _refused(exchange, contract, delivery, connection, folder, tally, refusal), []
+
+
+def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any], folder: Path) -> list[PlainFile]:
+    path = exchange.lake.local_path("raw", delivery["raw_key"])
+    if path is None:
+        path = exchange.lake.download("raw", delivery["raw_key"], folder / "delivered")
+    return unpack(
+        path=path,
+        name=delivery["file"],
+        forms=contract.exchange.delivery.forms,
+        folder=folder / "unpacked",
+        max_bytes=exchange.settings.max_unpacked_bytes,
+    )
+
+
+def _read(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, file: PlainFile, part: int
+) -> tuple[FileRows, list[str]]:
+    """Raises :class:`DeliveryRefused` also where the damage shows only as the rows are typed."""
+    try:
+        unknown = read_file(connection=connection, file=file, contract=contract)
+        return type_rows(connection=connection, contract=contract, file=file, part=part), unknown
+    except UNREADABLE as error:
+        # DuckDB's words may show a value, and name files of this machine.
+        detail = "" if contract.private else f" ({str(error).splitlines()[0].replace(str(file.path), file.name)})"
+        raise DeliveryRefused(
+            "unreadable",
+            f"{file.name} cannot be read as {file.form.format}{detail}.",
+            "Check that the file is whole and in the form that the contract states, and deliver it anew.",
+        ) from error
+
+
+def _reconciled(
+    exchange: Exchange,
+    contract: Contract,
+    delivery: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    tally: Tally,
+) -> tuple[dict[str, Any], list[CleanFile]]:
+    partitions = touched_partitions(connection, contract)
+    standing = standing_rows(exchange, contract, partitions)
+    result = reconcile(connection=connection, contract=contract, standing=standing)
+    refused = tally.delivered - result.accepted - result.duplicates
+    checks = delivery_checks(connection, contract, tally.delivered)
+    _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
+    if refused:
+        _write_quarantine(exchange, contract, delivery, connection, folder)
+    files = write_partitions(connection=connection, contract=contract, delivery=delivery, folder=folder)
+    receipt = build_receipt(
+        sender=Sender.of(contract),
+        delivery=delivery,
+        status="partly_accepted" if refused else "accepted",
+        delivered=tally.delivered,
+        accepted=result.accepted,
+        refused=refused,
+        duplicates=result.duplicates,
+        corrections=result.corrections,
+        errors=summarise_faults(connection, contract, warnings=False) if refused else [],
+        warnings=_warnings(connection, contract, tally),
+        checks=checks,
+        partitions=sorted({file.partition for file in files}),
+        message=_message(result, refused),
+        next_step=(
+            "Deliver the refused rows again once they are corrected; the accepted ones need not be sent again."
+            if refused
+            else "Nothing is to be done."
+        ),
+    )
+    return receipt, files
+
+
+def _warnings(connection: duckdb.DuckDBPyConnection, contract: Contract, tally: Tally) -> list[dict[str, Any]]:
+    found = summarise_faults(connection, contract, warnings=True) if tally.warned else []
+    return found + [
+        {
+            "rule": "unknown_column", "rows": tally.delivered, "first_line": 1, "column": None, "source_column": name,
+            "member": None, "value": None, "expected": "only columns of the contract; this one was not loaded",
+            "advice": "If it matters, ask for it to be added to the contract.",
+        }
+        for name in tally.unknown
+    ]  # fmt: skip
+
+
+def _message(result: Reconciled, refused: int) -> str:
+    parts = [f"{result.accepted:,} row{'' if result.accepted == 1 else 's'} accepted"]
+    if result.corrections:
+        parts.append(f"{result.corrections:,} of them corrections")
+    if refused:
+        parts.append(f"{refused:,} refused")
+    if result.duplicates:
+        parts.append(f"{result.duplicates:,} known already")
+    return ", ".join(parts) + "."
+
+
+def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, checks: list[dict[str, Any]]) -> None:
+    limit = contract.exchange.thresholds.max_refused_share
+    # As decimals: 0.29 of 100 rows is 29, where floats make it a little less.
+    if refused > Decimal(str(limit)) * delivered:
+        raise DeliveryRefused(
+            "too_many_refused",
+            f"{refused:,} of {delivered:,} rows are wrong, more than the {limit:.0%} that the contract allows.",
+            "See the errors below: most often a column, a unit or a format has changed. Mend the file, deliver anew.",
+        )
+    for check in checks:
+        if not check["success"] and check["severity"] == "error":
+            raise DeliveryRefused(
+                "contract_expectation",
+                f"{check['expectation']} does not hold: {check['found']}.",
+                "Check that the file is the whole delivery, and deliver it anew.",
+            )
+
+
+def _refused(
+    exchange: Exchange,
+    contract: Contract,
+    delivery: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    tally: Tally,
+    refusal: DeliveryRefused,
+) -> dict[str, Any]:
+    _write_quarantine(exchange, contract, delivery, connection, folder)
+    return build_receipt(
+        sender=Sender.of(contract),
+        delivery=delivery,
+        status="refused",
+        delivered=tally.delivered,
+        refused=tally.delivered,
+        errors=[
+            refusal_entry(refusal, tally.delivered),
+            *summarise_faults(connection, contract, warnings=False),
+        ],
+        message=f"The delivery was refused whole. {refusal.problem}",
+        next_step=refusal.advice,
+    )
+
+
+def _write_quarantine(
+    exchange: Exchange,
+    contract: Contract,
+    delivery: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+) -> None:
+    """The refused rows, with the row as it was delivered, for reviewers; nothing where none was refused."""
+    path = folder / "faults.parquet"
+    written = connection.execute(
+        'COPY (SELECT member, line, column_name AS "column", value, rule, expected, row_text AS row FROM faults '
+        f'WHERE NOT warning ORDER BY part, line, rule, "column") TO {literal(str(path))} '
+        "(FORMAT parquet, COMPRESSION zstd)"
+    ).fetchone()
+    if written and written[0]:
+        exchange.lake.upload("quarantine", f"{contract.key}/{delivery['delivery']}/faults.parquet", path)

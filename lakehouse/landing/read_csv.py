@@ -1,0 +1,266 @@
+"""csv of any dialect into ``delivered`` and ``malformed``, each row with the physical line it begins on.
+
+DuckDB reads; it does not say where a record stands, counts records instead of lines in its rejects, and lets
+a quote that is never closed swallow the rest of the file. This module adds those three things.
+"""
+
+from __future__ import annotations
+
+import csv
+import mmap
+import shutil
+from pathlib import Path
+
+import duckdb
+
+from lakehouse.contracts.extension import CsvForm
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.columns import header_names, selected, unknown_columns
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.unpack import PlainFile
+from lakehouse.storage.sql import literal
+
+# One line of a csv may hold this much; a longer one is refused, not held in memory.
+MAX_LINE_BYTES = 8 << 20
+# Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
+ROUNDS = 24
+UNIT_SEPARATOR = "\x1f"
+# DuckDB keeps no more of a rejected record than this.
+KEPT_BYTES = 10_000
+PROBLEMS = {
+    "MISSING COLUMNS": "fewer columns than the header",
+    "TOO MANY COLUMNS": "more columns than the header",
+    "UNQUOTED VALUE": "a quote that is not closed, or text behind a closing quote",
+    "LINE SIZE OVER MAXIMUM": f"a line of more than {MAX_LINE_BYTES:,} bytes",
+}
+
+
+def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvForm, contract: Contract) -> list[str]:
+    """Makes ``delivered`` and fills ``malformed``; returns the names of unknown columns.
+
+    Raises :class:`DeliveryRefused` for a header that is missing or not the contract's.
+    """
+    if form.header:
+        names, skip = _header(file.path, form)
+    else:
+        names, skip = [column.source for column in contract.columns], form.skip_lines
+    found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
+    columns = selected(contract, found)
+    path = _load_closed(connection, file, form, columns, len(names), skip)
+    rows, rejected, open_quotes = _counts(connection)
+    # In a file of one column a blank line is a record to DuckDB, but no row to anyone else.
+    if len(names) > 1 and rejected + open_quotes == 0 and rows == file.lines - skip:
+        connection.execute(
+            "CREATE OR REPLACE TEMP VIEW delivered AS "
+            f"SELECT rowid + {skip + 1} AS exchange_line, * FROM delivered_rows"
+        )
+    else:
+        _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
+        _number_lines(connection, path, len(names), skip)
+    return unknown_columns(contract, found)
+
+
+def _header(path: Path, form: CsvForm) -> tuple[list[str], int]:
+    """The names in the header, and the number of lines before the data."""
+    with path.open(encoding="utf-8-sig", newline="") as text:
+        for _ in range(form.skip_lines):
+            next(text, None)
+        lines = (line.replace(form.delimiter, UNIT_SEPARATOR) for line in text)
+        reader = csv.reader(
+            lines,
+            delimiter=UNIT_SEPARATOR,
+            quotechar=form.quote or None,
+            quoting=csv.QUOTE_MINIMAL if form.quote else csv.QUOTE_NONE,
+            doublequote=form.escape == form.quote,
+            escapechar=form.escape if form.escape not in ("", form.quote) else None,
+        )
+        try:
+            names = next((row for row in reader if any(row)), [])
+        except csv.Error:
+            names = []
+        names = [name.replace(UNIT_SEPARATOR, form.delimiter) for name in names]
+        return names, form.skip_lines + reader.line_num
+
+
+def _source(path: Path, form: CsvForm, columns: int, skip: int) -> str:
+    typed = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(columns))
+    return (
+        f"read_csv({literal(str(path))}, auto_detect=false, header=false, skip={skip}, columns={{{typed}}}, "
+        f"delim={literal(form.delimiter)}, quote={literal(form.quote)}, escape={literal(form.escape)}, "
+        "strict_mode=true, null_padding=false, store_rejects=true, rejects_limit=0, "
+        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES})"
+    )
+
+
+def _load(
+    connection: duckdb.DuckDBPyConnection, path: Path, form: CsvForm, selection: str, columns: int, skip: int
+) -> None:
+    """Records into ``delivered_rows``, in their order, and what is no record into ``csv_rejects``."""
+    connection.execute("DROP TABLE IF EXISTS csv_rejects")
+    connection.execute("DROP TABLE IF EXISTS csv_scans")
+    rows = _is_text("c0") if columns == 1 else "true"
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT {selection} "
+        f"FROM {_source(path, form, columns, skip)} WHERE {rows}"
+    )
+
+
+def _load_closed(
+    connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvForm, selection: str, columns: int, skip: int
+) -> Path:
+    """Loads, and where quotes are left open, again without the lines that open them: only those are lost.
+
+    Returns the path that was read at last; the lines taken out of it are in ``opened``.
+    """
+    path = file.path
+    connection.execute("CREATE OR REPLACE TEMP TABLE opened (start BIGINT, text VARCHAR)")
+    for _ in range(ROUNDS):
+        _load(connection, path, form, selection, columns, skip)
+        starts = [
+            start
+            for (start,) in connection.execute(
+                "SELECT DISTINCT line_byte_position FROM csv_rejects WHERE error_type = 'UNQUOTED VALUE' AND "
+                f"(contains(rtrim(csv_line, chr(10) || chr(13)), chr(10)) OR strlen(csv_line) >= {KEPT_BYTES}) "
+                "ORDER BY 1"
+            ).fetchall()
+        ]
+        if not starts:
+            return path
+        if path == file.path:
+            path = file.scratch / "closed"
+            shutil.copyfile(file.path, path)
+        taken = _take_out(path, starts)
+        connection.executemany("INSERT INTO opened VALUES (?, ?)", taken)
+    raise DeliveryRefused(
+        "unreadable",
+        f"The quotes in {file.name} do not pair up.",
+        "Put quotes round whole values only, double those within, and deliver the file anew.",
+    )
+
+
+def _take_out(path: Path, starts: list[int]) -> list[tuple[int, str]]:
+    """Writes blanks over the lines that begin at these bytes; returns their text."""
+    taken = []
+    with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
+        for start in starts:
+            end = content.find(b"\n", start)
+            end = len(content) if end < 0 else end
+            line = content[start:end].rstrip(b"\r")
+            content[start : start + len(line)] = b" " * len(line)
+            taken.append((start, line.decode(errors="replace")))
+    return taken
+
+
+def _counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
+    row = connection.execute(
+        "SELECT (SELECT count(*) FROM delivered_rows), (SELECT count(*) FROM csv_rejects), "
+        "(SELECT count(*) FROM opened)"
+    ).fetchone()
+    return row or (0, 0, 0)
+
+
+def _number_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, skip: int) -> None:
+    """Gives each record its physical line where some lines are no record, or some records several lines.
+
+    Lines that are no record (blank or malformed) are taken out of the count on both sides: a record's place
+    among the others follows from the lines that each takes up, and the lines left out before that place are
+    added again. A blank line within a value is left out too.
+    """
+    _find_lines(connection, path, columns, skip)
+    _fill_malformed(connection)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE numbered AS
+        WITH left_out AS (
+            SELECT line, line - row_number() OVER (ORDER BY line) AS place
+            FROM (SELECT line FROM found_lines WHERE blank UNION SELECT line FROM rejected_lines)
+        ),
+        gaps AS (SELECT place, count(*) AS lines FROM left_out GROUP BY place),
+        running AS (SELECT place, sum(lines) OVER (ORDER BY place) AS before FROM gaps),
+        records AS (
+            SELECT record, {skip} + record + coalesce(sum(more) OVER (
+                ORDER BY record ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0) AS place
+            FROM (SELECT rowid + 1 AS record, exchange_more AS more FROM delivered_rows)
+        )
+        SELECT r.record, (r.place + coalesce(x.before, 0))::BIGINT AS exchange_line
+        FROM records AS r ASOF LEFT JOIN running AS x ON r.place > x.place
+        """
+    )
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT n.exchange_line, d.* EXCLUDE (exchange_more) "
+        "FROM delivered_rows AS d JOIN numbered AS n ON n.record = d.rowid + 1"
+    )
+
+
+def _more_lines(columns: int) -> str:
+    """How many lines a record takes up beyond its first, without the blank ones."""
+    # A letter between the values, so that a line with the end of one value or of two is never blank.
+    values = ", 'x', ".join(f"c{number}" for number in range(columns))
+    text = f"concat('x', {values}, 'x')"
+    lines = f"list_filter(string_split({text}, chr(10))[2:], lambda line: {_is_text('line')})"
+    return f"CASE WHEN contains({text}, chr(10)) THEN len({lines}) ELSE 0 END AS exchange_more"
+
+
+def _find_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, skip: int) -> None:
+    """``found_lines``: the line and first byte of each blank line and of each line that begins a rejected record."""
+    # Four bytes that stand together in no text: every line is one value.
+    lines = (
+        f"read_csv({literal(str(path))}, auto_detect=false, header=false, columns={{'l': 'VARCHAR'}}, "
+        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES})"
+    )
+    with path.open("rb") as file:
+        head = file.read(1 << 20)
+    mark = 3 if head.startswith(b"\xef\xbb\xbf") else 0
+    line_end = 2 if head.partition(b"\n")[0].endswith(b"\r") else 1
+    # In a file of one column an empty value in quotes is no row either.
+    blank = f"NOT {_is_text('l')}" + (" OR trim(l, chr(13)) = '\"\"'" if columns == 1 else "")
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE found_lines AS
+        SELECT line, start, coalesce({blank}, true) AS blank FROM (
+            SELECT row_number() OVER () AS line, l,
+                   {mark} + sum(strlen(coalesce(l, '')) + {line_end}) OVER (ROWS UNBOUNDED PRECEDING)
+                   - strlen(coalesce(l, '')) - {line_end} AS start
+            FROM {lines}
+        )
+        WHERE line > {skip} AND (coalesce({blank}, true) OR start IN (SELECT line_byte_position FROM csv_rejects))
+        """
+    )
+
+
+def _fill_malformed(connection: duckdb.DuckDBPyConnection) -> None:
+    """One malformed row for each rejected record, and one for each line that opened a quote and was taken out.
+
+    ``rejected_lines``: all lines that these take up.
+    """
+    named = ", ".join(f"{literal(kind)}: {literal(words)}" for kind, words in PROBLEMS.items())
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE rejected_lines AS
+        SELECT line + generate_subscripts(lines, 1) - 1 AS line, unnest(lines) AS text, problem,
+               generate_subscripts(lines, 1) = 1 AS first
+        FROM (
+            SELECT line, string_split(rtrim(csv_line, chr(10) || chr(13)), chr(10)) AS lines,
+                   coalesce(MAP {{{named}}}[error_type], lower(error_type)) AS problem
+            FROM (
+                SELECT line_byte_position AS start, first(csv_line) AS csv_line,
+                       first(error_type::VARCHAR ORDER BY column_idx) AS error_type
+                FROM csv_rejects GROUP BY line_byte_position
+            ) JOIN found_lines USING (start)
+        )
+        """
+    )
+    connection.execute(
+        f"""
+        INSERT INTO malformed
+        SELECT min(line), first(problem ORDER BY line), string_agg(text, chr(10) ORDER BY line)
+        FROM (SELECT *, sum(first::INTEGER) OVER (ORDER BY line) AS record FROM rejected_lines)
+        GROUP BY record HAVING bool_or({_is_text("text")})
+        UNION ALL
+        SELECT line, {literal(PROBLEMS["UNQUOTED VALUE"])}, text FROM opened JOIN found_lines USING (start)
+        """
+    )
+
+
+def _is_text(value: str) -> str:
+    return f"trim(coalesce({value}, ''), ' ' || chr(9) || chr(13)) <> ''"

@@ -1,0 +1,106 @@
+"""From text in any encoding to UTF-8 with one kind of line end, which is all that the readers know."""
+
+from __future__ import annotations
+
+import codecs
+from dataclasses import dataclass
+from pathlib import Path
+
+from lakehouse.landing.refusal import DeliveryRefused
+
+CHUNK = 1 << 20
+# What stands for bytes that are no text in the file's encoding; rows that hold it are refused.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32",
+    codecs.BOM_UTF32_BE: "utf-32",
+    codecs.BOM_UTF16_LE: "utf-16",
+    codecs.BOM_UTF16_BE: "utf-16",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainText:
+    """``lines``: how many the file has, the last one also where it has no end. ``damaged``: some bytes were no
+    text and became :data:`REPLACEMENT`."""
+
+    path: Path
+    lines: int
+    damaged: bool
+
+
+def plain_text(path: Path, *, name: str, encoding: str, target: Path) -> PlainText:
+    """The file itself where it is plain already, else ``target``, written anew. Memory is bounded.
+
+    Raises :class:`DeliveryRefused` where the file is plainly of another encoding than the contract's.
+    """
+    _refuse_other_encoding(path, name, encoding)
+    try:
+        errors, (ends, lines) = "strict", _survey(path, encoding, "strict")
+    except UnicodeDecodeError:
+        errors, (ends, lines) = "replace", _survey(path, encoding, "replace")
+    damaged = errors == "replace"
+    plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+    if plain and not damaged and ends in (set(), {"\n"}, {"\r\n"}):
+        return PlainText(path=path, lines=lines, damaged=False)
+    with (
+        path.open(encoding=encoding, errors=errors, newline="") as source,
+        target.open("w", encoding="utf-8", newline="") as sink,
+    ):
+        while text := source.read(CHUNK):
+            # A line end of two characters is not taken apart.
+            sink.write(_one_line_end(text + source.read(1) if text.endswith("\r") else text, ends))
+    return PlainText(path=target, lines=lines, damaged=damaged)
+
+
+def seems(head: bytes) -> str | None:
+    """The encoding that a file's first bytes are marked with."""
+    return next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), None)
+
+
+def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int]:
+    """Which line ends a file has, and how many lines."""
+    ended = lone = 0
+    last = "\n"
+    with path.open(encoding=encoding, errors=errors, newline="") as source:
+        while text := source.read(CHUNK):
+            ended += text.count("\n")
+            lone += text.count("\r")
+            last = text[-1]
+        found = source.newlines or ()
+    ends = {found} if isinstance(found, str) else set(found)
+    # A file of one kind of end; lone returns among others are no ends.
+    return ends, (lone if ends == {"\r"} else ended) + (last not in "\r\n")
+
+
+def _one_line_end(text: str, ends: set[str]) -> str:
+    if ends == {"\r"}:
+        return text.replace("\r", "\n")
+    if len(ends) > 1:
+        return text.replace("\r\n", "\n").replace("\r", " ")
+    return text
+
+
+def _refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
+    with path.open("rb") as source:
+        head = source.read(CHUNK)
+    stated = codecs.lookup(encoding).name
+    found = seems(head)
+    if found is None and not stated.startswith("utf") and _is_utf8(head):
+        found = "utf-8"
+    if found is not None and not stated.startswith(found):
+        raise DeliveryRefused(
+            "wrong_encoding",
+            f"{name} is in {found}, but the contract says {encoding}.",
+            f"Save it as {encoding}, or ask for the contract to be changed.",
+        )
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Whether bytes beyond ASCII are there, and all of them UTF-8: by chance that hardly happens."""
+    try:
+        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return not text.isascii()

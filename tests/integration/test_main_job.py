@@ -1,0 +1,213 @@
+"""The main job through the real scheduler: what a newcomer, a provider and a reviewer see of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from tests.integration.conftest import PROJECT, Installation
+
+pytestmark = pytest.mark.integration
+
+MARTS = {
+    "water_use_by_area_hour",
+    "heat_use_by_segment_hour",
+    "electricity_use_by_sector_hour",
+    "traffic_by_road_and_district",
+    "bike_availability_by_station_hour",
+    "parking_occupancy_by_hour",
+}
+SMALL = ("aarhus/parking", "energinet/elspot_prices", "energinet/consumption_de35_hour")
+
+
+def _small_inputs(city: Path, target: Path) -> Path:
+    for dataset in SMALL:
+        shutil.copytree(city / dataset, target / dataset)
+    return target
+
+
+def _copied_project(target: Path) -> Path:
+    for name in ("contracts", "dags", "plugins", "dbt_project", "expectations"):
+        shutil.copytree(PROJECT / name, target / name, ignore=shutil.ignore_patterns("target", "logs", "staging"))
+    return target
+
+
+def _files(installation: Installation) -> dict[str, list[tuple[str, str]]]:
+    """Of each mart's newest release: its files' paths and hashes, checked against the bytes."""
+    found = {}
+    for release in installation.json("releases"):
+        if release["latest"]:
+            manifest = json.loads((Path(release["path"]) / "manifest.json").read_text())
+            found[release["mart"]] = sorted((file["path"], file["sha256"]) for file in manifest["files"])
+    return found
+
+
+def test_first_run_releases_every_mart(released: tuple[Installation, dict[str, Any]]) -> None:
+    _, outcome = released
+    assert outcome["failures"] == []
+    assert {mart["mart"] for mart in outcome["marts"] if mart["status"] == "released"} == MARTS
+    for mart in outcome["marts"]:
+        assert mart["rows"] > 0
+        assert outcome["gates"][mart["mart"]]["checks"] > 5
+    assert outcome["seconds"] > 0
+
+
+def test_receipts_add_up_and_agree_with_the_simulated_truth(
+    released: tuple[Installation, dict[str, Any]], city: Path
+) -> None:
+    installation, _ = released
+    truth: dict[str, int] = defaultdict(int)
+    refused: dict[str, int] = defaultdict(int)
+    kinds = ("bad_number", "missing_number", "impossible_date", "missing_key", "gap_times")
+    for entry in json.loads((city / "truth.json").read_text())["written"]:
+        key = f"{entry['provider']}/{entry['dataset']}"
+        truth[key] += entry["rows"]
+        refused[key] += sum(entry["quirks"].get(kind, 0) for kind in kinds)
+    got: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    for receipt in installation.json("receipts"):
+        assert receipt["delivered"] == receipt["accepted"] + receipt["refused"] + receipt["duplicates"]
+        for name in ("delivered", "refused"):
+            got[f"{receipt['provider']}/{receipt['dataset']}"][name] += receipt[name]
+    extracted = {"energinet/elspot_prices", "energinet/consumption_de35_hour"}
+    dropped = truth.keys() - extracted
+    assert dropped
+    assert {key: got[key]["delivered"] for key in dropped} == {key: truth[key] for key in dropped}
+    assert {key: got[key]["refused"] for key in dropped} == {key: refused[key] for key in dropped}
+    assert got["energinet/elspot_prices"]["delivered"] > 0
+
+
+def test_marts_open_in_duckdb_pandas_and_polars_with_units(released: tuple[Installation, dict[str, Any]]) -> None:
+    installation, _ = released
+    for release in installation.json("releases"):
+        folder = Path(release["path"])
+        paths = sorted(folder.glob("**/*.parquet"))
+        counted = duckdb.sql(f"SELECT count(*) FROM read_parquet('{folder}/**/*.parquet')").fetchone()
+        assert counted == (release["rows"],)
+        assert len(pd.concat(pd.read_parquet(path) for path in paths)) == release["rows"]
+        assert pl.scan_parquet(f"{folder}/**/*.parquet").select(pl.len()).collect().item() == release["rows"]
+        for field in pq.read_schema(paths[0]):
+            assert field.metadata[b"description"], field.name
+            if str(field.type).startswith(("int", "decimal", "double")):
+                assert field.metadata[b"unit"], field.name
+
+
+def test_a_private_mart_shows_no_meter_and_no_small_cell(released: tuple[Installation, dict[str, Any]]) -> None:
+    installation, _ = released
+    for release in installation.json("releases", "water_use_by_area_hour"):
+        cells = duckdb.sql(f"FROM read_parquet('{release['path']}/**/*.parquet')").df()
+        assert not [name for name in cells.columns if "meter" in name]
+        assert cells["households"].min() >= 15
+        assert cells.loc[cells["period_grain"] == "hour", "households"].ge(100).all()
+
+
+def test_again_nothing_is_new_and_it_says_why(released: tuple[Installation, dict[str, Any]]) -> None:
+    installation, _ = released
+    before = installation.json("releases")
+    done = installation.command("run")
+    assert "Nothing new was released" in done.stdout
+    assert "No delivery was new" in done.stdout
+    assert installation.json("releases") == before
+
+
+def test_a_blocked_candidate_publishes_nothing_and_the_former_release_reads(tmp_path: Path, city: Path) -> None:
+    project = _copied_project(tmp_path / "project")
+    inputs = _small_inputs(city, tmp_path / "inputs")
+    installation = Installation(
+        tmp_path / "home",
+        (tmp_path / "lake").as_uri(),
+        {"EXCHANGE_PROJECT": str(project), "EXCHANGE_INPUTS": str(inputs)},
+    )
+    installation.command("run")
+    before = _files(installation)
+    assert set(before) == {"parking_occupancy_by_hour", "electricity_use_by_sector_hour"}
+
+    suite = project / "expectations" / "parking_occupancy_by_hour.json"
+    content = json.loads(suite.read_text())
+    content["expectations"].append(
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "spaces", "min_value": 10_000_000},
+            "severity": "critical",
+            "meta": {"notes": "made to fail"},
+        }
+    )
+    suite.write_text(json.dumps(content))
+    sql = project / "dbt_project" / "models" / "marts" / "parking_occupancy_by_hour.sql"
+    sql.write_text(sql.read_text() + "\n-- a change of code: the mart is built anew\n")
+    done = installation.command("run", check=False)
+    assert done.returncode == 1
+    assert "spaces" in done.stdout
+    assert "blocked" in done.stdout
+    assert _files(installation) == before
+    report = next((tmp_path / "lake" / "reports" / "parking_occupancy_by_hour").glob("c*/index.html"), None)
+    assert report is not None
+    assert "spaces" in report.read_text()
+    release = installation.json("releases", "parking_occupancy_by_hour")[0]
+    assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{release['path']}/**/*.parquet')").fetchone() == (
+        release["rows"],
+    )
+
+
+def test_killed_at_any_point_and_run_again_ends_in_the_same_releases(tmp_path: Path, city: Path) -> None:
+    inputs = _small_inputs(city, tmp_path / "inputs")
+    undisturbed = Installation(
+        tmp_path / "a" / "home", (tmp_path / "a" / "lake").as_uri(), {"EXCHANGE_INPUTS": str(inputs)}
+    )
+    killed = Installation(tmp_path / "b" / "home", (tmp_path / "b" / "lake").as_uri(), {"EXCHANGE_INPUTS": str(inputs)})
+    for installation in (undisturbed, killed):
+        installation.home.mkdir(parents=True)
+    undisturbed.command("run")
+    # Killed while datasets land, then while the candidates are built or gated.
+    for moment in ("landed", "building"):
+        _kill_at(killed, moment)
+    killed.command("run")
+    assert _files(killed) == _files(undisturbed)
+
+    def counts(installation: Installation) -> list[tuple[Any, ...]]:
+        names = ("provider", "dataset", "file", "delivered", "accepted", "refused", "duplicates")
+        return sorted(tuple(receipt[name] for name in names) for receipt in installation.json("receipts"))
+
+    assert counts(killed) == counts(undisturbed)
+    assert len(killed.json("releases")) == len(undisturbed.json("releases"))
+
+
+def _kill_at(installation: Installation, moment: str) -> None:
+    """Kills the command and all that it started, as a power cut would, once it says where it is."""
+    process = subprocess.Popen(
+        [str(Path(sys.executable).parent / "exchange"), "run"],
+        env=installation.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=installation.home.parent,
+        start_new_session=True,
+    )
+    assert process.stderr is not None
+    seen = []
+    for line in process.stderr:
+        seen.append(line)
+        if moment in line:
+            break
+    else:
+        raise AssertionError(f"the run ended before {moment!r}: {''.join(seen)}")
+    time.sleep(1.5)
+    components = json.loads((installation.home / "airflow" / "running.json").read_text())["components"]
+    for pid in components.values():
+        os.killpg(pid, signal.SIGKILL)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait(30)
+    process.stderr.close()
