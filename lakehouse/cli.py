@@ -146,6 +146,8 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """The main job through Airflow: land all that waits, build what it touches, gate, release."""
+    from lakehouse.orchestrate.airflow_client import RunFailed
+    from lakehouse.orchestrate.airflow_process import AirflowNotStarted
     from lakehouse.orchestrate.main_job import run as run_job
     from lakehouse.orchestrate.report import print_outcome
 
@@ -155,7 +157,10 @@ def run(
     folder = inputs or settings.inputs or _shared_inputs()
     if folder is not None and not folder.is_dir():
         raise WrongUse(f"{folder} is no folder with deliveries")
-    outcome = run_job(Exchange(settings), inputs=folder, progress=_progress)
+    try:
+        outcome = run_job(Exchange(settings), inputs=folder, progress=_progress)
+    except (AirflowNotStarted, RunFailed) as error:
+        raise Refused(str(error)) from None
     if as_json:
         _print_json(
             {

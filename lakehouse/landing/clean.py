@@ -72,9 +72,11 @@ def write_partitions(
         f"""
         COPY (
             SELECT {names}, {literal(delivery["delivery"])} AS exchange_delivery, exchange_line,
-                   TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at,
-                   {_partition(contract)} AS event_date
-            FROM fresh ORDER BY event_date, {keys}, exchange_line
+                   TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at, event_date
+            FROM (
+                SELECT *, {_partition(contract)} AS event_date FROM fresh
+                ORDER BY event_date, {keys}, exchange_line
+            )
         ) TO {literal(str(folder / "clean"))} (
             FORMAT parquet, COMPRESSION zstd, PARTITION_BY (event_date), FILENAME_PATTERN 'part-{{i}}', RETURN_STATS
         )

@@ -83,7 +83,7 @@ def _read(
     """Raises :class:`DeliveryRefused` also where the damage shows only as the rows are typed."""
     try:
         unknown = read_file(connection=connection, file=file, contract=contract)
-        return type_rows(connection=connection, contract=contract, file=file, part=part), unknown
+        rows = type_rows(connection=connection, contract=contract, file=file, part=part)
     except UNREADABLE as error:
         # DuckDB's words may show a value, and name files of this machine.
         detail = "" if contract.private else f" ({str(error).splitlines()[0].replace(str(file.path), file.name)})"
@@ -92,6 +92,9 @@ def _read(
             f"{file.name} cannot be read as {file.form.format}{detail}.",
             "Check that the file is whole and in the form that the contract states, and deliver it anew.",
         ) from error
+    # The text has been typed: its memory is for what follows.
+    connection.execute("DROP TABLE IF EXISTS delivered_rows")
+    return rows, unknown
 
 
 def _reconciled(

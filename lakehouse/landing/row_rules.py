@@ -101,7 +101,7 @@ def _type_faults(column: Column, form: FileForm) -> Iterator[tuple[str, str, str
         excused = f" AND {mark} IS NULL"
     if kind == "integer":
         excused = f" AND NOT ({is_fraction(column, form)})"
-        yield "not_a_whole_number", f"{value} IS NULL AND {is_fraction(column, form)}", "a whole number"
+        yield "not_a_whole_number", is_fraction(column, form), "a whole number"
     wrong = f"{value} IS NULL"
     if column.logicalType in ("date", "timestamp"):
         wrong = f"({wrong} OR {value} NOT BETWEEN {FOUR_DIGIT_YEARS})"

@@ -18,6 +18,10 @@ class RunFailed(RuntimeError):
     """DAGs that cannot be loaded, or an Airflow that stopped answering."""
 
 
+class _Busy(RunFailed):
+    """Airflow could not answer now."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class DagRun:
     dag_id: str
@@ -34,7 +38,7 @@ class TaskEnd:
 
 
 class AirflowClient:
-    """Speaks to an Airflow on loopback. Transport errors are tried again; an answer of 4xx or 5xx is raised."""
+    """Speaks to an Airflow on loopback. Transport errors and answers of 5xx are tried again, one of 4xx is raised."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -49,13 +53,16 @@ class AirflowClient:
         self._http.close()
 
     @retry(
-        retry=retry_if_exception_type(httpx.TransportError),
+        retry=retry_if_exception_type((httpx.TransportError, _Busy)),
         wait=wait_exponential(multiplier=0.2, max=5),
         stop=stop_after_attempt(6),
         reraise=True,
     )
     def _ask(self, method: str, path: str, **options: Any) -> Any:
         answer = self._http.request(method, f"/api/v2{path}", **options)
+        if answer.status_code >= 500:
+            # Its database was locked and nothing was written; a run that was made twice all the same is skipped.
+            raise _Busy(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
         if answer.status_code >= 400:
             raise RunFailed(f"Airflow answered {answer.status_code} to {method} {path}: {answer.text[:300]}")
         return answer.json()

@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
@@ -71,7 +72,7 @@ def environment(settings: Settings, *, port: int, schedules: bool, extract_url: 
         "AIRFLOW__API__WORKERS": "1",
         "AIRFLOW__API__SECRET_KEY": keys["api"],
         "AIRFLOW__API_AUTH__JWT_SECRET": keys["jwt"],
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
@@ -174,6 +175,9 @@ def _migrate(home: Path, values: dict[str, str], progress: Progress) -> None:
         done = subprocess.run(_command("db", "migrate"), env=values, stdout=sink, stderr=subprocess.STDOUT)
     if done.returncode != 0:
         raise AirflowNotStarted(f"`airflow db migrate` failed; see {log}")
+    # Readers beside the writer, and writers that wait for each other: SQLite's own defaults fail under load.
+    with contextlib.closing(sqlite3.connect(home / "airflow.db")) as database:
+        database.execute("PRAGMA journal_mode=WAL")
     stamp.touch()
 
 
