@@ -8,7 +8,8 @@
 
    A cell passes when it holds k units for its grain, its largest unit at most max_share_percent of the sum,
    and the rest beyond the two largest at least p_percent of the largest, so that the second cannot reckon
-   the first. A sum of 0 does not pass: it would say of each unit that it used nothing.
+   the first. A sum of 0 does not pass: it would say of each unit that it used nothing. A month of which
+   less than a day was measured does not: it would be an hour's sum under a month's k.
    A group's month is published at its finest grain of which every cell passes, and at that grain alone. #}
 {% macro publishable_cells(contributions, group, measure, policy) -%}
 {%- set group_month = (group + ['month_utc']) | join(', ') -%}
@@ -32,6 +33,7 @@ judged as (
                 units >= case period_grain
                     {%- for grain, k in policy.k.items() %} when '{{ grain }}' then {{ k }} {%- endfor %} end
                 and total > 0
+                and (period_grain <> 'month' or period_hours >= 24)
                 and largest * 100 <= total * {{ policy.max_share_percent }}
                 and (total - largest - second_largest) * 100 >= largest * {{ policy.p_percent }}
             then 0

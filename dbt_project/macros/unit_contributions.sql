@@ -1,7 +1,7 @@
 {# Who counts in which cell with how much: one row a unit, period and grain, in groups that hold enough units.
 
-   use: relation, one row a unit and fully measured hour (whole numbers). unit, hour, measure: its columns.
-   group: list of its columns that make a segment (area, kind of building).
+   use: relation, one row a unit and fully measured hour (whole numbers); a unit is in one segment. unit, hour,
+   measure: its columns. group: list of its columns that make a segment (area, kind of building).
    merge: list of steps, each {column: SQL of its value in the wider group}: a segment below k takes the
    first step, what is still below k the next. Where even the last step holds less than k, the smallest
    other group joins it; what is below k still is left out. apart: columns of `group` that no step changes,

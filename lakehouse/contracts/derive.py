@@ -40,9 +40,7 @@ def duckdb_type(column: Column) -> str:
         return str(column.physicalType).upper()
     if column.logicalType == "integer":
         return "BIGINT"
-    return {"string": "VARCHAR", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMPTZ"}[
-        column.logicalType
-    ]
+    return {"string": "VARCHAR", "boolean": "BOOLEAN", "date": "DATE", "timestamp": "TIMESTAMPTZ"}[column.logicalType]
 
 
 def clean_columns(contract: Contract) -> dict[str, str]:
@@ -112,9 +110,8 @@ def write_staging(contracts: dict[str, Contract], folder: Path) -> list[Path]:
     ]
     models = [staging_properties(contract) for contract in contracts.values()]
     properties = {"version": 2, "sources": sources, "models": models}
-    wanted[folder / "staging.yml"] = (
-        "# Generated from contracts/; changes here are lost.\n"
-        + yaml.safe_dump(properties, sort_keys=False, allow_unicode=True, width=110)
+    wanted[folder / "staging.yml"] = "# Generated from contracts/; changes here are lost.\n" + yaml.safe_dump(
+        properties, sort_keys=False, allow_unicode=True, width=110
     )
     for path in folder.glob("*"):
         if path not in wanted:

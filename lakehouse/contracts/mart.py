@@ -67,9 +67,7 @@ class AggregatePolicy(Strict):
 
 class MartExchange(Strict):
     title: Text
-    theme: Literal[
-        "AGRI", "ECON", "EDUC", "ENER", "ENVI", "GOVE", "HEAL", "JUST", "REGI", "SOCI", "TECH", "TRAN"
-    ]
+    theme: Literal["AGRI", "ECON", "EDUC", "ENER", "ENVI", "GOVE", "HEAL", "JUST", "REGI", "SOCI", "TECH", "TRAN"]
     keywords: list[Text] = Field(default_factory=list)
     licence: MartLicence
     access: Literal["open", "registered", "agreement"]
@@ -149,9 +147,7 @@ def read_mart(path: Path, *, root: Path | None = None) -> Mart:
     models = document.get("models")
     if not isinstance(models, list) or len(models) != 1:
         problem = "must describe exactly one model, the mart"
-        raise ContractError(
-            [Fault(file=shown, line=line_of(document, ("models",)), field="models", problem=problem)]
-        )
+        raise ContractError([Fault(file=shown, line=line_of(document, ("models",)), field="models", problem=problem)])
     try:
         model = _Model.model_validate(models[0])
     except ValidationError as error:
@@ -200,15 +196,10 @@ def _mart_faults(mart: Mart) -> list[tuple[tuple[str | int, ...], str]]:
         if name not in names:
             found.append(((*place, "key"), f"{name!r} is not a column of the mart"))
     if exchange.partition.column not in names:
-        found.append(
-            ((*place, "partition", "column"), f"{exchange.partition.column!r} is not a column of the mart")
-        )
+        found.append(((*place, "partition", "column"), f"{exchange.partition.column!r} is not a column of the mart"))
     numbers = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "NUMERIC")
     for index, column in enumerate(mart.columns):
-        if (
-            column.data_type.upper().startswith(numbers + ("BIGINT", "SMALLINT", "HUGEINT"))
-            and column.unit is None
-        ):
+        if column.data_type.upper().startswith(numbers + ("BIGINT", "SMALLINT", "HUGEINT")) and column.unit is None:
             problem = f"{column.name!r} is a number without config.meta.unit ('1' for a pure number)"
             found.append((("models", 0, "columns", index), problem))
     return found

@@ -68,12 +68,12 @@ def _take_in(
 ) -> dict[str, Any]:
     repeated = _repeats(exchange, contract, delivery)
     if repeated is not None:
-        return _record(exchange, delivery, repeated, files=[])
+        return record(exchange, delivery, repeated, files=[])
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         receipt, files = load(exchange, contract, delivery, connection, Path(name))
         with ThreadPoolExecutor(UPLOADS) as pool:
             list(pool.map(lambda file: exchange.lake.upload("clean", file.key, file.path), files))
-        return _record(exchange, delivery, receipt, files=files)
+        return record(exchange, delivery, receipt, files=files)
 
 
 def _repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -> dict[str, Any] | None:
@@ -107,7 +107,7 @@ def _repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -
     )
 
 
-def _record(
+def record(
     exchange: Exchange, delivery: dict[str, Any], receipt: dict[str, Any], *, files: list[CleanFile]
 ) -> dict[str, Any]:
     """One transaction: from here on the delivery's rows stand. Returns the receipt that holds.

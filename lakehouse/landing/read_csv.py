@@ -130,7 +130,8 @@ def _load_closed(
             path = file.scratch / "closed"
             shutil.copyfile(file.path, path)
         taken = _take_out(path, starts)
-        connection.executemany("INSERT INTO opened VALUES (?, ?)", taken)
+        values = ", ".join(f"({start}, {literal(text)})" for start, text in taken)
+        connection.execute(f"INSERT INTO opened VALUES {values}")
     raise DeliveryRefused(
         "unreadable",
         f"The quotes in {file.name} do not pair up.",

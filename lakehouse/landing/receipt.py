@@ -57,13 +57,12 @@ def summarise_faults(
     A value of a private column is masked, and so is the text of a malformed row of a private dataset.
     """
     rows = connection.execute(
-        """
+        f"""
         SELECT rule, column_name, rows, first.line, first.member, first.value, first.expected FROM (
             SELECT rule, column_name, count(*) AS rows, arg_min(faults, (part, line)) AS first
-            FROM faults WHERE warning = ? GROUP BY rule, column_name
+            FROM faults WHERE warning = {warnings} GROUP BY rule, column_name
         ) ORDER BY rows DESC, rule, column_name
-        """,
-        [warnings],
+        """
     ).fetchall()
     private = {column.name for column in contract.columns if column.classification.private}
     summary = []

@@ -73,8 +73,9 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
         "count(*) FILTER (exchange_warned AND NOT exchange_bad), (SELECT count(*) FROM malformed) "
         f"FROM rows WHERE {scope}"
     ).fetchone() or (0, 0, 0, 0)
-    connection.execute("INSERT INTO parts VALUES (?, ?)", [part, file.member])
+    # Values stand in the SQL: the first bound parameter would load pandas, which takes longer than most deliveries.
     member = "NULL" if file.member is None else literal(file.member)
+    connection.execute(f"INSERT INTO parts VALUES ({part}, {member})")
     if bad or warned:
         _collect(connection, contract, file, found, part, member)
     if malformed:
@@ -136,13 +137,10 @@ def _collect(
     member: str,
 ) -> None:
     """The faults of the rows that have any: their text is typed a second time, the rest is not kept."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE row_rules (number INTEGER, rule VARCHAR, column_name VARCHAR, "
-        "expected VARCHAR, warning BOOLEAN)"
-    )
-    connection.executemany(
-        "INSERT INTO row_rules VALUES (?, ?, ?, ?, ?)",
-        [[number, rule.rule, rule.column, rule.expected, rule.warning] for number, rule in enumerate(found)],
+    named = ", ".join(
+        f"({number}, {literal(rule.rule)}, {literal(rule.column) if rule.column else 'NULL'}, "
+        f"{literal(rule.expected)}, {rule.warning})"
+        for number, rule in enumerate(found)
     )
     struck = ", ".join(
         f"CASE WHEN coalesce({rule.condition}, false) AND {'NOT ' if rule.warning else ''}exchange_bad "
@@ -162,7 +160,7 @@ def _collect(
                 WHERE exchange_line >= {part * PART_LINES} AND (exchange_bad OR exchange_warned)
             ) USING (exchange_line)
         )
-        JOIN row_rules ON row_rules.number = struck.number
+        JOIN (VALUES {named}) AS r (number, rule, column_name, expected, warning) ON r.number = struck.number
         """
     )
 

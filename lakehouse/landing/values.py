@@ -15,7 +15,7 @@ from lakehouse.landing.local_time import (
 )
 from lakehouse.storage.sql import identifier, literal
 
-BLANKS = ("' '", "chr(9)", "chr(10)", "chr(13)", "chr(160)")
+BLANKS = " \t\n\r\u00a0"
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 # What follows a time of day: an offset, or letters that claim one.
 CLAIMS_OFFSET = r"[:T]\d{2}(?:\.\d+)?\s?(?:[A-Za-z][A-Za-z_/]*|[+-][\d:]+)$"
@@ -60,9 +60,9 @@ def _cleaned(column: Column, form: FileForm) -> str:
     """The text without blanks around it, and NULL for what the contract calls no value."""
     text = identifier(column.name)
     # Trimming costs as much as typing, and hardly any text needs it. All control characters sort before '!'.
-    behind = " OR ".join(f"ends_with({text}, {blank})" for blank in BLANKS)
-    around = f"{text} < '!' OR starts_with({text}, chr(160)) OR {behind}"
-    trimmed = f"CASE WHEN {around} THEN trim({text}, {' || '.join(BLANKS)}) ELSE {text} END"
+    behind = " OR ".join(f"ends_with({text}, '{blank}')" for blank in BLANKS)
+    around = f"{text} < '!' OR starts_with({text}, '\u00a0') OR {behind}"
+    trimmed = f"CASE WHEN {around} THEN trim({text}, '{BLANKS}') ELSE {text} END"
     nulls = ("", *form.null_values, *column.parse.null_values)
     if len(nulls) == 1:
         return f"nullif({trimmed}, '')"

@@ -67,6 +67,9 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         if gate.get("failed") and gate.get("report"):
             console.print(f"report of {name}: {gate['report']} in the lake")
     console.print(f"{'Ended with failures' if outcome.failures else 'Done'} in {outcome.seconds:.0f} s.")
+    released = [mart["mart"] for mart in outcome.marts if mart["status"] == "released"]
+    if released:
+        console.print(f"Next: `exchange show {released[0]}`, `exchange releases`, `exchange receipts`.")
 
 
 def print_release(console: Console, manifest: Manifest, *, place: str, report: str) -> None:

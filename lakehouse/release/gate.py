@@ -144,15 +144,20 @@ def _local(exchange: Exchange, key: str, target: Path) -> Path:
     return exchange.lake.local_path("candidates", key) or exchange.lake.download("candidates", key, target)
 
 
+def _counted(number: int, one: str, many: str) -> str:
+    return f"{number:,} {one if number == 1 else many}"
+
+
 def _context(exchange: Exchange, mart: Mart, made: Candidate) -> dict[str, str]:
     base = latest_manifest(exchange, mart=mart.name, major=mart.major)
     simulated = sorted({entry.dataset for entry in made.inputs if entry.simulated})
+    datasets = sorted({entry.dataset for entry in made.inputs})
     facts = {
         "Title": mart.exchange.title,
         "Licence": mart.exchange.licence.id,
         "Release before": f"{base.release} ({base.rows:,} rows)" if base else "none",
         "Built because": made.reason,
-        "Inputs": f"{len(made.inputs)} deliveries of {', '.join(sorted({e.dataset for e in made.inputs})) or 'none'}",
+        "Inputs": f"{_counted(len(made.inputs), 'delivery', 'deliveries')} of {', '.join(datasets) or 'none'}",
         "Code": f"{made.code} at {made.code_version}",
     }
     if simulated:

@@ -6,29 +6,51 @@ with registered as (
     ) }}
 ),
 
-meters as (
-    -- A meter with readings of both kinds is a real one: its simulated readings are not used.
-    select meter_id_aalborg, max(customer_id_aalborg) as customer_id_aalborg, min(simulated) = 1 as simulated
+households as (
+    -- A customer is one household, in the segment of its first meter: in two segments that are published
+    -- together it would count twice.
+    select customer_id_aalborg, unit_type, energy_label
     from (
-        select meter_id_aalborg, customer_id_aalborg, 0 as simulated
+        select
+            *,
+            row_number() over (partition by customer_id_aalborg order by meter_id_aalborg) as place
+        from registered
+    ) as placed
+    where place = 1
+),
+
+series as (
+    select meter_id_aalborg, simulated, max(customer_id_aalborg) as customer_id_aalborg
+    from (
+        select meter_id_aalborg, customer_id_aalborg, false as simulated
         from {{ ref('stg_aalborg_heat__heat_meter_readings') }}
         union all
-        select meter_id_aalborg, customer_id_aalborg, 1 as simulated
+        select meter_id_aalborg, customer_id_aalborg, true as simulated
         from {{ ref('stg_aalborg_heat__heat_meter_readings_simulated') }}
     ) as readings
-    group by meter_id_aalborg
+    group by meter_id_aalborg, simulated
+),
+
+owned as (
+    select
+        series.meter_id_aalborg,
+        series.simulated,
+        coalesce(registered.customer_id_aalborg, series.customer_id_aalborg) as customer_id_aalborg
+    from series
+    left join registered on series.meter_id_aalborg = registered.meter_id_aalborg
 )
 
 select
-    meters.meter_id_aalborg,
-    coalesce(registered.customer_id_aalborg, meters.customer_id_aalborg) as customer_id_aalborg,
-    coalesce(registered.unit_type, 'unclear') as unit_type,
+    row_number() over (order by owned.meter_id_aalborg, owned.simulated) as series_number,
+    owned.meter_id_aalborg,
+    owned.simulated,
+    owned.customer_id_aalborg,
+    coalesce(households.unit_type, 'unclear') as unit_type,
     case
-        when registered.energy_label in ('A', 'B') then 'A-B'
-        when registered.energy_label in ('C', 'D') then registered.energy_label
-        when registered.energy_label in ('E', 'F', 'G') then 'E-G'
+        when households.energy_label in ('A', 'B') then 'A-B'
+        when households.energy_label in ('C', 'D') then households.energy_label
+        when households.energy_label in ('E', 'F', 'G') then 'E-G'
         else 'unlabelled'
-    end as energy_label_band,
-    meters.simulated
-from meters
-left join registered on meters.meter_id_aalborg = registered.meter_id_aalborg
+    end as energy_label_band
+from owned
+left join households on owned.customer_id_aalborg = households.customer_id_aalborg

@@ -1,24 +1,18 @@
 {{ config(materialized='view') }}
-{%- set columns = ['heat_energy_kwh'] %}
-with measured as (
+{%- set readings = {
+    'false': ref('stg_aalborg_heat__heat_meter_readings'),
+    'true': ref('stg_aalborg_heat__heat_meter_readings_simulated')
+} %}
+{%- for simulated, relation in readings.items() %}
+select meters.series_number, readings.read_at, readings.heat_energy_kwh
+from (
     {{ newest(
-        relation=ref('stg_aalborg_heat__heat_meter_readings'),
+        relation=relation,
         key_columns=['meter_id_aalborg', 'read_at'],
-        columns=columns
+        columns=['heat_energy_kwh']
     ) }}
-),
-
-simulated as (
-    {{ newest(
-        relation=ref('stg_aalborg_heat__heat_meter_readings_simulated'),
-        key_columns=['meter_id_aalborg', 'read_at'],
-        columns=columns
-    ) }}
-)
-
-select meter_id_aalborg, read_at, heat_energy_kwh
-from measured
-union all
-select meter_id_aalborg, read_at, heat_energy_kwh
-from simulated
-where meter_id_aalborg in (select meter_id_aalborg from {{ ref('heat_meters') }} as meters where meters.simulated)
+) as readings
+inner join {{ ref('heat_meters') }} as meters
+    on readings.meter_id_aalborg = meters.meter_id_aalborg and meters.simulated = {{ simulated }}
+{% if not loop.last %}union all{% endif %}
+{%- endfor %}

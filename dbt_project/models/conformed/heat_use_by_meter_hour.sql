@@ -1,7 +1,7 @@
 {{ config(materialized='view') }}
 {{ interval_use(
     readings=ref('heat_readings'),
-    meter='meter_id_aalborg',
+    meter='series_number',
     read_at='read_at',
     reading='heat_energy_kwh',
     use='heat_use_wh',
