@@ -65,6 +65,18 @@ class IntakeOperator(BaseOperator):
         return [{name: receipt[name] for name in names} for receipt in receipts]
 
 
+class StraysOperator(BaseOperator):
+    """Refuses what lies in an inbox outside the folders of its provider's datasets; nothing of it is lost."""
+
+    def execute(self, context: Any) -> list[str]:
+        from lakehouse.exchange import Exchange
+        from lakehouse.landing.strays import refuse_strays
+
+        exchange = Exchange.from_environment()
+        providers = sorted({contract.provider for contract in exchange.contracts.values()})
+        return [receipt["file"] for provider in providers for receipt in refuse_strays(exchange, provider)]
+
+
 class BuildOperator(BaseOperator):
     """Builds candidates of every mart whose inputs or code changed, in one dbt invocation a batch."""
 

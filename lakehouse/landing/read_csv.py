@@ -46,7 +46,8 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
         names, skip = [column.source for column in contract.columns], form.skip_lines
     found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
     columns = selected(contract, found)
-    path = _load_closed(connection, file, form, columns, len(names), skip)
+    path = _close_head(file, form, skip)
+    path = _load_closed(connection, file, path, form, columns, len(names), skip)
     rows, rejected, open_quotes = _counts(connection)
     # In a file of one column a blank line is a record to DuckDB, but no row to anyone else.
     if len(names) > 1 and rejected + open_quotes == 0 and rows == file.lines - skip:
@@ -64,8 +65,8 @@ def _header(path: Path, form: CsvForm) -> tuple[list[str], int]:
     """The names in the header, and the number of lines before the data."""
     with path.open(encoding="utf-8-sig", newline="") as text:
         for _ in range(form.skip_lines):
-            next(text, None)
-        lines = (line.replace(form.delimiter, UNIT_SEPARATOR) for line in text)
+            text.readline(MAX_LINE_BYTES)
+        lines = iter(lambda: text.readline(MAX_LINE_BYTES).replace(form.delimiter, UNIT_SEPARATOR), "")
         reader = csv.reader(
             lines,
             delimiter=UNIT_SEPARATOR,
@@ -80,6 +81,24 @@ def _header(path: Path, form: CsvForm) -> tuple[list[str], int]:
             names = []
         names = [name.replace(UNIT_SEPARATOR, form.delimiter) for name in names]
         return names, form.skip_lines + reader.line_num
+
+
+def _close_head(file: PlainFile, form: CsvForm, skip: int) -> Path:
+    """The path to read, without the quotes of a head that leaves one open: DuckDB skips records, not lines."""
+    with file.path.open("rb") as source:
+        head = [source.readline(MAX_LINE_BYTES) for _ in range(skip)]
+    quote = form.quote.encode()
+    if not quote or all(line.count(quote) % 2 == 0 for line in head):
+        return file.path
+    path = _copied(file)
+    with path.open("r+b") as copy:
+        copy.write(b"".join(head).replace(quote, b" " * len(quote)))
+    return path
+
+
+def _copied(file: PlainFile) -> Path:
+    """A copy that may be written to; what was delivered may not."""
+    return Path(shutil.copyfile(file.path, file.scratch / "closed"))
 
 
 def _source(path: Path, form: CsvForm, columns: int, skip: int) -> str:
@@ -106,13 +125,18 @@ def _load(
 
 
 def _load_closed(
-    connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvForm, selection: str, columns: int, skip: int
+    connection: duckdb.DuckDBPyConnection,
+    file: PlainFile,
+    path: Path,
+    form: CsvForm,
+    selection: str,
+    columns: int,
+    skip: int,
 ) -> Path:
     """Loads, and where quotes are left open, again without the lines that open them: only those are lost.
 
     Returns the path that was read at last; the lines taken out of it are in ``opened``.
     """
-    path = file.path
     connection.execute("CREATE OR REPLACE TEMP TABLE opened (start BIGINT, text VARCHAR)")
     for _ in range(ROUNDS):
         _load(connection, path, form, selection, columns, skip)
@@ -127,8 +151,7 @@ def _load_closed(
         if not starts:
             return path
         if path == file.path:
-            path = file.scratch / "closed"
-            shutil.copyfile(file.path, path)
+            path = _copied(file)
         taken = _take_out(path, starts)
         values = ", ".join(f"({start}, {literal(text)})" for start, text in taken)
         connection.execute(f"INSERT INTO opened VALUES {values}")

@@ -18,6 +18,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import uncovered
 from lakehouse.landing.seal import waiting
+from lakehouse.landing.strays import stray_files
 from lakehouse.orchestrate.airflow_client import AirflowClient, DagRun
 from lakehouse.orchestrate.airflow_process import running
 from lakehouse.orchestrate.inputs import Matched, drop, loopback_datasets, match_inputs, not_yet_delivered
@@ -136,7 +137,7 @@ def _run_dags(
     asked: set[str] | None,
 ) -> None:
     contracts = exchange.contracts
-    client.wait_for_dags([*(dag_id(contract) for contract in contracts.values()), "build", "release"])
+    client.wait_for_dags([*(dag_id(contract) for contract in contracts.values()), "strays", "build", "release"])
     runs = _start_datasets(exchange, client, contracts, matched, asked, outcome)
     progress(f"{len(runs)} datasets to land" if runs else "nothing waits to be landed")
 
@@ -180,6 +181,8 @@ def _start_datasets(
                 outcome.notes.append(f"{key}: {len(files) - len(fresh)} of {len(files)} files were delivered before")
         if waiting(exchange, contract) or _unfinished(exchange, contract):
             runs.append(client.trigger(dag_id(contract)))
+    if any(stray_files(exchange, provider) for provider in sorted({c.provider for c in contracts.values()})):
+        runs.append(client.trigger("strays"))
     return runs
 
 

@@ -57,6 +57,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
         for mart in outcome.marts:
             if mart["status"] in ("withheld", "unchanged") and mart["reason"]:
                 console.print(f"{mart['mart']}: {mart['status']}: {mart['reason']}")
+        if not outcome.failures and not any(mart["status"] == "released" for mart in outcome.marts):
+            console.print("Nothing new was released: what was built equals the last releases.")
     else:
         console.print("Nothing new was released: no input and no model has changed since the last releases.")
     for note in outcome.notes:

@@ -66,7 +66,7 @@ def test_dags_are_there_and_a_drop_is_released_by_assets_and_backfill_works(inst
         wanted = [f"{path.parent.name}__{path.name.split('.')[0]}" for path in contracts]
         client.wait_for_dags([*wanted, "build", "release"])
         dags = {dag["dag_id"]: dag for dag in client._ask("GET", "/dags", params={"limit": 1000})["dags"]}
-        assert len(dags) == len(contracts) + 2
+        assert len(dags) == len(contracts) + 3
         parking, prices = dags["aarhus__parking"], dags["energinet__elspot_prices"]
         assert {tag["name"] for tag in parking["tags"]} >= {"dataset", "drop", "public", "aarhus"}
         assert {tag["name"] for tag in prices["tags"]} >= {"extract"}
