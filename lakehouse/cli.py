@@ -12,10 +12,13 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from sqlalchemy.exc import OperationalError
 
 from lakehouse.contracts.load import ContractError
-from lakehouse.exchange import Exchange
+from lakehouse.exchange import Exchange, UnknownDataset
+from lakehouse.release.listing import NoSuchRelease
 from lakehouse.settings import PROJECT, Settings
+from lakehouse.storage.lake import StorageError
 
 app = typer.Typer(
     help="The City Data Exchange: contracts in, releases out.",
@@ -52,8 +55,11 @@ def main() -> None:
     except Refused as error:
         err.print(str(error))
         sys.exit(REFUSED)
-    except (WrongUse, KeyError) as error:
-        err.print(str(error.args[0] if error.args else error))
+    except (StorageError, OperationalError) as error:
+        err.print(str(error).splitlines()[0])
+        sys.exit(REFUSED)
+    except (WrongUse, UnknownDataset, NoSuchRelease) as error:
+        err.print(str(error))
         sys.exit(WRONG_USE)
 
 
@@ -152,6 +158,9 @@ def run(
     from lakehouse.orchestrate.report import print_outcome
 
     settings = Settings()
+    known = sorted(path.stem for path in settings.marts_path.glob("*.yml"))
+    if unknown := set(mart or ()) - set(known):
+        raise WrongUse(f"no mart {', '.join(sorted(unknown))}; there are: {', '.join(known)}")
     if mart:
         settings = settings.model_copy(update={"marts": ",".join(mart)})
     folder = inputs or settings.inputs or _shared_inputs()
@@ -192,7 +201,7 @@ def receipts(
     from lakehouse.landing.listing import list_receipts
 
     exchange = Exchange.from_environment()
-    exchange.init()
+    exchange.index.create()
     found = list_receipts(exchange, provider=provider)
     if as_json:
         _print_json(found)
@@ -221,7 +230,7 @@ def releases(mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = Non
     from lakehouse.release.listing import list_releases
 
     exchange = Exchange.from_environment()
-    exchange.init()
+    exchange.index.create()
     found = list_releases(exchange, mart=mart)
     if as_json:
         _print_json(found)
@@ -230,9 +239,10 @@ def releases(mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = Non
     for r in found:
         name = r["release"] + (" *" if r["latest"] else "")
         numbers = [f"{r['rows']:,}", f"{r['bytes']:,}"]
-        rows.append([r["mart"], f"v{r['major']}", name, *numbers, r["created_at"][:19], r["path"]])
+        rows.append([r["mart"], f"v{r['major']}", name, *numbers, r["created_at"][:19]])
     headings = [("mart", False), ("major", False), ("release (* latest)", False), ("rows", True), ("bytes", True)]
-    _table("", [*headings, ("created, UTC", False), ("path", False)], rows)
+    _table("", [*headings, ("created, UTC", False)], rows)
+    out.print("`exchange show MART` says where a release stands and what is in it.")
 
 
 @app.command()
@@ -243,7 +253,7 @@ def show(name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")], as_json
     from lakehouse.release.manifest import release_prefix
 
     exchange = Exchange.from_environment()
-    exchange.init()
+    exchange.index.create()
     manifest = find_release(exchange, name)
     if as_json:
         _print_json(manifest.model_dump(mode="json"))
@@ -266,7 +276,7 @@ def get(
     if form not in ("parquet", "csv"):
         raise WrongUse(f"no format {form!r}: parquet or csv")
     exchange = Exchange.from_environment()
-    exchange.init()
+    exchange.index.create()
     manifest = find_release(exchange, name)
     try:
         folder = fetch(exchange, manifest, to=to, form=form, progress=_progress)
@@ -283,7 +293,7 @@ def diff(mart: str, before: str, after: str, as_json: AsJson = False) -> None:
     from lakehouse.release.listing import find_release
 
     exchange = Exchange.from_environment()
-    exchange.init()
+    exchange.index.create()
     found = compare(exchange, find_release(exchange, f"{mart}@{before}"), find_release(exchange, f"{mart}@{after}"))
     if as_json:
         _print_json(found)

@@ -13,10 +13,16 @@ from lakehouse.contracts.load import read_contracts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
 from lakehouse.storage.index import Index
-
 from lakehouse.storage.lake import Lake, open_lake
 
 SHARED_BUCKETS = ("raw", "clean", "quarantine", "candidates", "marts", "reports")
+
+
+class UnknownDataset(KeyError):
+    """There is no contract of that name; the message lists those that there are."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 @dataclass(frozen=True)
@@ -45,10 +51,10 @@ class Exchange:
         return read_contracts(self.settings.contracts_path)
 
     def contract(self, key: str) -> Contract:
-        """Raises ``KeyError`` with the known datasets where there is none of that name."""
+        """Raises :class:`UnknownDataset` where there is none of that name."""
         if key not in self.contracts:
             known = ", ".join(sorted(self.contracts))
-            raise KeyError(f"no contract for {key!r}; there are contracts for: {known}")
+            raise UnknownDataset(f"no contract for {key!r}; there are contracts for: {known}")
         return self.contracts[key]
 
     def init(self) -> list[str]:

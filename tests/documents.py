@@ -73,5 +73,6 @@ def commands(block: Block) -> Iterator[Command]:
 
 def prints(command: Command, output: str) -> bool:
     """Whether the output holds what the page shows, blanks and table columns aside."""
-    pattern = r"\s+".join(".*?".join(map(re.escape, word.split("…"))) for word in command.prints.split())
+    pieces = (r"\s+".join(map(re.escape, piece.split())) for piece in command.prints.split("…"))
+    pattern = ".*?".join(pieces)
     return re.search(pattern, output, re.DOTALL) is not None

@@ -25,6 +25,9 @@ MAX_LINE_BYTES = 8 << 20
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
 ROUNDS = 24
 UNIT_SEPARATOR = "\x1f"
+# A rejected record, and its first byte: DuckDB counts from 1, and takes blank lines before it along.
+RECORD = "trim(csv_line, chr(10) || chr(13))"
+START = "line_byte_position - 1 + strlen(csv_line) - strlen(ltrim(csv_line, chr(10) || chr(13)))"
 # DuckDB keeps no more of a rejected record than this.
 KEPT_BYTES = 10_000
 PROBLEMS = {
@@ -143,8 +146,8 @@ def _load_closed(
         starts = [
             start
             for (start,) in connection.execute(
-                "SELECT DISTINCT line_byte_position FROM csv_rejects WHERE error_type = 'UNQUOTED VALUE' AND "
-                f"(contains(rtrim(csv_line, chr(10) || chr(13)), chr(10)) OR strlen(csv_line) >= {KEPT_BYTES}) "
+                f"SELECT DISTINCT {START} FROM csv_rejects WHERE error_type = 'UNQUOTED VALUE' AND "
+                f"(contains({RECORD}, chr(10)) OR strlen(csv_line) >= {KEPT_BYTES}) "
                 "ORDER BY 1"
             ).fetchall()
         ]
@@ -247,7 +250,7 @@ def _find_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int,
                    - strlen(coalesce(l, '')) - {line_end} AS start
             FROM {lines}
         )
-        WHERE line > {skip} AND (coalesce({blank}, true) OR start IN (SELECT line_byte_position FROM csv_rejects))
+        WHERE line > {skip} AND (coalesce({blank}, true) OR start IN (SELECT {START} FROM csv_rejects))
         """
     )
 
@@ -264,12 +267,12 @@ def _fill_malformed(connection: duckdb.DuckDBPyConnection) -> None:
         SELECT line + generate_subscripts(lines, 1) - 1 AS line, unnest(lines) AS text, problem,
                generate_subscripts(lines, 1) = 1 AS first
         FROM (
-            SELECT line, string_split(rtrim(csv_line, chr(10) || chr(13)), chr(10)) AS lines,
+            SELECT line, string_split(csv_line, chr(10)) AS lines,
                    coalesce(MAP {{{named}}}[error_type], lower(error_type)) AS problem
             FROM (
-                SELECT line_byte_position AS start, first(csv_line) AS csv_line,
+                SELECT {START} AS start, first({RECORD}) AS csv_line,
                        first(error_type::VARCHAR ORDER BY column_idx) AS error_type
-                FROM csv_rejects GROUP BY line_byte_position
+                FROM csv_rejects GROUP BY start
             ) JOIN found_lines USING (start)
         )
         """

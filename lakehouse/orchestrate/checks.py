@@ -11,6 +11,7 @@ from typing import Any
 
 from lakehouse.contracts.load import ContractError, Fault, contract_paths, read_contract
 from lakehouse.contracts.mart import Mart, read_mart
+from lakehouse.exchange import UnknownDataset
 from lakehouse.gates.suite import validate_suite
 from lakehouse.landing.trial import try_sample
 from lakehouse.settings import Settings
@@ -36,14 +37,14 @@ print("DAGS" + json.dumps(found))
 def check_project(settings: Settings, *, only: str | None = None) -> tuple[list[dict[str, Any]], str]:
     """Faults as ``{file, line, field, problem}`` and words for what was checked.
 
-    ``only`` is a ``provider/dataset``; then just that contract and its sample. Raises ``KeyError`` if there is
-    no such contract file.
+    ``only`` is a ``provider/dataset``; then just that contract and its sample. Raises :class:`UnknownDataset`
+    if there is no such contract file.
     """
     paths = contract_paths(settings.contracts_path)
     if only is not None:
         paths = [path for path in paths if f"{path.parent.name}/{path.name.split('.')[0]}" == only]
         if not paths:
-            raise KeyError(f"there is no contract {only}; `exchange new-source {only} --from SAMPLE` drafts one")
+            raise UnknownDataset(f"there is no contract {only}; `exchange new-source {only} --from SAMPLE` drafts one")
     faults: list[Fault] = []
     for path in paths:
         try:
