@@ -57,9 +57,7 @@ class LoopbackApi:
     `exchanged` keeps the last 1,000 requests.
     """
 
-    def __init__(
-        self, *, datasets: Iterable[LoopbackDataset], port: int = 0, faults: Sequence[Fault] = ()
-    ) -> None:
+    def __init__(self, *, datasets: Iterable[LoopbackDataset], port: int = 0, faults: Sequence[Fault] = ()) -> None:
         """Load the deliveries and bind the port. Raises ValueError (see LoopbackTable) and OSError."""
         self._database = duckdb.connect()
         self._tables = {d.name: LoopbackTable(dataset=d, database=self._database) for d in datasets}
@@ -122,9 +120,7 @@ def _handler_of(api: LoopbackApi) -> type[BaseHTTPRequestHandler]:
             status = fault.status or status
             body = body if fault.body is None else fault.body
             # Kept before it is sent: who has read the answer finds it here.
-            api.exchanged.append(
-                Exchanged(target=self.path, status=status, sha256=hashlib.sha256(body).hexdigest())
-            )
+            api.exchanged.append(Exchanged(target=self.path, status=status, sha256=hashlib.sha256(body).hexdigest()))
             time.sleep(fault.delay_seconds)
             self.send_response(status)
             for name, value in {"Content-Type": "application/json", **fault.headers}.items():

@@ -54,7 +54,7 @@ class LoopbackTable:
                 "correct time_column or delimiter"
             )
         fields = (
-            _as_json_value(column=column, kind=str(kind))
+            _as_json_value(column=column, kind=str(kind), decimal=dataset.decimal)
             for column, kind in zip(delivered.columns, delivered.types, strict=True)
         )
         # A row whose time cannot be read stands with the first: it has to reach intake to be refused there.
@@ -144,13 +144,19 @@ def _read(*, dataset: LoopbackDataset, database: duckdb.DuckDBPyConnection) -> d
     )
 
 
-def _as_json_value(*, column: str, kind: str) -> str:
-    """A projection that turns a column into what the API has in its JSON."""
+def _as_json_value(*, column: str, kind: str, decimal: str) -> str:
+    """A projection that turns a column into what the API has in its JSON.
+
+    One value that is no number makes a whole csv column text: its numbers still get the API's decimal point.
+    """
     name = _quoted(column)
     if kind == "DATE" or kind.startswith("TIMESTAMP"):
         return f"strftime(CAST({name} AS TIMESTAMP), '%Y-%m-%dT%H:%M:%S') AS {name}"
     if kind in ("FLOAT", "DOUBLE"):  # JSON knows neither NaN nor infinity
         return f"CASE WHEN isfinite({name}) THEN {name} END AS {name}"
+    if kind == "VARCHAR" and decimal == ",":
+        is_number = f"regexp_full_match({name}, '-?\\d+,\\d+')"
+        return f"CASE WHEN {is_number} THEN replace({name}, ',', '.') ELSE {name} END AS {name}"
     return name
 
 

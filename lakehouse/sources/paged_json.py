@@ -44,9 +44,7 @@ class PagedJsonConnector:
     rather than patched: the caller runs it again.
     """
 
-    def __init__(
-        self, *, arguments: PagedJsonApi, base_url: str, sleep: Callable[[float], None] = time.sleep
-    ) -> None:
+    def __init__(self, *, arguments: PagedJsonApi, base_url: str, sleep: Callable[[float], None] = time.sleep) -> None:
         """`sleep` takes seconds; every pause, of back-off or of rate, goes through it.
 
         Raises SourceError if `base_url` is not http or https, or carries credentials.
@@ -146,9 +144,7 @@ class PagedJsonConnector:
                 "if the source has moved, change the base URL"
             )
 
-    def _count(
-        self, *, content: bytes, url: httpx.URL, offset: int, total_before: int | None
-    ) -> tuple[int, int]:
+    def _count(self, *, content: bytes, url: httpx.URL, offset: int, total_before: int | None) -> tuple[int, int]:
         """Rows of the page and of the interval, both as the answer has them and as they must be."""
         rows, total = _read_counts(content=content, url=url, arguments=self._arguments)
         if total_before is not None and total != total_before:

@@ -57,8 +57,6 @@ def real(request: pytest.FixtureRequest) -> LoopbackDataset:
         pytest.skip(f"no real deliveries at {REAL}")
     if request.param == "Elspotprices":
         files = sorted((REAL / "elspot_prices").glob("*.csv"))
-        return LoopbackDataset(
-            name="Elspotprices", files=files, time_column="HourUTC", delimiter=";", decimal=","
-        )
+        return LoopbackDataset(name="Elspotprices", files=files, time_column="HourUTC", delimiter=";", decimal=",")
     files = sorted((REAL / "consumption_de35_hour").glob("*.parquet"))
     return LoopbackDataset(name="ConsumptionDE35Hour", files=files, time_column="HourUTC")

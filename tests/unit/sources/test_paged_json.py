@@ -37,9 +37,7 @@ def body(*, total: Any, rows: int) -> bytes:
 # What is read
 
 
-def test_pages_together_are_the_interval_each_row_once(
-    prices: LoopbackDataset, connector_to: Connect
-) -> None:
+def test_pages_together_are_the_interval_each_row_once(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
         pages = list(connector_to(api).pages(start=START, end=END))
     assert [page.rows for page in pages] == [40, 40, 16]
@@ -65,23 +63,17 @@ def test_real_deliveries_come_back_whole(real: LoopbackDataset) -> None:
     with LoopbackApi(datasets=[real]) as api:
         connector = connector_for(extract, base_url=api.base_url)
         before = time.perf_counter()
-        pages = list(
-            connector.pages(start=datetime(2022, 1, 1, tzinfo=UTC), end=datetime(2025, 1, 1, tzinfo=UTC))
-        )
+        pages = list(connector.pages(start=datetime(2022, 1, 1, tzinfo=UTC), end=datetime(2025, 1, 1, tzinfo=UTC)))
         seconds = time.perf_counter() - before
     assert [page.rows for page in pages[:-1]] == [10_000] * 6
     times = polars.col("HourUTC", "HourDK").str.to_datetime(time_unit="us")
-    came = polars.concat(polars.DataFrame(json.loads(p.content)["records"]) for p in pages).with_columns(
-        times
-    )
+    came = polars.concat(polars.DataFrame(json.loads(p.content)["records"]) for p in pages).with_columns(times)
     assert came.height in (61_488, 62_548)
     assert seconds < 15  # about 1 s measured; the machine may be busy
     assert came.sort(came.columns).equals(delivered.sort(delivered.columns))
 
 
-def test_neighbouring_intervals_share_no_row_and_miss_none(
-    prices: LoopbackDataset, connector_to: Connect
-) -> None:
+def test_neighbouring_intervals_share_no_row_and_miss_none(prices: LoopbackDataset, connector_to: Connect) -> None:
     noon = START + timedelta(hours=12)
     with LoopbackApi(datasets=[prices]) as api:
         connector = connector_to(api)
@@ -106,9 +98,7 @@ def test_an_interval_without_rows_gives_no_page(prices: LoopbackDataset, connect
         assert statuses(api) == [200]
 
 
-def test_content_is_what_the_server_sent_and_url_where_from(
-    prices: LoopbackDataset, connector_to: Connect
-) -> None:
+def test_content_is_what_the_server_sent_and_url_where_from(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
         pages = list(connector_to(api).pages(start=START, end=END))
         assert [hashlib.sha256(page.content).hexdigest() for page in pages] == [
@@ -173,9 +163,7 @@ def test_a_wait_too_long_for_a_task_is_refused_at_once(
 
 
 @pytest.mark.parametrize("fault", [Fault(truncate=True), Fault(delay_seconds=0.6)], ids=["cut off", "late"])
-def test_a_broken_transfer_is_asked_again(
-    prices: LoopbackDataset, connector_to: Connect, fault: Fault
-) -> None:
+def test_a_broken_transfer_is_asked_again(prices: LoopbackDataset, connector_to: Connect, fault: Fault) -> None:
     with LoopbackApi(datasets=[prices], faults=[fault]) as api:
         pages = list(connector_to(api, timeout_seconds=0.3).pages(start=START, end=END))
         assert len(api.exchanged) == 4
@@ -256,9 +244,7 @@ def test_a_set_that_moves_while_paging_is_refused(prices: LoopbackDataset, conne
     with LoopbackApi(datasets=[prices], faults=[Fault(), Fault(body=body(total=97, rows=40))]) as api:
         pages = connector_to(api).pages(start=START, end=END)
         assert next(pages).rows == 40
-        with pytest.raises(
-            SourceError, match=r"counts 97 rows where the page before counted 96.*run .* again"
-        ):
+        with pytest.raises(SourceError, match=r"counts 97 rows where the page before counted 96.*run .* again"):
             next(pages)
 
 
@@ -292,9 +278,7 @@ def test_loopback_is_reached_past_a_proxy(
         assert len(list(connector_to(api).pages(start=START, end=END))) == 3
 
 
-@pytest.mark.parametrize(
-    "base_url", ["api.example.org", "ftp://api.example.org", "https://me:pw@example.org"]
-)
+@pytest.mark.parametrize("base_url", ["api.example.org", "ftp://api.example.org", "https://me:pw@example.org"])
 def test_a_base_url_that_is_none_or_holds_a_secret_is_refused(base_url: str) -> None:
     extract = PagedJsonApi(connector="paged_json_api", path="/dataset/Prices", parameters={"sort": "HourUTC"})
     with pytest.raises(SourceError, match="base URL") as refused:
