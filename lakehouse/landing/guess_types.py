@@ -22,7 +22,9 @@ COMMA_GROUPED = r"[+-]?\d{1,3}(\.\d{3})+,\d+"
 POINT = r"[+-]?\d+\.\d+"
 POINT_GROUPED = r"[+-]?\d{1,3}(,\d{3})+\.\d+"
 WKT = r"(?i)\s*(multi)?(point|linestring|polygon)\s*(z|m|zm)?\s*\(.*"
-TIME_NAME = re.compile(r"time|date|stamp|dato|tid|zeit|updated|reported|epoch|(^|_)(at|ts|dt|day|dag)($|_)", re.IGNORECASE)
+TIME_NAME = re.compile(
+    r"time|date|stamp|dato|tid|zeit|updated|reported|epoch|(^|_)(at|ts|dt|day|dag)($|_)", re.IGNORECASE
+)
 DAYS = ("%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y")
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H.%M")
 DIGITS = {8: ("%Y%m%d",), 10: ("%Y%m%d%H",), 12: ("%Y%m%d%H%M",), 14: ("%Y%m%d%H%M%S",)}
@@ -80,7 +82,7 @@ def guess_signs(connection: duckdb.DuckDBPyConnection, form: FileForm, width: in
 
 def _text(number: int) -> str:
     """The text of a column; NULL for what is no value."""
-    return f"nullif(trim(c{number}), '')" if number >= 0 else ""
+    return f"nullif(trim(c{number}), '')"
 
 
 def _all(number: int, *patterns: str) -> str:
@@ -101,12 +103,10 @@ def guess_types(
     """A guess for each column of ``sample_text``, and the form with the tokens that stand for no value."""
     with_tokens = form.model_copy(update={"null_values": NULL_TOKENS})
     guesses = [_guess(connection, with_tokens, column, f"c{number}") for number, column in enumerate(columns)]
-    used = _tokens(connection, [guess.place for guess in guesses if guess.logical != "string"])
-    # With other tokens another count of values is missing, in columns of text above all.
+    # In a column of text a token may be a value, as NA of Namibia.
+    used = _tokens(connection, [guess.place for guess in guesses if guess.logical != "string" or guess.distinct == 0])
     final = form.model_copy(update={"null_values": used})
-    if used != NULL_TOKENS:
-        guesses = [_counted(connection, final, guess) for guess in guesses]
-    return guesses, final
+    return [_counted(connection, final, guess) if guess.logical == "string" else guess for guess in guesses], final
 
 
 def _tokens(connection: duckdb.DuckDBPyConnection, places: list[str]) -> tuple[str, ...]:
@@ -187,7 +187,8 @@ def _type(
     for logical, parse, why in _times(connection, found, distinct):
         if _passes(connection, form, _column("probe", logical, None, parse)):
             return logical, None, parse, why
-    if _holds(connection, r"regexp_full_match(t, '[+-]?\d+')"):
+    # Some software writes 100000 as 1e+05.
+    if _holds(connection, r"regexp_full_match(t, '[+-]?\d+([eE]\+?\d+)?')"):
         if not _holds(connection, r"NOT regexp_full_match(t, '0\d+|[+-]?\d{19,}')"):
             return "string", None, ParseRule(), "digits with zeros before them, or too many for a count, are a code"
         return "integer", None, ParseRule(), "every value is a whole number"
@@ -216,16 +217,19 @@ def _times(
                 yield "timestamp", ParseRule.model_validate({"epoch": unit}), f"counts {unit} since 1970, by its size"
         for width, formats in DIGITS.items():
             # Eight digits that happen to be a day, each time, are one.
-            if (named or (width == 8 and distinct >= 5)) and _holds(connection, rf"regexp_full_match(t, '(19|20)\d{{{width - 2}}}')"):
+            likely = named or (width == 8 and distinct >= 5)
+            if likely and _holds(connection, rf"regexp_full_match(t, '(19|20)\d{{{width - 2}}}')"):
                 kind = "date" if width == 8 else "timestamp"
-                yield kind, ParseRule(formats=formats, zone=None if width == 8 else "UTC"), f"every value is {formats[0]}"
+                zone = None if width == 8 else "UTC"
+                yield kind, ParseRule(formats=formats, zone=zone), f"every value is {formats[0]}"
     elif _holds(connection, r"regexp_matches(t, '^\d{1,4}[-/.][0-9A-Za-z]{1,3}[-/.]\d{2,4}')"):
+        either = _holds(connection, r"regexp_matches(t, '^(0?\d|1[0-2])[-/.](0?\d|1[0-2])[-/.]')")
+        also = "; no day is above the 12th, so month and day may be the other way round" if either else ""
         for day in DAYS:
-            also = "; month and day may be the other way round" if day[1] in "dm" and "%m" in day else ""
             yield "date", ParseRule(formats=(day,)), f"every value is {day}{also}"
-            formats = _needed(connection, [f"{day}{join}{clock}" for clock in CLOCKS for join in (" ", "T")])
-            if formats:
-                yield "timestamp", ParseRule(formats=formats, zone="UTC"), f"every value is {' or '.join(formats)}{also}"
+            needed = _needed(connection, [f"{day}{join}{clock}" for clock in CLOCKS for join in (" ", "T")])
+            if needed:
+                yield "timestamp", ParseRule(formats=needed, zone="UTC"), f"every value is {' or '.join(needed)}{also}"
 
 
 def _needed(connection: duckdb.DuckDBPyConnection, formats: list[str]) -> tuple[str, ...]:
@@ -237,9 +241,7 @@ def _needed(connection: duckdb.DuckDBPyConnection, formats: list[str]) -> tuple[
 
 def _passes(connection: duckdb.DuckDBPyConnection, form: FileForm, column: Column) -> bool:
     """Whether intake would take every value."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT 0 AS exchange_line, t AS probe FROM probed"
-    )
+    connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS SELECT 0 AS exchange_line, t AS probe FROM probed")
     wrong = "probe IS NULL" + (" OR NOT isfinite(probe)" if column.logicalType != "boolean" else "")
     rows = typed_rows([column], form)
     return not connection.execute(f"SELECT count(*) FROM ({rows}) WHERE {wrong}").fetchall()[0][0]
@@ -247,10 +249,10 @@ def _passes(connection: duckdb.DuckDBPyConnection, form: FileForm, column: Colum
 
 def _decimal(connection: duckdb.DuckDBPyConnection, form: FileForm) -> str:
     """A DECIMAL with three more digits than the sample needs; DOUBLE where that is too much, or for 1e-5."""
-    point = literal(getattr(form, "decimal", "."))
+    plain = f"replace(replace(t, {literal(getattr(form, 'thousands', ''))}, ''), ',', '.')"
     digits, scale, scientific = connection.execute(
-        f"SELECT max(length(regexp_replace(split_part(t, {point}, 1), '\\D', '', 'g'))), "
-        f"max(length(split_part(t, {point}, 2))), bool_or(contains(lower(t), 'e')) FROM probed"
+        "SELECT max(length(regexp_replace(split_part(p, '.', 1), '\\D', '', 'g'))), "
+        f"max(length(split_part(p, '.', 2))), bool_or(contains(lower(p), 'e')) FROM (SELECT {plain} AS p FROM probed)"
     ).fetchall()[0]
     precision = digits + scale + 3
     return "DOUBLE" if scientific or precision > 38 else f"DECIMAL({precision},{scale})"
@@ -264,12 +266,10 @@ def _zone(
     if re.search(r"utc|gmt", found.source, re.IGNORECASE):
         return {"zone": "UTC"}, "by its name"
     probe = _column("probe", "timestamp", None, parse)
-    connection.execute(
-        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT 0 AS exchange_line, t AS probe FROM probed"
-    )
+    connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS SELECT 0 AS exchange_line, t AS probe FROM probed")
     skipped = is_nonexistent(LOCAL_ZONE, local_of(probe))
     count = connection.execute(f"SELECT count(*) FROM ({typed_rows([probe], form)}) WHERE {skipped}").fetchall()[0][0]
     if count:
         return {"zone": "UTC"}, f"{count} values are in an hour that the clocks of {LOCAL_ZONE} skip"
     changes = {"zone": LOCAL_ZONE, "ambiguous": "sequence"}
-    return changes, f"no value has an offset; where is the clock? The hour twice in autumn goes by the order of rows"
+    return changes, "no value has an offset; where is the clock? The hour twice in autumn goes by the order of rows"

@@ -22,7 +22,14 @@ from lakehouse.landing.type_rows import FileRows, create_tables, type_rows
 from lakehouse.landing.unpack import PlainFile, unpack
 from lakehouse.storage.sql import literal
 
-UNREADABLE = (duckdb.IOException, duckdb.InvalidInputException, duckdb.ConversionException, duckdb.DataError)
+# What DuckDB raises for other reasons than a damaged file: then a delivery waits for the next try.
+NOT_DAMAGE = (
+    duckdb.OutOfMemoryException,
+    duckdb.InterruptException,
+    duckdb.BinderException,
+    duckdb.CatalogException,
+    duckdb.ParserException,
+)
 
 
 @dataclass(kw_only=True)
@@ -80,18 +87,21 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
 def _read(
     connection: duckdb.DuckDBPyConnection, contract: Contract, file: PlainFile, part: int
 ) -> tuple[FileRows, list[str]]:
-    """Raises :class:`DeliveryRefused` also where the damage shows only as the rows are typed."""
     try:
         unknown = read_file(connection=connection, file=file, contract=contract)
-        rows = type_rows(connection=connection, contract=contract, file=file, part=part)
-    except UNREADABLE as error:
+    except (duckdb.Error, UnicodeDecodeError) as error:
+        # A damaged Parquet file may even break the message about it.
+        if isinstance(error, NOT_DAMAGE) or "No space left" in str(error):
+            raise
         # DuckDB's words may show a value, and name files of this machine.
-        detail = "" if contract.private else f" ({str(error).splitlines()[0].replace(str(file.path), file.name)})"
+        words = str(error).splitlines()[0].replace(str(file.path), file.name)
+        detail = "" if contract.private or isinstance(error, UnicodeDecodeError) else f" ({words})"
         raise DeliveryRefused(
             "unreadable",
             f"{file.name} cannot be read as {file.form.format}{detail}.",
             "Check that the file is whole and in the form that the contract states, and deliver it anew.",
         ) from error
+    rows = type_rows(connection=connection, contract=contract, file=file, part=part)
     # The text has been typed: its memory is for what follows.
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
     return rows, unknown

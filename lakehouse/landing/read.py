@@ -43,10 +43,12 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile, contra
     source = f"read_parquet({literal(str(file.path))}, file_row_number=true)"
     described = connection.execute(f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}").fetchall()
     found = {name: f"CAST({identifier(name)} AS VARCHAR)" for name, *_ in described}
+    # Read here and once, so that damage shows here.
     connection.execute(
-        "CREATE OR REPLACE TEMP VIEW delivered AS "
+        "CREATE OR REPLACE TEMP TABLE delivered_rows AS "
         f"SELECT file_row_number + 1 AS exchange_line, {selected(contract, found)} FROM {source}"
     )
+    connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
     return unknown_columns(contract, found)
 
 

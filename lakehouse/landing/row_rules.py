@@ -22,8 +22,10 @@ LIMITS = (
     ("exclusiveMinimum", "<=", "below_minimum", "more than"),
     ("exclusiveMaximum", ">=", "above_maximum", "less than"),
 )
-# Beyond them lie the year 24, infinity, and milliseconds taken for seconds.
+# Beyond them lie the year 24, and milliseconds taken for seconds.
 FOUR_DIGIT_YEARS = "'1000-01-01' AND '9999-12-31'"
+# Words that DuckDB takes for dates.
+NO_DATES = "'epoch', 'infinity', '-infinity'"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,7 @@ def _type_faults(column: Column, form: FileForm) -> Iterator[tuple[str, str, str
         yield "not_a_whole_number", is_fraction(column, form), "a whole number"
     wrong = f"{value} IS NULL"
     if column.logicalType in ("date", "timestamp"):
-        wrong = f"({wrong} OR {value} NOT BETWEEN {FOUR_DIGIT_YEARS})"
+        wrong = f"({wrong} OR {value} NOT BETWEEN {FOUR_DIGIT_YEARS} OR lower({text}) IN ({NO_DATES}))"
     elif duckdb_type(column) == "DOUBLE":
         wrong = f"({wrong} OR NOT isfinite({value}))"
     article = "an" if kind == "integer" else "a"

@@ -28,6 +28,7 @@ from lakehouse.settings import Settings
 from lakehouse.storage.sql import literal
 
 SAMPLE_LINES = 20_480
+SAMPLE_ROWS = 50_000
 HEADER_ROWS = 20
 
 
@@ -60,7 +61,8 @@ class Sniffed:
 
 
 def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, folder: Path) -> Sniffed:
-    """Makes ``sample_text``: a column of text ``c0``, ``c1`` … for each found one, in that order.
+    """Makes ``sample_text`` of its first :data:`SAMPLE_ROWS` rows: a column of text ``c0``, ``c1`` … for each found
+    one, in that order.
 
     ``folder`` is for what opening the sample needs. Raises :class:`DeliveryRefused` where it cannot be opened,
     or holds no rows.
@@ -137,7 +139,10 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, found: Sniffed
     )
     plain = PlainFile(**{**file.__dict__, "form": found.form})
     read_file(connection=connection, file=plain, contract=contract)
-    connection.execute("CREATE OR REPLACE TEMP TABLE sample_text AS SELECT * EXCLUDE (exchange_line) FROM delivered")
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE sample_text AS SELECT * EXCLUDE (exchange_line) FROM delivered "
+        f"ORDER BY exchange_line LIMIT {SAMPLE_ROWS}"
+    )
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
 
 
@@ -158,9 +163,7 @@ def _sniff_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffe
     quote = quote if len(quote) == 1 else '"'
     escape = escape if len(escape) == 1 else quote
     encoding = getattr(file.form, "encoding", "utf-8")
-    form = CsvForm(
-        delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=header, skip_lines=skip
-    )
+    form = CsvForm(delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=header, skip_lines=skip)
     reasons = {
         "delimiter": f"it parts every line into {width} values",
         "quote": "as it stands round values, or would",

@@ -148,11 +148,12 @@ def _moment_of(column: Column) -> str:
 def _moment(column: Column) -> str:
     """The moment that a text with an offset names; NULL for one without."""
     text = text_of(column)
-    closed_up = f"regexp_replace({text}, '\\s+([+-][\\d:]+)$', '\\1')"
-    stated = f"CASE WHEN {_claims_offset(text)} AND regexp_matches({text}, {literal(OFFSET)}) THEN " + (
-        f"TRY_CAST({closed_up} AS TIMESTAMPTZ) END"
-    )
-    return f"coalesce({_from_formats(column, text, zoned=True)}{stated})"
+    # DuckDB wants seconds before an offset, and no blank; few texts need to be put so.
+    without_blank = f"regexp_replace({text}, '\\s+([+-][\\d:]+)$', '\\1')"
+    put_so = f"regexp_replace({without_blank}, '([T ]\\d{{2}}:\\d{{2}})([Zz+-])', '\\1:00\\2')"
+    read = f"coalesce(TRY_CAST({text} AS TIMESTAMPTZ), TRY_CAST({put_so} AS TIMESTAMPTZ))"
+    right = f"{_claims_offset(text)} AND regexp_matches({text}, {literal(OFFSET)})"
+    return f"coalesce({_from_formats(column, text, zoned=True)}CASE WHEN {right} THEN {read} END)"
 
 
 def _local(column: Column) -> str:

@@ -119,7 +119,7 @@ def test_records_in_a_nested_list_with_fields_of_the_root(house: House) -> None:
     contract = house.contract(columns, forms=[{"format": "json", "records": "data.list"}])
     document = {"updated": 1700000000, "data": {"list": [{"id": {"value": "x"}, "PM2.5": 3}, {"id": {}}]}}
     receipt = house.deliver(contract, json.dumps(document), "d.json")
-    assert house.clean(contract, "station, epoch(at), pm, exchange_line") == [
+    assert house.clean(contract, 'station, epoch("at"), pm, exchange_line') == [
         ("x", 1700000000.0, Decimal("3.000"), 1)
     ]
     assert faults(receipt) == {("missing_value", "station"): (1, 2, None)}
@@ -175,7 +175,7 @@ def test_parquet_types_become_the_contract_s(house: House) -> None:
     pq.write_table(table, sink)
     receipt = house.deliver(contract, sink.getvalue(), "d.parquet")
     # A time with an offset in the file is a moment, whatever zone the contract states for those without.
-    assert house.clean(contract, "id, at, day, yes, share") == [
+    assert house.clean(contract, 'id, "at", day, yes, share') == [
         (1, datetime(2024, 7, 1, 12, tzinfo=UTC), date(2024, 7, 1), True, 1e-9)
     ]
     assert faults(receipt) == {("not_a_number", "share"): (1, 2, "nan")}
@@ -203,7 +203,7 @@ def test_a_workbook_with_a_title_dates_and_empty_rows(house: House) -> None:
         for place, value in enumerate(values, 1):
             sheet.cell(row, place, value)
     receipt = house.deliver(contract, saved(book), "d.xlsx")
-    assert house.clean(contract, "exchange_line, day, at, price, note", "1") == [
+    assert house.clean(contract, 'exchange_line, day, "at", price, note', "1") == [
         (4, date(2024, 1, 31), datetime(2024, 1, 31, 7, 30, tzinfo=UTC), Decimal("1234.500"), "007"),
         (6, date(2024, 2, 1), None, Decimal("12.250"), "x"),
     ]
