@@ -96,6 +96,7 @@ def new_source(
     """Draft a contract from a sample; every guess is marked as one."""
     from lakehouse.contracts.load import SUFFIX
     from lakehouse.landing.draft import draft_contract
+    from lakehouse.landing.refusal import DeliveryRefused
 
     provider, _, dataset = source.partition("/")
     settings = Settings()
@@ -104,7 +105,12 @@ def new_source(
         raise WrongUse("name the source as PROVIDER/DATASET, as aarhus/parking")
     if path.exists():
         raise WrongUse(f"{path} stands already; it is not overwritten")
-    text = draft_contract(provider=provider, dataset=dataset, sample=sample)
+    try:
+        text = draft_contract(provider=provider, dataset=dataset, sample=sample)
+    except DeliveryRefused as error:
+        raise Refused(f"{sample.name}: {error}") from None
+    except ValueError as error:
+        raise WrongUse(str(error)) from None
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
     kept = path.parent / "samples" / f"{dataset}{''.join(sample.suffixes)}"
@@ -126,7 +132,11 @@ def check(
     else:
         for fault in faults:
             out.print(f"{fault['file']}:{fault['line']}: {fault['field']}: {fault['problem']}")
-        out.print(f"checked {counted}: {len(faults)} faults" if faults else f"checked {counted}: all is well")
+        out.print(
+            f"checked {counted}: {len(faults)} fault{'' if len(faults) == 1 else 's'}"
+            if faults
+            else f"checked {counted}: all is well"
+        )
     if faults:
         raise typer.Exit(REFUSED)
 

@@ -37,9 +37,7 @@ class Exchange:
 
     @cached_property
     def lake(self) -> Lake:
-        return open_lake(
-            self.settings.lake_url, endpoint=self.settings.s3_endpoint, region=self.settings.s3_region
-        )
+        return open_lake(self.settings.lake_url, endpoint=self.settings.s3_endpoint, region=self.settings.s3_region)
 
     @cached_property
     def index(self) -> Index:

@@ -30,9 +30,7 @@ class ExtractOperator(BaseOperator):
         start: datetime = context["data_interval_start"]
         end: datetime = context["data_interval_end"]
         exchange = Exchange.from_environment()
-        return extract(
-            exchange, exchange.contract(self.dataset), start=start, end=end, progress=self.log.info
-        )
+        return extract(exchange, exchange.contract(self.dataset), start=start, end=end, progress=self.log.info)
 
 
 class IntakeOperator(BaseOperator):

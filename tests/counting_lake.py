@@ -123,8 +123,4 @@ class CountingLake(Lake):
         return entry.size if entry else sum(below.size for below in self._lake.list(bucket, f"{key}/"))
 
     def _sum(self, operations: frozenset[str], bucket: str | None) -> int:
-        return sum(
-            call.bytes
-            for call in self.calls
-            if call.operation in operations and bucket in (None, call.bucket)
-        )
+        return sum(call.bytes for call in self.calls if call.operation in operations and bucket in (None, call.bucket))

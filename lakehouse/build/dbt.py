@@ -1,22 +1,22 @@
-"""dbt, in this process: parse once, then one invocation a build. Nothing else of the house knows dbt."""
+"""dbt, in this process: parsed once, then one invocation a batch. Nothing else of the house calls dbt."""
 
 from __future__ import annotations
 
 import hashlib
-import json
-import logging
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lakehouse.build.lineage import Lineage, lineage_of, parents
 from lakehouse.contracts.derive import write_staging
 from lakehouse.exchange import Exchange
 from lakehouse.storage.spatial import extension_path
 
-_log = logging.getLogger(__name__)
+# dbt writes the database's name into every relation when it parses, so all its files have this one.
+DATABASE = "build.duckdb"
 
 
 class BuildFailed(RuntimeError):
@@ -24,16 +24,9 @@ class BuildFailed(RuntimeError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lineage:
-    """Of one mart: the datasets it is made of, its code's digest, and the dbt nodes above it."""
-
-    datasets: frozenset[str]
-    code: str
-    ancestors: frozenset[str]
-
-
-@dataclass(frozen=True, kw_only=True)
 class NodeResult:
+    """What came of one model, seed or test. ``message`` is the engine's own and may quote a value."""
+
     unique_id: str
     name: str
     resource: str
@@ -45,97 +38,84 @@ class NodeResult:
 
 
 class DbtProject:
-    """The dbt project of this exchange, parsed. Staging models are generated from the contracts first."""
+    """The dbt project of an exchange, parsed. Staging models are generated from the contracts first.
+
+    Raises :class:`BuildFailed` where dbt cannot parse it.
+    """
 
     def __init__(self, exchange: Exchange) -> None:
-        self.exchange = exchange
-        self.target = exchange.settings.home_path / "dbt"
+        self._settings = exchange.settings
+        self._folder = exchange.settings.home_path / "dbt"
         write_staging(exchange.contracts, exchange.settings.dbt_path / "models" / "staging")
-        with self._environment(database=self.target / "parse.duckdb"):
-            self.manifest: Any = self._invoke(["parse"]).result
+        self.manifest: Any = None
+        self.manifest = self._parse()
 
     def lineage(self, mart: str) -> Lineage:
-        """Raises :class:`BuildFailed` where dbt knows no such model."""
-        nodes: Mapping[str, Any] = self.manifest.nodes
-        start = next((node.unique_id for node in nodes.values() if node.name == mart), None)
-        if start is None:
-            raise BuildFailed(f"dbt knows no model {mart!r}; see dbt_project/models/marts")
-        seen, stack, datasets = set(), [start], set()
-        while stack:
-            unique_id = stack.pop()
-            if unique_id in seen:
-                continue
-            seen.add(unique_id)
-            source = self.manifest.sources.get(unique_id)
-            if source is not None:
-                datasets.add(f"{source.source_name}/{source.name}")
-            elif unique_id in nodes:
-                stack.extend(_parents(nodes[unique_id]))
-        return Lineage(datasets=frozenset(datasets), code=self._code_digest(seen), ancestors=frozenset(seen))
+        """Raises :class:`lakehouse.build.lineage.NoSuchModel`."""
+        return lineage_of(self.manifest, mart)
 
-    def run(self, *, database: Path, marts: Sequence[str]) -> list[NodeResult]:
-        """Builds the marts, all above them, and their tests, in one invocation.
+    def run(self, *, folder: Path, marts: Sequence[str]) -> list[NodeResult]:
+        """Builds the marts, all above them, and their tests, in one invocation on ``folder/build.duckdb``.
 
         Returns what came of each node; raises :class:`BuildFailed` only where dbt itself could not run.
         """
-        selection = [f"+{mart}" for mart in marts]
-        with self._environment(database=database):
-            outcome = self._invoke(
-                ["build", "--select", *selection, "--exclude-resource-type", "unit_test"],
-                allow_failed_nodes=True,
-            )
+        outcome = self._invoke(
+            [
+                "build", "--select", *(f"+{mart}" for mart in marts), "--exclude-resource-type", "unit_test",
+                # A test over several marts waits for a build that makes them all.
+                "--indirect-selection", "cautious",
+            ],
+            database=folder / DATABASE,
+            target=folder / "target",
+        )  # fmt: skip
         return [_node_result(result) for result in outcome.result.results]
 
-    def document(self, *, database: Path) -> Path:
-        """Makes dbt's documentation; returns one page that stands by itself."""
-        with self._environment(database=database):
-            self._invoke(["docs", "generate", "--static"])
-        return self.target / "target" / "static_index.html"
+    def document(self, *, folder: Path) -> Path:
+        """Makes dbt's documentation of what stands in ``folder/build.duckdb``: one page that needs no other."""
+        target = folder / "target"
+        self._invoke(["docs", "generate", "--static"], database=folder / DATABASE, target=target)
+        return target / "static_index.html"
 
-    def _code_digest(self, unique_ids: set[str]) -> str:
-        digest = hashlib.sha256()
-        for unique_id in sorted(unique_ids):
-            node = self.manifest.nodes.get(unique_id)
-            if node is not None:
-                digest.update(f"{unique_id}\n{node.checksum.checksum}\n".encode())
-                meta = node.config.meta.get("exchange") if node.config.meta else None
-                digest.update(json.dumps(meta, sort_keys=True, default=str).encode())
-        project = self.manifest.metadata.project_name
-        for macro in sorted(self.manifest.macros.values(), key=lambda macro: macro.unique_id):
-            if macro.package_name == project:
-                digest.update(macro.macro_sql.encode())
-        return digest.hexdigest()[:16]
+    def _parse(self) -> Any:
+        """What dbt kept of its last parsing is used only where no file differs from then: it goes by times of
+        modification, and takes a file that was put back, time and all, for the one that it knows."""
+        files, known = _digest(self._settings.dbt_path), self._folder / "parsed-from"
+        if not known.exists() or known.read_text() != files:
+            (self._folder / "partial_parse.msgpack").unlink(missing_ok=True)
+        manifest = self._invoke(["parse"], database=self._folder / DATABASE, target=self._folder).result
+        known.write_text(files)
+        return manifest
 
-    def _invoke(self, arguments: list[str], *, allow_failed_nodes: bool = False) -> Any:
+    def _invoke(self, arguments: Sequence[str], *, database: Path, target: Path) -> Any:
         # dbt takes seconds to import and is needed by few commands.
         from dbt.adapters.duckdb.connections import DuckDBConnectionManager
         from dbt.cli.main import dbtRunner
 
-        folder = str(self.exchange.settings.dbt_path)
-        outcome = dbtRunner().invoke(
-            [
-                "--quiet", "--no-use-colors", "--log-path", str(self.target / "logs"), "--log-level-file", "info",
-                *arguments, "--project-dir", folder, "--profiles-dir", folder,
-                "--target-path", str(self.target / "target"),
-            ]
-        )  # fmt: skip
+        project = str(self._settings.dbt_path)
+        with self._environment(database=database):
+            # It writes no log: an engine's message may quote a private value, so only we decide what is kept.
+            outcome = dbtRunner(manifest=self.manifest).invoke(
+                [
+                    "--log-level", "none", "--log-level-file", "none", "--log-path", str(target),
+                    *arguments, "--project-dir", project, "--profiles-dir", project, "--target-path", str(target),
+                ]
+            )  # fmt: skip
         # It keeps its database open in this process, which then could not open it with other settings.
         DuckDBConnectionManager.close_all_connections()
         if outcome.exception is not None:
             raise BuildFailed(f"dbt {arguments[0]}: {outcome.exception}")
-        if not outcome.success and not allow_failed_nodes:
-            raise BuildFailed(f"dbt {arguments[0]} failed; see {self.target / 'logs'}")
+        if not outcome.success and arguments[0] != "build":
+            raise BuildFailed(f"dbt {arguments[0]} failed; `dbt {arguments[0]}` in {project} says why")
         return outcome
 
     @contextmanager
     def _environment(self, *, database: Path) -> Iterator[None]:
-        self.target.mkdir(parents=True, exist_ok=True)
-        settings = self.exchange.settings
+        database.parent.mkdir(parents=True, exist_ok=True)
         values = {
             "EXCHANGE_BUILD_DATABASE": str(database),
             "EXCHANGE_SPATIAL_EXTENSION": str(extension_path("spatial")),
-            "EXCHANGE_THREADS": str(settings.threads),
-            "EXCHANGE_MEMORY_LIMIT": settings.memory_limit,
+            "EXCHANGE_THREADS": str(self._settings.threads),
+            "EXCHANGE_MEMORY_LIMIT": self._settings.memory_limit,
             "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
         }
         before = {name: os.environ.get(name) for name in values}
@@ -150,6 +130,14 @@ class DbtProject:
                     os.environ[name] = value
 
 
+def _digest(project: Path) -> str:
+    digest = hashlib.sha256()
+    for path in sorted(path for path in project.rglob("*") if path.is_file()):
+        digest.update(f"{path.relative_to(project)} {path.stat().st_size}\n".encode())
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
 def _node_result(result: Any) -> NodeResult:
     node = result.node
     return NodeResult(
@@ -160,10 +148,5 @@ def _node_result(result: Any) -> NodeResult:
         message=str(result.message or ""),
         failures=int(result.failures or 0),
         severity=str(getattr(node.config, "severity", "ERROR")).lower(),
-        depends_on=tuple(_parents(node)),
+        depends_on=tuple(parents(node)),
     )
-
-
-def _parents(node: Any) -> list[str]:
-    """The nodes above a node; a seed has none, and no list of them."""
-    return list(getattr(node.depends_on, "nodes", []))

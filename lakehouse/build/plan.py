@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from lakehouse.build.periods import Span, partition_names, span_of
+from lakehouse.build.lineage import Lineage
+from lakehouse.build.periods import partition_names, span_of
 from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.mart import AggregatePolicy, Mart
 from lakehouse.contracts.odcs import Contract
@@ -18,104 +18,75 @@ from lakehouse.release.manifest import Manifest
 from lakehouse.storage.index import clean_files, mart_state
 
 
-@dataclass(frozen=True, kw_only=True)
-class CleanFile:
-    dataset: str
-    partition: str
-    key: str
-    delivery: str
-    rows: int
+class NotBuildable(ValueError):
+    """A mart that cannot be planned as it is written; the message says what to change."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class MartPlan:
-    """Partitions of one mart to build. ``held``: touched, but published and not to be restated, or not final.
-    ``change``: how far the index's changes are taken in by a candidate of this plan."""
+    """Partitions of one mart to build, on its release ``base``.
+
+    ``change``: how far the index's changes are taken in by a candidate of this plan. ``held``: touched, but
+    published and not to be restated, or not final, with the reason; those not final are also ``waiting``.
+    ``whole``: the partitions are all of the mart. ``new_code``: it was never built by this code.
+    """
 
     mart: Mart
     inputs: tuple[str, ...]
     code: str
+    base: Manifest | None
     change: int
     partitions: tuple[str, ...]
-    held: dict[str, str] = field(default_factory=dict)
-    reason: str = ""
-    new_code: bool = False
+    held: dict[str, str]
+    waiting: tuple[str, ...]
+    whole: bool
+    new_code: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Taken:
+    """How far a mart has come."""
+
+    change: int
+    code: str
+    waiting: frozenset[str]
 
 
 def plan_mart(
-    exchange: Exchange,
-    *,
-    mart: Mart,
-    inputs: Iterable[str],
-    code: str,
-    base: Manifest | None,
-    change: int,
-    now: datetime | None = None,
+    exchange: Exchange, *, mart: Mart, lineage: Lineage, base: Manifest | None, change: int, now: datetime
 ) -> MartPlan:
-    """The partitions that changes since the mart's last release touch; all of them where its code is new."""
-    known = tuple(sorted(inputs))
-    state = exchange.index.row(
-        sa.select(mart_state).where(mart_state.c.mart == mart.name, mart_state.c.major == mart.major)
-    )
-    fresh = state is None or state["code"] != code
-    since = -1 if fresh or state is None else int(state["change"])
-    touched = _touched(exchange, known, since, change)
-    partitions = set(_mart_partitions(exchange, mart, known, touched))
-    if not fresh and base is not None and not partitions:
-        reason = "no input has changed since its last release"
-    elif state is None:
-        reason = "it was never released"
-    elif fresh:
-        reason = "its code has changed"
-    else:
-        reason = f"{len(touched)} input partitions have changed"
-    held = _held(mart, partitions, base, now or datetime.now(UTC))
+    """The partitions that changes up to ``change`` touch since the mart's last candidate was taken; all of them
+    where its code is new. Raises :class:`NotBuildable`.
+
+    Lateness is judged by ``now`` (aware).
+    """
+    inputs = {key: exchange.contract(key) for key in sorted(lineage.datasets)}
+    _require_buildable(mart, inputs.values(), base)
+    taken = _taken(exchange, mart, base)
+    new_code = taken is None or taken.code != lineage.code
+    touched = _touched(exchange, inputs, since=-1 if taken is None or new_code else taken.change, until=change)
+    partitions = set(_mart_partitions(exchange, mart, inputs, touched, change))
+    if taken is not None and not new_code:
+        partitions |= taken.waiting
+    published = _published(mart, base) & partitions
+    waiting = _not_final(mart, partitions - published, now)
     return MartPlan(
         mart=mart,
-        inputs=known,
-        code=code,
+        inputs=tuple(inputs),
+        code=lineage.code,
+        base=base,
         change=change,
-        partitions=tuple(sorted(partitions - held.keys())),
-        held=held,
-        reason=reason,
-        new_code=fresh,
+        partitions=tuple(sorted(partitions - published - waiting.keys())),
+        held={**dict.fromkeys(sorted(published), "published, and its policy allows no restatement"), **waiting},
+        waiting=tuple(sorted(waiting)),
+        whole=new_code and not mart.private,
+        new_code=new_code,
+        reason=_reason(taken, new_code, len(touched)),
     )
 
 
-def input_files(exchange: Exchange, plans: Iterable[tuple[MartPlan, Iterable[str]]]) -> list[CleanFile]:
-    """The clean files that building these partitions of these marts reads: nothing of the rest of history."""
-    wanted: dict[str, set[str]] = defaultdict(set)
-    for plan, partitions in plans:
-        spans = [span_of(partition, plan.mart.exchange.partition.grain) for partition in partitions]
-        for dataset in plan.inputs:
-            contract = exchange.contract(dataset)
-            wanted[dataset] |= set(_dataset_partitions(contract, spans))
-    files: list[CleanFile] = []
-    for dataset, partitions in sorted(wanted.items()):
-        provider, name = dataset.split("/")
-        rows = exchange.index.rows(
-            sa.select(clean_files)
-            .where(
-                clean_files.c.provider == provider,
-                clean_files.c.dataset == name,
-                clean_files.c.partition.in_(sorted(partitions)),
-            )
-            .order_by(clean_files.c.key)
-        )
-        files += [
-            CleanFile(
-                dataset=dataset,
-                partition=row["partition"],
-                key=row["key"],
-                delivery=row["delivery"],
-                rows=row["rows"],
-            )
-            for row in rows
-        ]
-    return files
-
-
-def _margin(contract: Contract) -> timedelta:
+def margin(contract: Contract) -> timedelta:
     """How far beyond a period its readings reach: use between two readings needs both."""
     readings = contract.exchange.readings
     if readings is None or readings.kind == "interval":
@@ -123,52 +94,95 @@ def _margin(contract: Contract) -> timedelta:
     return timedelta(hours=readings.max_gap_hours)
 
 
-def _dataset_partitions(contract: Contract, spans: list[Span]) -> Iterable[str]:
-    time = contract.exchange.time
-    if time is None:
-        yield UNDATED
+def _require_buildable(mart: Mart, inputs: Iterable[Contract], base: Manifest | None) -> None:
+    if all(contract.exchange.time is None for contract in inputs):
+        raise NotBuildable(f"{mart.name} is made of snapshots alone, so nothing dates its partitions")
+    if base is None:
         return
-    for span in spans:
-        for name in partition_names(span.widened(_margin(contract)), time.partition):
-            yield f"{name}-01-01"[:10]
+    meta = mart.exchange
+    before = {column.name: _plain(column.type) for column in base.columns}
+    after = {column.name: _plain(column.data_type) for column in mart.columns}
+    broken = sorted(name for name in before if after.get(name) != before[name])
+    if mart.private:
+        # Its published partitions are not built again and would lack the new columns.
+        broken += sorted(after.keys() - before.keys())
+    if broken:
+        what = f"of the columns {', '.join(broken)}"
+    elif base.key != tuple(meta.key):
+        what = "of the key"
+    elif base.partition != {"column": meta.partition.column, "grain": meta.partition.grain}:
+        what = "of the partitions"
+    else:
+        return
+    raise NotBuildable(
+        f"{mart.name}: a change {what} would break those who read v{mart.major}: set major to {mart.major + 1} in "
+        f"{mart.path.name}, and v{mart.major} stays as it is"
+    )
 
 
-def _touched(exchange: Exchange, inputs: tuple[str, ...], since: int, until: int) -> list[tuple[str, str]]:
+def _plain(data_type: str) -> str:
+    return "".join(data_type.upper().split())
+
+
+def _taken(exchange: Exchange, mart: Mart, base: Manifest | None) -> _Taken | None:
+    """What the release says of itself, unless later candidates of the same code came to no new release.
+
+    The pointer decides: a release whose record in the index was lost, or one that was rolled back to, is gone
+    on from all the same.
+    """
+    state = exchange.index.row(
+        sa.select(mart_state).where(mart_state.c.mart == mart.name, mart_state.c.major == mart.major)
+    )
+    if state is not None and state["release"] == (base.release if base else None):
+        return _Taken(change=state["change"], code=state["code"], waiting=frozenset(state["waiting"]))
+    if base is None:
+        return None
+    return _Taken(change=base.change, code=base.code, waiting=frozenset(base.waiting))
+
+
+def _touched(exchange: Exchange, inputs: Iterable[str], *, since: int, until: int) -> list[tuple[str, str]]:
+    dataset = clean_files.c.provider + "/" + clean_files.c.dataset
     rows = exchange.index.rows(
-        sa.select(clean_files.c.provider, clean_files.c.dataset, clean_files.c.partition)
-        .where(clean_files.c.change > since, clean_files.c.change <= until)
+        sa.select(dataset.label("dataset"), clean_files.c.partition)
+        .where(clean_files.c.change > since, clean_files.c.change <= until, dataset.in_(sorted(inputs)))
         .distinct()
     )
-    found = ((f"{row['provider']}/{row['dataset']}", row["partition"]) for row in rows)
-    return sorted(entry for entry in found if entry[0] in inputs)
+    return sorted((row["dataset"], row["partition"]) for row in rows)
 
 
 def _mart_partitions(
-    exchange: Exchange, mart: Mart, inputs: tuple[str, ...], touched: list[tuple[str, str]]
-) -> Iterable[str]:
-    grain = mart.exchange.partition.grain
+    exchange: Exchange, mart: Mart, inputs: dict[str, Contract], touched: list[tuple[str, str]], change: int
+) -> Iterator[str]:
     if any(partition == UNDATED for _, partition in touched):
         # A register bears on every period: all that the mart's events have.
-        touched = [entry for entry in _touched(exchange, inputs, -1, 2**62) if entry[1] != UNDATED]
+        touched = _touched(exchange, inputs, since=-1, until=change)
     for dataset, partition in touched:
-        contract = exchange.contract(dataset)
-        time = contract.exchange.time
+        time = inputs[dataset].exchange.time
         if time is not None:
-            yield from partition_names(span_of(partition, time.partition).widened(_margin(contract)), grain)
+            span = span_of(partition, time.partition).widened(margin(inputs[dataset]))
+            yield from partition_names(span, mart.exchange.partition.grain)
 
 
-def _held(mart: Mart, partitions: set[str], base: Manifest | None, now: datetime) -> dict[str, str]:
+def _published(mart: Mart, base: Manifest | None) -> set[str]:
+    if base is None or not isinstance(mart.exchange.privacy, AggregatePolicy):
+        return set()
+    return {file.partition for file in base.files}
+
+
+def _not_final(mart: Mart, partitions: set[str], now: datetime) -> dict[str, str]:
     policy = mart.exchange.privacy
     if not isinstance(policy, AggregatePolicy):
         return {}
-    published = {file.partition for file in base.files} if base else set()
-    held = {}
-    for partition in sorted(partitions):
-        final_at = span_of(partition, mart.exchange.partition.grain).end + timedelta(
-            days=policy.release.final_after_days
-        )
-        if partition in published:
-            held[partition] = "published, and its policy allows no restatement"
-        elif now < final_at:
-            held[partition] = f"not final before {final_at:%Y-%m-%d}"
-    return held
+    lateness = timedelta(days=policy.release.final_after_days)
+    finals = {name: span_of(name, mart.exchange.partition.grain).end + lateness for name in sorted(partitions)}
+    return {name: f"not final before {final.astimezone(UTC):%Y-%m-%d}" for name, final in finals.items() if now < final}
+
+
+def _reason(taken: _Taken | None, new_code: bool, touched: int) -> str:
+    if taken is None:
+        return "it was never released" if touched else "no input has been delivered yet"
+    if new_code:
+        return "its code has changed"
+    if touched:
+        return f"{touched} input partition{' has' if touched == 1 else 's have'} changed"
+    return "partitions have become final" if taken.waiting else "no input has changed since its last release"

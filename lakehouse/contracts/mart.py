@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
 
 from lakehouse.contracts.load import ContractError, Fault, fault_list, line_of, read_yaml
 
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Relation = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
 Grain = Literal["day", "month", "year"]
+Place = tuple[str | int, ...]
+
+META: Place = ("models", 0, "config", "meta", "exchange")
+INTEGERS = (
+    "TINYINT",
+    "SMALLINT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "HUGEINT",
+    "UTINYINT",
+    "USMALLINT",
+    "UINTEGER",
+    "UBIGINT",
+)
+NUMBERS = (*INTEGERS, "DECIMAL", "NUMERIC", "DOUBLE", "FLOAT", "REAL")
+MOMENTS = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE", "DATE")
 
 
 class Strict(BaseModel):
@@ -25,7 +44,11 @@ class MartLicence(Strict):
 
 
 class Partition(Strict):
-    """``column`` is a timestamp (UTC), a date or, for grain year, a whole number."""
+    """``column`` is a timestamp (UTC), a date or, for grain year, a whole number.
+
+    A row must be made of inputs of its own period (of readings also within their margin, see
+    :mod:`lakehouse.build.plan`): a build reads no others, so a period by another clock would come out in parts.
+    """
 
     column: Text
     grain: Grain
@@ -50,19 +73,29 @@ class OpenPolicy(Strict):
 
 
 class AggregatePolicy(Strict):
-    """Cells of at least ``k`` units, none holding more than its share. ``contributions``: the relation of the
-    build's database from which the gate recounts every published cell."""
+    """Cells of at least ``k`` units, none holding more than its share.
+
+    ``contributions``: the relation of the build's database from which the gate recounts every published cell.
+    The mart has the columns ``measure``, ``<unit>s`` (how many units a cell holds), ``period_grain`` (one of
+    the keys of ``k``) and ``period_hours``. ``cap``: the most that a unit gives to an hour, whole units of
+    the measure.
+    """
 
     kind: Literal["aggregate"]
     unit: Text
     unit_column: Text
     measure: Text = Field(description="column of the mart that sums the contributions")
-    k: dict[Literal["hour", "day", "month"], int]
+    k: dict[Literal["hour", "day", "month"], PositiveInt] = Field(min_length=1)
     cap: Cap
     max_share_percent: int = Field(gt=0, le=50)
     p_percent: int = Field(ge=0, le=100)
-    contributions: Text
+    contributions: Relation
     release: ReleasePolicy = ReleasePolicy()
+
+    @property
+    def units(self) -> str:
+        """The mart's column that counts units: ``households``."""
+        return f"{self.unit}s"
 
 
 class MartExchange(Strict):
@@ -71,7 +104,7 @@ class MartExchange(Strict):
     keywords: list[Text] = Field(default_factory=list)
     licence: MartLicence
     access: Literal["open", "registered", "agreement"]
-    price: None | dict[str, Any] = None
+    price: dict[str, Any] | None = None
     major: int = Field(ge=1)
     key: list[Text] = Field(min_length=1)
     partition: Partition
@@ -88,7 +121,17 @@ class MartColumn(BaseModel):
     name: Text
     data_type: Text
     description: Text
+    constraints: list[dict[str, Any]] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)
+
+    @property
+    def kind(self) -> str:
+        """The type without its arguments, in capitals: ``DECIMAL`` of ``decimal(9, 2)``."""
+        return self.data_type.split("(")[0].strip().upper()
+
+    @property
+    def required(self) -> bool:
+        return any(constraint.get("type") == "not_null" for constraint in self.constraints)
 
     @property
     def unit(self) -> str | None:
@@ -170,36 +213,66 @@ def read_mart(path: Path, *, root: Path | None = None) -> Mart:
 
 def read_marts(folder: Path) -> dict[str, Mart]:
     """All marts of ``dbt_project/models/marts`` by name. Raises :class:`ContractError` with all faults."""
+    root = folder.parents[2]
     marts: dict[str, Mart] = {}
     faults: list[Fault] = []
     for path in sorted(folder.glob("*.yml")):
         try:
-            mart = read_mart(path, root=folder.parents[2])
+            mart = read_mart(path, root=root)
         except ContractError as error:
             faults.extend(error.faults)
         else:
             marts[mart.name] = mart
+    for path in sorted(folder.glob("*.sql")):
+        if not path.with_suffix(".yml").exists():
+            shown = str(path.relative_to(root))
+            problem = f"has no {path.stem}.yml beside it: a mart states its contract"
+            faults.append(Fault(file=shown, line=1, field="(file)", problem=problem))
     if faults:
         raise ContractError(faults)
     return marts
 
 
-def _mart_faults(mart: Mart) -> list[tuple[tuple[str | int, ...], str]]:
-    found: list[tuple[tuple[str | int, ...], str]] = []
-    exchange, names = mart.exchange, [column.name for column in mart.columns]
-    place = ("models", 0, "config", "meta", "exchange")
+def _mart_faults(mart: Mart) -> Iterator[tuple[Place, str]]:
+    columns = {column.name: column for column in mart.columns}
     if mart.name != mart.path.stem:
-        found.append((("models", 0, "name"), f"is {mart.name!r}, but the file is {mart.path.name}"))
+        yield ("models", 0, "name"), f"is {mart.name!r}, but the file is {mart.path.name}"
     if not mart.path.with_suffix(".sql").exists():
-        found.append((("models", 0, "name"), f"has no {mart.path.stem}.sql beside its yml"))
-    for name in exchange.key:
-        if name not in names:
-            found.append(((*place, "key"), f"{name!r} is not a column of the mart"))
-    if exchange.partition.column not in names:
-        found.append(((*place, "partition", "column"), f"{exchange.partition.column!r} is not a column of the mart"))
-    numbers = ("INT", "DECIMAL", "DOUBLE", "FLOAT", "NUMERIC")
+        yield ("models", 0, "name"), f"has no {mart.path.stem}.sql beside its yml"
+    for name in mart.exchange.key:
+        if name not in columns:
+            yield (*META, "key"), f"{name!r} is not a column of the mart"
+    yield from _partition_faults(mart, columns)
     for index, column in enumerate(mart.columns):
-        if column.data_type.upper().startswith(numbers + ("BIGINT", "SMALLINT", "HUGEINT")) and column.unit is None:
-            problem = f"{column.name!r} is a number without config.meta.unit ('1' for a pure number)"
-            found.append((("models", 0, "columns", index), problem))
-    return found
+        place: Place = ("models", 0, "columns", index)
+        if column.kind in NUMBERS and column.unit is None:
+            yield place, f"{column.name!r} is a number without config.meta.unit ('1' for a pure number)"
+        if column.name in (*mart.exchange.key, mart.exchange.partition.column) and not column.required:
+            problem = "of the key or the partition needs the constraint not_null, or its rows could be lost"
+            yield place, f"{column.name!r} {problem}"
+    if isinstance(mart.exchange.privacy, AggregatePolicy):
+        yield from _policy_faults(mart.exchange.privacy, columns)
+
+
+def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
+    partition = mart.exchange.partition
+    place = (*META, "partition")
+    if partition.grain in columns:
+        problem = f"the folders of the release are named {partition.grain}=…, so no column may have that name"
+        yield (*place, "grain"), problem
+    column = columns.get(partition.column)
+    if column is None:
+        yield (*place, "column"), f"{partition.column!r} is not a column of the mart"
+    elif column.kind not in MOMENTS and not (partition.grain == "year" and column.kind in INTEGERS):
+        wanted = "a timestamp, a date or a whole number" if partition.grain == "year" else "a timestamp or a date"
+        yield (*place, "column"), f"{partition.column!r} is {column.data_type}; it must be {wanted}"
+
+
+def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
+    for name in (policy.measure, policy.units, "period_hours"):
+        if name not in columns:
+            yield (*META, "privacy"), f"the policy needs the column {name!r}"
+        elif columns[name].kind not in INTEGERS:
+            yield (*META, "privacy"), f"the column {name!r} must be a whole number, so that thresholds are exact"
+    if "period_grain" not in columns:
+        yield (*META, "privacy"), "the policy needs the column 'period_grain'"

@@ -58,9 +58,7 @@ def read_footers(*, files: Sequence[CandidateFile]) -> list[Footer]:
     """The footers, in the order of `files`; no data is read. Raises OSError when a file is not there, and
     pyarrow.ArrowInvalid when it is not Parquet."""
     metadata = [(file, pq.read_metadata(file.path)) for file in files]
-    return [
-        Footer(file=file, rows=held.num_rows, schema=held.schema.to_arrow_schema()) for file, held in metadata
-    ]
+    return [Footer(file=file, rows=held.num_rows, schema=held.schema.to_arrow_schema()) for file, held in metadata]
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
@@ -71,8 +69,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     one; 15 digits are more than any bound states. A whole-number column with nulls becomes float64 likewise.
     """
     floats = [
-        pa.field(column.name, pa.float64()) if pa.types.is_decimal(column.type) else column
-        for column in table.schema
+        pa.field(column.name, pa.float64()) if pa.types.is_decimal(column.type) else column for column in table.schema
     ]
     table = table.cast(pa.schema(floats))
     # The index must be the row's position: Parquet written by pandas may carry another.

@@ -85,9 +85,7 @@ def _full_name(connection: duckdb.DuckDBPyConnection, column: ColumnContract) ->
     try:
         return str(connection.sql(f"SELECT CAST(NULL AS {column.type})").types[0])
     except duckdb.Error as error:
-        raise ValueError(
-            f"column {column.name}: DuckDB knows no type {column.type!r}; see the mart's yml"
-        ) from error
+        raise ValueError(f"column {column.name}: DuckDB knows no type {column.type!r}; see the mart's yml") from error
 
 
 def _opened(connection: duckdb.DuckDBPyConnection, files: Sequence[CandidateFile]) -> list[_Parquet]:
@@ -100,9 +98,7 @@ def _opened(connection: duckdb.DuckDBPyConnection, files: Sequence[CandidateFile
         alike = str(footer.schema)
         if alike not in types:
             relation = connection.read_parquet(str(file.path), hive_partitioning=False)
-            types[alike] = {
-                name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)
-            }
+            types[alike] = {name: str(kind) for name, kind in zip(relation.columns, relation.types, strict=True)}
         opened.append(_Parquet(file=file, footer=footer, schema=schema, types=types[alike]))
     return opened
 
@@ -197,9 +193,7 @@ def _is_number(kind: pa.DataType) -> bool:
     return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
 
 
-def _other_metadata(
-    held: _Parquet, key: str, wanted: Mapping[str, str | None], *, names: Sequence[str]
-) -> str | None:
+def _other_metadata(held: _Parquet, key: str, wanted: Mapping[str, str | None], *, names: Sequence[str]) -> str | None:
     """Fields of `names` whose metadata lacks `key`, or has another text there than the contract."""
     wrong = []
     for name in names:

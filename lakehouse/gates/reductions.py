@@ -49,13 +49,9 @@ def open_table(*, footers: Sequence[Footer]) -> Iterator[duckdb.DuckDBPyConnecti
     """A private in-memory DuckDB with the candidate as the view `candidate`; memory bounded, spilling to a
     temporary folder that is removed."""
     with tempfile.TemporaryDirectory(prefix="gate-") as spill, duckdb.connect(":memory:") as connection:
-        connection.execute(
-            f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'; SET preserve_insertion_order = false"
-        )
+        connection.execute(f"SET memory_limit = '{MEMORY}'; SET TimeZone = 'UTC'; SET preserve_insertion_order = false")
         connection.execute("SET temp_directory = $spill", {"spill": spill})
-        connection.execute(
-            "SET VARIABLE files = $files", {"files": [str(footer.file.path) for footer in footers]}
-        )
+        connection.execute("SET VARIABLE files = $files", {"files": [str(footer.file.path) for footer in footers]})
         connection.execute(
             "CREATE VIEW candidate AS FROM read_parquet(getvariable('files'),"
             " hive_partitioning = false, union_by_name = true, filename = '__file')"
@@ -63,9 +59,7 @@ def open_table(*, footers: Sequence[Footer]) -> Iterator[duckdb.DuckDBPyConnecti
         yield connection
 
 
-def reduce_table(
-    *, connection: duckdb.DuckDBPyConnection, check: Check, footers: Sequence[Footer]
-) -> Reduction:
+def reduce_table(*, connection: duckdb.DuckDBPyConnection, check: Check, footers: Sequence[Footer]) -> Reduction:
     """The reduction of the table for one check of the `table` kind. Raises duckdb.Error when the column's
     type has no such property (the mean of a text)."""
     if check.type in ROW_COUNTS:
@@ -78,9 +72,7 @@ def reduce_table(
         return _reduction(
             connection, f"SELECT {ONE_VALUE[check.type].format(column=column)} AS {column} FROM candidate"
         )
-    return _reduction(
-        connection, f"SELECT DISTINCT {column} FROM candidate WHERE {column} IS NOT NULL ORDER BY 1"
-    )
+    return _reduction(connection, f"SELECT DISTINCT {column} FROM candidate WHERE {column} IS NOT NULL ORDER BY 1")
 
 
 def _repeated_keys(
@@ -96,24 +88,18 @@ def _repeated_keys(
     total = connection.execute("SELECT coalesce(sum(__rows), 0)::BIGINT FROM repeated").fetchone()
     repeated_rows = int(total[0]) if total else 0
     # Each key twice is enough to be seen as repeating, however often it does.
-    pair = (
-        f"SELECT {names} FROM (FROM repeated ORDER BY {names} LIMIT {SHOWN_KEYS}), range(2) ORDER BY {names}"
-    )
+    pair = f"SELECT {names} FROM (FROM repeated ORDER BY {names} LIMIT {SHOWN_KEYS}), range(2) ORDER BY {names}"
     reduction = _reduction(connection, pair)
     counts = _rows_by_file(connection, keys=keys) if repeated_rows else {}
     partitions: dict[str, int] = {}
     for footer in footers:
         if rows := counts.get(str(footer.file.path), 0):
             partitions[footer.file.partition] = partitions.get(footer.file.partition, 0) + rows
-    return Reduction(
-        frame=reduction.frame, schema=reduction.schema, repeated_rows=repeated_rows, repeated=partitions
-    )
+    return Reduction(frame=reduction.frame, schema=reduction.schema, repeated_rows=repeated_rows, repeated=partitions)
 
 
 def _rows_by_file(connection: duckdb.DuckDBPyConnection, *, keys: Sequence[str]) -> dict[str, int]:
-    same = " AND ".join(
-        f"candidate.{identifier(key)} IS NOT DISTINCT FROM repeated.{identifier(key)}" for key in keys
-    )
+    same = " AND ".join(f"candidate.{identifier(key)} IS NOT DISTINCT FROM repeated.{identifier(key)}" for key in keys)
     rows = connection.execute(
         f"SELECT __file, count(*) FROM candidate SEMI JOIN repeated ON {same} GROUP BY __file"
     ).fetchall()

@@ -59,9 +59,7 @@ def run_suite(
     columns = list(dict.fromkeys(name for footer in footers for name in footer.schema.names))
     for shared in shared_suites:
         checks += read_suite(path=shared, columns=columns, shared=True)
-    results = (
-        _results(checks, footers=footers, private=private, batch_rows=batch_rows) if footers else [EMPTY]
-    )
+    results = _results(checks, footers=footers, private=private, batch_rows=batch_rows) if footers else [EMPTY]
     return GateReport(
         mart=mart,
         candidate=candidate,
@@ -74,9 +72,7 @@ def run_suite(
     )
 
 
-def _results(
-    checks: Sequence[Check], *, footers: Sequence[Footer], private: bool, batch_rows: int
-) -> list[GateResult]:
+def _results(checks: Sequence[Check], *, footers: Sequence[Footer], private: bool, batch_rows: int) -> list[GateResult]:
     tallies = [Tally(check=check, private=private, missing_in=_missing(check, footers)) for check in checks]
     by_kind: dict[str, list[Tally]] = {"rows": [], "table": [], "schema": []}
     for tally in tallies:

@@ -118,18 +118,14 @@ def _parsed(path: Path) -> _Suite:
     try:
         return _Suite.model_validate(json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise SuiteError(
-            [f"{path}: there is no such suite; write one expectations/<mart>.json a mart"]
-        ) from None
+        raise SuiteError([f"{path}: there is no such suite; write one expectations/<mart>.json a mart"]) from None
     except json.JSONDecodeError as error:
         fault = f"{path}:{error.lineno}: not JSON: {error.msg} at column {error.colno}; mend the line"
         raise SuiteError([fault]) from None
     except UnicodeDecodeError as error:
         raise SuiteError([f"{path}: not UTF-8 at byte {error.start}; save the file as UTF-8"]) from None
     except ValidationError as error:
-        raise SuiteError(
-            [f"{path}: {_place(item['loc'])}: {item['msg']}" for item in error.errors()]
-        ) from None
+        raise SuiteError([f"{path}: {_place(item['loc'])}: {item['msg']}" for item in error.errors()]) from None
 
 
 def _place(location: Sequence[int | str]) -> str:
@@ -142,9 +138,7 @@ def _place(location: Sequence[int | str]) -> str:
 def _faults_of(check: Check, *, columns: Sequence[str] | None) -> list[str]:
     if check.type not in EXPECTATIONS:
         near = difflib.get_close_matches(check.type, EXPECTATIONS, n=3)
-        hint = (
-            f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(sorted(EXPECTATIONS))}"
-        )
+        hint = f"did you mean {' or '.join(near)}?" if near else f"use one of {', '.join(sorted(EXPECTATIONS))}"
         return [f"not an expectation that a suite may use; {hint}"]
     faults = _argument_faults(check)
     if faults or columns is None:
@@ -154,9 +148,7 @@ def _faults_of(check: Check, *, columns: Sequence[str] | None) -> list[str]:
 
 def _unknown_column(name: str, columns: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, columns, n=1)
-    return f"the mart has no column {name!r}; " + (
-        f"did you mean {near[0]!r}?" if near else "see its contract"
-    )
+    return f"the mart has no column {name!r}; " + (f"did you mean {near[0]!r}?" if near else "see its contract")
 
 
 def _argument_faults(check: Check) -> list[str]:
@@ -168,9 +160,7 @@ def _argument_faults(check: Check) -> list[str]:
             return [f"{', '.join(only_rows)} cannot be used here: the check is about the whole {judged}"]
     condition = arguments.get("row_condition")
     if condition is not None and not condition_columns(condition):
-        return [
-            "row_condition must be Great Expectations' object form, with type, column, operator and parameter"
-        ]
+        return ["row_condition must be Great Expectations' object form, with type, column, operator and parameter"]
     faults = _refusals(check)
     if not faults and not arguments.get("value_set", True):
         faults.append("value_set is empty: the check could never fail")
@@ -190,8 +180,7 @@ def _refusals(check: Check) -> list[str]:
     except ArgumentError as error:
         # Faults of several arguments together come under the name __root__.
         return [
-            f"{', '.join(map(str, item['loc']))}: {item['msg']}".removeprefix("__root__: ")
-            for item in error.errors()
+            f"{', '.join(map(str, item['loc']))}: {item['msg']}".removeprefix("__root__: ") for item in error.errors()
         ]
     except (TypeError, ValueError) as error:
         return [str(error)]

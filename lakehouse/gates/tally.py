@@ -106,9 +106,7 @@ class Tally:
         if self.missing_in or self.fault:
             # A check that was not evaluated has proven nothing, so it blocks whatever its severity.
             found = self.fault or self._missing_in_words()
-            return replace(
-                result, severity="blocking", success=False, observed=found, reason=_reason(check, found)
-            )
+            return replace(result, severity="blocking", success=False, observed=found, reason=_reason(check, found))
         by_rows = EXPECTATIONS[check.type].judged == "rows" or check.type in KEYS
         found = self._rows_in_words() if by_rows else (self.observed or "it is so")
         return replace(
@@ -183,10 +181,7 @@ def _spread(positions: Sequence[int], most: int) -> Sequence[int]:
 
 
 def _rows_in_words(frame: pd.DataFrame) -> list[dict[str, str]]:
-    return [
-        {str(column): value_in_words(value) for column, value in row.items()}
-        for row in frame.to_dict("records")
-    ]
+    return [{str(column): value_in_words(value) for column, value in row.items()} for row in frame.to_dict("records")]
 
 
 def value_in_words(value: Any) -> str:
@@ -212,9 +207,7 @@ def share_in_words(part: int, whole: int) -> str:
 
 def partitions_in_words(partitions: Counter[str]) -> str:
     """The worst partitions by name with their rows, and how many there are."""
-    named = "; ".join(
-        f"{partition}: {rows:,}" for partition, rows in partitions.most_common(NAMED_PARTITIONS)
-    )
+    named = "; ".join(f"{partition}: {rows:,}" for partition, rows in partitions.most_common(NAMED_PARTITIONS))
     if len(partitions) == 1:
         return f"partition {next(iter(partitions))}"
     return f"{len(partitions):,} partitions ({named}{'; …' if len(partitions) > NAMED_PARTITIONS else ''})"

@@ -114,9 +114,7 @@ _BY_KIND: dict[Judged, dict[str, Callable[[Arguments], str]]] = {
 }
 
 EXPECTATIONS: dict[str, Expected] = {
-    name: Expected(judged=judged, says=says)
-    for judged, entries in _BY_KIND.items()
-    for name, says in entries.items()
+    name: Expected(judged=judged, says=says) for judged, entries in _BY_KIND.items() for name, says in entries.items()
 }
 
 

@@ -18,18 +18,15 @@ from lakehouse.settings import Settings
 
 # Run in a process of its own: lakehouse imports no Airflow, and a DAG file may do anything at import.
 LOAD_DAGS = """
-import json, runpy, sys
-from airflow.sdk import DAG
+import json, sys
+from airflow.dag_processing.dagbag import DagBag
 found = []
 for path in sys.argv[1:]:
-    try:
-        names = runpy.run_path(path)
-        dags = [value for value in names.values() if isinstance(value, DAG)]
-        problem = None if dags else "defines no DAG"
-    except BaseException as error:
-        problem = f"cannot be loaded: {type(error).__name__}: {error}"
-    if problem:
-        found.append({"file": path, "problem": problem})
+    bag = DagBag(path, safe_mode=False)
+    problems = [text.strip().splitlines()[-1] for text in bag.import_errors.values()]
+    if not problems and not bag.dags:
+        problems = ["defines no DAG"]
+    found += [{"file": path, "problem": problem} for problem in problems]
 print("DAGS" + json.dumps(found))
 """
 

@@ -1,7 +1,7 @@
 """The gate's own recount of a private mart's cells, from the private rows of the build.
 
-It is written apart from the dbt macro that made the cells (window functions here, a pre-aggregate there), so
-that one mistake does not pass both. It returns counts of violations, never a value.
+It is written apart from the dbt macros that made the cells, so that one mistake does not pass both. It returns
+counts of violations, never a value.
 """
 
 from __future__ import annotations
@@ -16,71 +16,113 @@ from lakehouse.storage.sql import identifier, literal
 
 @dataclass(frozen=True, kw_only=True)
 class Violation:
+    """One rule, what it asks, and how many published cells break it (0 where it holds)."""
+
     rule: str
-    cells: int
     expected: str
+    cells: int
 
 
-def recount(*, connection: duckdb.DuckDBPyConnection, mart: Mart, policy: AggregatePolicy) -> list[Violation]:
-    """Every rule of the policy with the number of published cells that break it (0 where it holds).
+def recount(
+    *, connection: duckdb.DuckDBPyConnection, mart: Mart, policy: AggregatePolicy, published: str = "true"
+) -> list[Violation]:
+    """Every rule of the policy, on the rows of ``marts.<mart>`` for which the SQL condition ``published`` holds.
 
     ``policy.contributions`` names a relation with the mart's key columns, ``unit`` and ``contribution`` (the
-    unit's capped share of the cell, a whole number): one row a unit and cell.
+    unit's capped share of the cell, a whole number): one row a unit and cell. Raises ``duckdb.Error`` where
+    there is none such.
     """
-    keys = ", ".join(identifier(name) for name in mart.exchange.key)
-    same = " AND ".join(
-        f"m.{identifier(name)} IS NOT DISTINCT FROM c.{identifier(name)}" for name in mart.exchange.key
-    )
-    k = " ".join(f"WHEN {literal(grain)} THEN {least}" for grain, least in sorted(policy.k.items()))
-    schema, _, relation = policy.contributions.partition(".")
-    row = connection.execute(
+    rules = _rules(policy)
+    counts = connection.execute(
         f"""
-        WITH ranked AS (
-            SELECT {keys}, unit, contribution,
-                   row_number() OVER (PARTITION BY {keys} ORDER BY contribution DESC) AS place,
-                   row_number() OVER (PARTITION BY {keys}, unit ORDER BY contribution) AS turn
-            FROM {identifier(schema)}.{identifier(relation)}
+        WITH published AS (
+            SELECT *, row_number() OVER () AS cell FROM marts.{identifier(mart.name)} WHERE {published}
+        ),
+        {_recounted_cells(mart, policy)},
+        judged AS (
+            SELECT published.*, coalesce(units, 0) AS counted, cells.* EXCLUDE (cell, units),
+                   CASE period_grain {_least_units(policy)} END AS least_units
+            FROM published LEFT JOIN cells USING (cell)
+        )
+        SELECT {", ".join(f"count(*) FILTER (WHERE {broken})" for _, _, broken in rules)} FROM judged
+        """
+    ).fetchone() or (0,) * len(rules)
+    return [
+        Violation(rule=rule, expected=expected, cells=int(cells))
+        for (rule, expected, _), cells in zip(rules, counts, strict=True)
+    ]
+
+
+def _recounted_cells(mart: Mart, policy: AggregatePolicy) -> str:
+    """CTEs, the last of them ``cells``: of each published cell what its contributions say.
+
+    Cells and units are numbered first: grouping by two whole numbers takes half the time of counting distinct
+    names (10 against 18 s of 15M contributions).
+    """
+    schema, _, relation = policy.contributions.partition(".")
+    contributions = f"{identifier(schema)}.{identifier(relation)}"
+    same = " AND ".join(
+        f"published.{identifier(name)} IS NOT DISTINCT FROM given.{identifier(name)}" for name in mart.exchange.key
+    )
+    return f"""
+        numbered AS (
+            SELECT unit, row_number() OVER () AS number FROM (SELECT DISTINCT unit FROM {contributions})
+        ),
+        shares AS (
+            SELECT cell, number, count(*) AS times, sum(contribution) AS share
+            FROM {contributions} AS given JOIN published ON {same}
+            JOIN numbered ON given.unit IS NOT DISTINCT FROM numbered.unit
+            GROUP BY cell, number
         ),
         cells AS (
-            SELECT {keys}, count(*) FILTER (WHERE turn = 1) AS units, count(*) AS contributions,
-                   sum(contribution) AS total,
-                   coalesce(sum(contribution) FILTER (WHERE place = 1), 0) AS largest,
-                   coalesce(sum(contribution) FILTER (WHERE place = 2), 0) AS second,
-                   max(contribution) AS highest
-            FROM ranked GROUP BY {keys}
+            SELECT cell, count(*) AS units, max(times) AS times, sum(share) AS total, max(share) AS largest,
+                   coalesce(max(share, 2)[2], 0) AS second
+            FROM shares GROUP BY cell
+        )"""
+
+
+def _least_units(policy: AggregatePolicy) -> str:
+    return " ".join(f"WHEN {literal(grain)} THEN {least}" for grain, least in sorted(policy.k.items()))
+
+
+def _rules(policy: AggregatePolicy) -> list[tuple[str, str, str]]:
+    """Name, what it asks, and SQL that holds for a cell that breaks it."""
+    least = " or ".join(f"{units} by the {grain}" for grain, units in sorted(policy.k.items()))
+    return [
+        (
+            "cell_has_private_rows",
+            "each published cell is found again among the private rows",
+            "counted = 0",
         ),
-        published AS (
-            SELECT m.*, c.units, c.contributions, c.total, c.largest, c.second, c.highest,
-                   CASE m.period_grain {k} END AS least_units
-            FROM marts.{identifier(mart.name)} AS m LEFT JOIN cells AS c ON {same}
-        )
-        SELECT
-            count(*) FILTER (WHERE units IS NULL),
-            count(*) FILTER (WHERE least_units IS NULL OR units < least_units),
-            count(*) FILTER (WHERE contributions <> units),
-            count(*) FILTER (WHERE largest * 100 > total * {policy.max_share_percent}),
-            count(*) FILTER (WHERE (total - largest - second) * 100 < largest * {policy.p_percent}),
-            count(*) FILTER (WHERE households <> units),
-            count(*) FILTER (WHERE {identifier(policy.measure)} <> total),
-            count(*) FILTER (WHERE highest > {policy.cap.value} * period_hours)
-        FROM published
-        """
-    ).fetchone()
-    names = (
-        ("cell_has_private_rows", "each published cell is found again among the private rows"),
-        ("cell_holds_k_units", f"at least {policy.k} {policy.unit}s in a cell"),
-        ("unit_counts_once", f"one contribution of a {policy.unit} to a cell"),
-        ("no_unit_dominates", f"the largest share at most {policy.max_share_percent} %"),
+        (
+            "cell_holds_k_units",
+            f"at least {least} of a {policy.unit} in a cell",
+            "least_units IS NULL OR counted < least_units",
+        ),
+        ("unit_counts_once", f"one contribution of a {policy.unit} to a cell", "times > 1"),
+        (
+            "no_unit_dominates",
+            f"the largest share at most {policy.max_share_percent} %",
+            f"largest * 100 > total * {policy.max_share_percent}",
+        ),
         (
             "largest_cannot_be_estimated",
             f"the rest beyond the two largest at least {policy.p_percent} % of the largest",
+            f"(total - largest - second) * 100 < largest * {policy.p_percent}",
         ),
-        ("published_count_is_true", "the published number of units is the recounted one"),
-        ("published_sum_is_true", "the published sum is the recounted one"),
-        ("contribution_is_capped", f"no contribution above {policy.cap.value} {policy.cap.unit} an hour"),
-    )
-    counts = row or (0,) * len(names)
-    return [
-        Violation(rule=rule, cells=int(cells), expected=expected)
-        for (rule, expected), cells in zip(names, counts, strict=True)
+        (
+            "published_count_is_true",
+            "the published number of units is the recounted one",
+            f"{identifier(policy.units)} IS DISTINCT FROM counted",
+        ),
+        (
+            "published_sum_is_true",
+            "the published sum is the recounted one",
+            f"{identifier(policy.measure)} IS DISTINCT FROM total",
+        ),
+        (
+            "contribution_is_capped",
+            f"no {policy.unit} gives above {policy.cap.value} {policy.cap.unit} an hour",
+            f"largest > {policy.cap.value} * period_hours",
+        ),
     ]

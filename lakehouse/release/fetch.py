@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
 
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Manifest, release_prefix
-from lakehouse.storage.sql import literal
+from lakehouse.release.manifest import Manifest
+from lakehouse.storage.sql import identifier, literal
 
 
 class TamperedFile(RuntimeError):
@@ -27,41 +28,52 @@ def fetch(
 ) -> Path:
     """Writes the release to ``to/<mart>-v<major>-<release>/`` and returns that folder.
 
-    Files that stand there already with the right hash are not fetched again. Raises :class:`TamperedFile`,
-    and ``ValueError`` for a form that is neither ``parquet`` nor ``csv``.
+    As ``parquet`` it has the release's partitions, as ``csv`` one file ``<mart>.csv`` with all rows, moments in
+    UTC; beside them the manifest. Parquet that stands there already with the right hash is not fetched again.
+    Raises :class:`TamperedFile`, and ``ValueError`` for another form.
     """
-    if form not in ("parquet", "csv"):
-        raise ValueError(f"no format {form!r}: parquet or csv")
     folder = to / f"{manifest.mart}-v{manifest.major}-{manifest.release}"
-    prefix = release_prefix(manifest.mart, manifest.major, manifest.release)
+    if form == "parquet":
+        _fetch_files(exchange, manifest, folder, progress)
+    elif form == "csv":
+        to.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".fetch-", dir=to) as name:
+            _fetch_files(exchange, manifest, Path(name), progress)
+            folder.mkdir(exist_ok=True)
+            _as_csv(manifest, Path(name), folder / f"{manifest.mart}.csv")
+    else:
+        raise ValueError(f"no format {form!r}: parquet or csv")
+    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    return folder
+
+
+def _fetch_files(exchange: Exchange, manifest: Manifest, folder: Path, progress: Callable[[str], None]) -> None:
+    """A file has its name only once its hash was checked."""
     for number, file in enumerate(manifest.files, 1):
         target = folder / file.path
         if not (target.exists() and _sha256(target) == file.sha256):
-            exchange.lake.download("marts", f"{prefix}/{file.path}", target)
-            if _sha256(target) != file.sha256:
-                target.unlink()
+            unchecked = target.with_name(f".{target.name}.unchecked")
+            exchange.lake.download("marts", f"{manifest.prefix}/{file.path}", unchecked)
+            if _sha256(unchecked) != file.sha256:
+                unchecked.unlink()
                 raise TamperedFile(
-                    f"{prefix}/{file.path} is not what its manifest says (sha256 differs): do not use this release, "
-                    "and tell the exchange"
+                    f"{manifest.prefix}/{file.path} is not what its manifest says (sha256 differs): do not use "
+                    "this release, and tell the exchange"
                 )
+            unchecked.replace(target)
         progress(f"{number} of {len(manifest.files)}: {file.path}")
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
-    if form == "csv":
-        return _as_csv(manifest, folder)
-    return folder
 
 
-def _as_csv(manifest: Manifest, folder: Path) -> Path:
-    target = folder / f"{manifest.mart}.csv"
+def _as_csv(manifest: Manifest, folder: Path, target: Path) -> None:
+    """Files are in the order of their partitions, and each is sorted by the key: no sort is needed."""
     listed = ", ".join(literal(str(folder / file.path)) for file in manifest.files)
-    order = ", ".join(f'"{name}"' for name in manifest.key)
+    names = ", ".join(identifier(column.name) for column in manifest.columns)
     with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute(
-            f"COPY (SELECT * FROM read_parquet([{listed}], hive_partitioning=false) ORDER BY {order}) "
+            f"COPY (SELECT {names} FROM read_parquet([{listed}], hive_partitioning=false, union_by_name=true)) "
             f"TO {literal(str(target))} (FORMAT csv, HEADER true)"
         )
-    return folder
 
 
 def _sha256(path: Path) -> str:

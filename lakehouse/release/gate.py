@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import BuildCheck, Candidate, latest_manifest, read_candidate
+from lakehouse.release.manifest import BuildCheck, Candidate, File, latest_manifest, read_candidate
 from lakehouse.storage.index import candidates
+
+if TYPE_CHECKING:
+    from lakehouse.gates.report import GateReport, GateResult
 
 REPORT_TYPES = {".html": "text/html; charset=utf-8", ".json": "application/json"}
 
@@ -24,75 +28,35 @@ class CandidateBlocked(RuntimeError):
         self.reasons = list(reasons)
         self.report = report
         listed = "\n  ".join(self.reasons)
-        super().__init__(
-            f"{candidate.mart}: candidate {candidate.candidate} is blocked:\n  {listed}\nReport: {report}"
-        )
+        super().__init__(f"{candidate.mart}: candidate {candidate.candidate} is blocked:\n  {listed}\nReport: {report}")
 
 
 def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     """Judges one candidate, keeps the report under ``reports/<mart>/<candidate>/``, records the verdict.
 
-    Returns the verdict's summary. ``withheld`` is a candidate whose policy lets nothing be published: no
-    fault, and no release. Raises :class:`CandidateBlocked`.
+    Returns the verdict's summary; that of a candidate which came to a release is the one on record.
+    ``withheld`` is a candidate whose policy lets nothing be published: no fault, and no release. Raises
+    :class:`CandidateBlocked`, :class:`lakehouse.gates.suite.SuiteError` for a fault of the suite, and
+    :class:`lakehouse.storage.lake.ObjectNotFound` where there is no such candidate.
     """
     made = read_candidate(exchange, mart=mart.name, candidate=candidate)
-    built = [file for file in made.built.values() if file is not None]
-    if not built and mart.private:
+    recorded = exchange.index.row(
+        sa.select(candidates).where(candidates.c.mart == mart.name, candidates.c.candidate == candidate)
+    )
+    if recorded is not None and recorded["status"] in ("released", "unchanged"):
+        return dict(recorded["gates"])
+    if mart.private and not any(made.built.values()):
         return _withhold(exchange, made)
     # Great Expectations takes seconds to import; commands that only list releases must not pay for it.
-    from lakehouse.gates.batches import CandidateFile
     from lakehouse.gates.page import render_report
-    from lakehouse.gates.physical import ColumnContract, check_physical
-    from lakehouse.gates.report import GateResult
-    from lakehouse.gates.run import run_suite
 
-    def result_of(check: BuildCheck) -> GateResult:
-        return GateResult(
-            name=check.name,
-            expectation=check.name,
-            severity=check.severity,
-            success=check.success,
-            reason=check.found,
-            gate="Privacy thresholds, recounted" if check.gate == "privacy" else "dbt tests",
-        )
-
-    with tempfile.TemporaryDirectory(prefix="gate-") as name:
-        files = [
-            CandidateFile(
-                path=_local(exchange, f"{made.prefix}/{file.path}", Path(name) / file.path),
-                partition=file.partition,
-                rows=file.rows,
-            )
-            for file in built
-        ]
-        report = run_suite(
-            mart=mart.name,
-            candidate=candidate,
-            suite_path=exchange.settings.expectations_path / f"{mart.name}.json",
-            shared_suites=sorted((exchange.settings.expectations_path / "shared").glob("*.json")),
-            files=files,
-            private=mart.private,
-        )
-        physical = check_physical(
-            files=files,
-            columns=[
-                ColumnContract(
-                    name=column.name,
-                    type=column.data_type,
-                    description=column.description.strip(),
-                    unit=column.unit,
-                    required=column.name in mart.exchange.key,
-                )
-                for column in mart.columns
-            ],
-            sort_by=mart.exchange.key,
-        )
-        others = [*physical, *(result_of(check) for check in made.checks)]
-        pages = render_report(report=report, extra_results=others, context=_context(exchange, mart, made))
-        whole = report.joined(others)
+    with tempfile.TemporaryDirectory(prefix="gate-") as folder:
+        report, others = _judge(exchange, mart, made, Path(folder))
+    pages = render_report(report=report, extra_results=others, context=_context(exchange, mart, made))
     for page, content in pages.items():
         kind = REPORT_TYPES.get(Path(page).suffix, "application/octet-stream")
         exchange.lake.write_bytes("reports", f"{made.prefix}/{page}", content, content_type=kind)
+    whole = report.joined(others)
     verdict: dict[str, Any] = {
         "status": whole.verdict,
         "checks": len(whole.results),
@@ -105,6 +69,73 @@ def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     if whole.blocked:
         raise CandidateBlocked(made, verdict["failed"], report_location(exchange, made))
     return verdict
+
+
+def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tuple[GateReport, list[GateResult]]:
+    """What Great Expectations found, and beside it what the other gates did."""
+    from lakehouse.gates.batches import CandidateFile
+    from lakehouse.gates.physical import ColumnContract, check_physical
+    from lakehouse.gates.run import run_suite
+
+    built = {
+        file: _local(exchange, f"{made.prefix}/{file.path}", folder / file.path)
+        for file in made.built.values()
+        if file is not None
+    }
+    files = [CandidateFile(path=path, partition=file.partition, rows=file.rows) for file, path in built.items()]
+    expectations = exchange.settings.expectations_path
+    report = run_suite(
+        mart=mart.name,
+        candidate=made.candidate,
+        suite_path=expectations / f"{mart.name}.json",
+        shared_suites=sorted((expectations / "shared").glob("*.json")),
+        files=files,
+        private=mart.private,
+    )
+    columns = [
+        ColumnContract(
+            name=column.name,
+            type=column.data_type,
+            description=column.description.strip(),
+            unit=column.unit,
+            required=column.required,
+        )
+        for column in mart.columns
+    ]
+    physical = check_physical(files=files, columns=columns, sort_by=mart.exchange.key)
+    return report, [_as_built(built), *physical, *(_result(check) for check in made.checks)]
+
+
+def _as_built(built: dict[File, Path]) -> GateResult:
+    """Whether the files are still those that the build wrote and its own checks were made on."""
+    from lakehouse.gates.report import PHYSICAL, GateResult
+
+    differing = {file.partition: file.rows for file, path in built.items() if _sha256(path) != file.sha256}
+    expected = "each file has the sha256 that the build wrote down"
+    return GateResult(
+        name="files_are_as_built",
+        expectation="files_are_as_built",
+        severity="blocking",
+        success=not differing,
+        expected=expected,
+        reason=f"Expected: {expected}. Found: {len(differing)} of {len(built)} files differ.",
+        gate=PHYSICAL,
+        partitions=differing,
+        partition_count=len(differing),
+    )
+
+
+def _result(check: BuildCheck) -> GateResult:
+    from lakehouse.gates.report import GateResult
+
+    return GateResult(
+        name=check.name,
+        expectation=check.name,
+        severity=check.severity,
+        success=check.success,
+        reason=f"{check.name}: {check.found}",
+        gate="Privacy thresholds, recounted" if check.gate == "privacy" else "dbt tests",
+    )
 
 
 def report_location(exchange: Exchange, made: Candidate) -> str:
@@ -129,13 +160,15 @@ def _withhold(exchange: Exchange, made: Candidate) -> dict[str, Any]:
     return verdict
 
 
-def _keep(
-    exchange: Exchange, made: Candidate, status: str, verdict: dict[str, Any], reason: str | None = None
-) -> None:
+def _keep(exchange: Exchange, made: Candidate, status: str, verdict: dict[str, Any], reason: str | None = None) -> None:
     with exchange.index.begin() as connection:
         connection.execute(
             sa.update(candidates)
-            .where(candidates.c.mart == made.mart, candidates.c.candidate == made.candidate)
+            .where(
+                candidates.c.mart == made.mart,
+                candidates.c.candidate == made.candidate,
+                candidates.c.status != "superseded",
+            )
             .values(status=status, gates=verdict, reason=reason or "; ".join(verdict["failed"]) or None)
         )
 
@@ -144,20 +177,20 @@ def _local(exchange: Exchange, key: str, target: Path) -> Path:
     return exchange.lake.local_path("candidates", key) or exchange.lake.download("candidates", key, target)
 
 
-def _counted(number: int, one: str, many: str) -> str:
-    return f"{number:,} {one if number == 1 else many}"
+def _sha256(path: Path) -> str:
+    with path.open("rb") as source:
+        return hashlib.file_digest(source, "sha256").hexdigest()
 
 
 def _context(exchange: Exchange, mart: Mart, made: Candidate) -> dict[str, str]:
     base = latest_manifest(exchange, mart=mart.name, major=mart.major)
     simulated = sorted({entry.dataset for entry in made.inputs if entry.simulated})
-    datasets = sorted({entry.dataset for entry in made.inputs})
     facts = {
         "Title": mart.exchange.title,
         "Licence": mart.exchange.licence.id,
         "Release before": f"{base.release} ({base.rows:,} rows)" if base else "none",
         "Built because": made.reason,
-        "Inputs": f"{_counted(len(made.inputs), 'delivery', 'deliveries')} of {', '.join(datasets) or 'none'}",
+        "Inputs": f"{len(made.inputs)} deliveries of {', '.join(sorted({e.dataset for e in made.inputs})) or 'none'}",
         "Code": f"{made.code} at {made.code_version}",
     }
     if simulated:

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
 from lakehouse.storage.index import candidates, releases
-from lakehouse.storage.lake import ObjectNotFound
 
 
 class NoSuchRelease(LookupError):
@@ -53,27 +52,23 @@ def location(exchange: Exchange, path: str) -> str:
 
 
 def find_release(exchange: Exchange, name: str) -> Manifest:
-    """The manifest of ``mart`` (its newest release), ``mart@release`` or ``mart@v2``.
-
-    Raises :class:`NoSuchRelease`.
+    """The manifest of ``mart`` (the newest release of its newest major), ``mart@v2`` (of that major), or
+    ``mart@release`` (its whole name or its number, as ``0003``). Raises :class:`NoSuchRelease`.
     """
     mart, _, wanted = name.partition("@")
-    rows = [row for row in list_releases(exchange, mart=mart)]
+    rows = list_releases(exchange, mart=mart)
     if not rows:
         known = sorted({row["mart"] for row in list_releases(exchange)})
         raise NoSuchRelease(f"{mart!r} has no release; released are: {', '.join(known) or 'none yet'}")
-    if not wanted or wanted.startswith("v"):
-        majors = [row["major"] for row in rows]
-        major = int(wanted[1:]) if wanted else max(majors)
-        manifest = latest_manifest(exchange, mart=mart, major=major)
+    majors = sorted({row["major"] for row in rows})
+    if not wanted or wanted in {f"v{major}" for major in majors}:
+        manifest = latest_manifest(exchange, mart=mart, major=int(wanted[1:]) if wanted else majors[-1])
         if manifest is not None:
             return manifest
-    for row in rows:
-        if row["release"] == wanted or row["release"].split("-")[0] == wanted:
-            try:
-                return read_manifest(exchange, mart=mart, major=row["major"], release=row["release"])
-            except ObjectNotFound:
-                break
-    raise NoSuchRelease(
-        f"{mart} has no release {wanted!r}; there are: {', '.join(row['release'] for row in rows)}"
-    )
+    found = [row for row in rows if wanted in (row["release"], row["release"].split("-")[0])]
+    if len(found) == 1:
+        return read_manifest(exchange, mart=mart, major=found[0]["major"], release=found[0]["release"])
+    listed = ", ".join(f"{row['release']} (v{row['major']})" for row in rows)
+    if found:
+        raise NoSuchRelease(f"{mart} has several releases {wanted!r}: name one in full, of {listed}")
+    raise NoSuchRelease(f"{mart} has no release {wanted!r}; there are: {listed}")

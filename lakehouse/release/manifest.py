@@ -19,7 +19,7 @@ class Strict(BaseModel):
 class File(Strict):
     """One Parquet file; ``path`` is relative to its release, ``deliveries`` those whose rows it can hold."""
 
-    path: str
+    path: str = Field(pattern=r"^(day|month|year)=[0-9-]+/[a-z0-9-]+\.parquet$")
     partition: str
     rows: int
     bytes: int
@@ -38,7 +38,7 @@ class Input(Strict):
     attribution: str
 
 
-class Field_(Strict):
+class Column(Strict):
     name: str
     type: str
     description: str
@@ -56,7 +56,13 @@ class BuildCheck(Strict):
 
 
 class Candidate(Strict):
-    """What a build made. ``built``: every partition it built, with its file or none where it came out empty."""
+    """What a build made.
+
+    ``built``: every partition it built, with its file, or none where it came out empty. ``whole``: it is all of
+    the mart, so nothing of ``base`` (the release before) is carried over. ``change``: how far the index's changes
+    are taken in. ``held``: partitions that were touched and not built, with the reason; those of them that are
+    not final yet are ``waiting`` for a later build.
+    """
 
     mart: str
     major: int
@@ -67,8 +73,10 @@ class Candidate(Strict):
     code: str
     code_version: str
     reason: str
+    whole: bool
     built: dict[str, File | None]
     held: dict[str, str]
+    waiting: tuple[str, ...]
     inputs: tuple[Input, ...]
     checks: tuple[BuildCheck, ...]
     seconds: float
@@ -79,7 +87,10 @@ class Candidate(Strict):
 
 
 class Manifest(Strict):
-    """A release: what it holds, of what it was made, and what its gate found."""
+    """A release: what it holds, of what it was made, and what its gate found.
+
+    ``change`` and ``waiting`` are the candidate's: the next build goes on from there.
+    """
 
     format: Literal["city-data-exchange/manifest/1"] = "city-data-exchange/manifest/1"
     mart: str
@@ -96,25 +107,34 @@ class Manifest(Strict):
     simulated_inputs: tuple[str, ...] = Field(description="datasets among the inputs that are simulated")
     access: str
     price: dict[str, Any] | None
-    columns: tuple[Field_, ...]
+    columns: tuple[Column, ...]
     key: tuple[str, ...]
     partition: dict[str, str]
     files: tuple[File, ...]
     rows: int
     bytes: int
     inputs: tuple[Input, ...]
+    change: int
+    waiting: tuple[str, ...]
     code: str
     code_version: str
+    approved_by: str | None
     privacy: dict[str, Any]
     gates: dict[str, Any]
     diff: dict[str, Any]
 
+    @property
+    def prefix(self) -> str:
+        return release_prefix(self.mart, self.major, self.release)
+
 
 def release_prefix(mart: str, major: int, release: str) -> str:
+    """The release's folder in the bucket of marts."""
     return f"{mart}/v{major}/releases/{release}"
 
 
 def latest_key(mart: str, major: int) -> str:
+    """The key of the pointer, the only thing in the bucket of marts that moves."""
     return f"{mart}/v{major}/latest.json"
 
 
@@ -134,6 +154,5 @@ def latest_manifest(exchange: Exchange, *, mart: str, major: int) -> Manifest | 
 
 
 def read_candidate(exchange: Exchange, *, mart: str, candidate: str) -> Candidate:
-    return Candidate.model_validate_json(
-        exchange.lake.read_bytes("candidates", f"{mart}/{candidate}/candidate.json")
-    )
+    """Raises :class:`lakehouse.storage.lake.ObjectNotFound` where there is no such candidate."""
+    return Candidate.model_validate_json(exchange.lake.read_bytes("candidates", f"{mart}/{candidate}/candidate.json"))

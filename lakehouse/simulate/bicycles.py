@@ -81,9 +81,7 @@ def _stations(time: int, capacity: Ints, bikes: Ints, electric: Ints) -> list[di
     ).to_dicts()
 
 
-def _write_snapshot(
-    *, out: Path, number: int, time: int, stations: list[dict[str, Any]], quirks: bool
-) -> Written:
+def _write_snapshot(*, out: Path, number: int, time: int, stations: list[dict[str, Any]], quirks: bool) -> Written:
     found = _spoil(number, stations) if quirks else {}
     document = {"last_updated": time, "ttl": 15, "version": "2.3", "data": {"stations": stations}}
     taken = datetime.fromtimestamp(time + 23, tz=UTC)

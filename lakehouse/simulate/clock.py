@@ -59,10 +59,7 @@ class LocalDay:
 
     def wall_texts(self, form: str) -> list[str]:
         """The start of each hour in local time; ``form`` says no offset, as the sources say none."""
-        return [
-            datetime(self.day.year, self.day.month, self.day.day, int(hour)).strftime(form)
-            for hour in self.wall
-        ]
+        return [datetime(self.day.year, self.day.month, self.day.day, int(hour)).strftime(form) for hour in self.wall]
 
 
 def local_days(*, start: date, days: int, zone: ZoneInfo = COPENHAGEN) -> list[LocalDay]:

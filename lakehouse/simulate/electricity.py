@@ -102,14 +102,10 @@ def write_consumption(*, city: City, out: Path) -> Written:
             file.write(rows)
         if city.quirks:
             file.note("withheld_rows", _WITHHELD * len(days))
-            taken = rows[
-                _generator(city, "consumption faults", days[0]).choice(rows.height, 5, replace=False)
-            ]
+            taken = rows[_generator(city, "consumption faults", days[0]).choice(rows.height, 5, replace=False)]
             file.write(taken[:2], quirk="duplicate_rows")
             write_spoilt(file=file, rows=taken[2:3], fault=bad_number("TotalCon"))
-            write_spoilt(
-                file=file, rows=taken[3:4], fault=impossible_date("HourUTC", r"-\d\d-\d\dT", "-02-30T")
-            )
+            write_spoilt(file=file, rows=taken[3:4], fault=impossible_date("HourUTC", r"-\d\d-\d\dT", "-02-30T"))
             write_spoilt(file=file, rows=taken[4:5], fault=missing_key("PriceArea"))
     return file.written()
 

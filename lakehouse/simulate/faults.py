@@ -77,9 +77,7 @@ def write_with_faults(
     file.write(rows)
     each = 1 + rows.height // 50_000
     wanted = min(rows.height, duplicates + each * len(faults))
-    taken = rows[
-        chance(seed=seed, purpose=f"faults {file.path.name}").choice(rows.height, wanted, replace=False)
-    ]
+    taken = rows[chance(seed=seed, purpose=f"faults {file.path.name}").choice(rows.height, wanted, replace=False)]
     file.write(taken[:duplicates], quirk="duplicate_rows")
     for number, fault in enumerate(faults):
         write_spoilt(file=file, rows=taken[duplicates + number * each :][:each], fault=fault)

@@ -65,9 +65,7 @@ class DeliveryFile:
     same name. A context manager; :meth:`written` tells what the file holds.
     """
 
-    def __init__(
-        self, *, out: Path, provider: str, dataset: str, name: str, dialect: Dialect | None = None
-    ) -> None:
+    def __init__(self, *, out: Path, provider: str, dataset: str, name: str, dialect: Dialect | None = None) -> None:
         self.path = out / provider / dataset / name
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.dialect = None if self.path.suffix == ".parquet" else dialect or Dialect()
@@ -143,8 +141,6 @@ class DeliveryFile:
         if self._parquet is None:
             texts = [name for name, kind in frame.schema.items() if kind == pl.String]
             self._parquet = self._stack.enter_context(
-                pq.ParquetWriter(
-                    self.path, table.schema, compression="zstd", use_dictionary=texts, store_schema=False
-                )
+                pq.ParquetWriter(self.path, table.schema, compression="zstd", use_dictionary=texts, store_schema=False)
             )
         self._parquet.write_table(table, row_group_size=table.num_rows)

@@ -109,9 +109,7 @@ def read_register(path: Path, *, exclude_meters: Collection[int | str] = ()) -> 
     register = pl.read_csv(path, infer_schema=False)
     missing = [column for column in _REGISTER_COLUMNS if column not in register.columns]
     if missing:
-        raise ValueError(
-            f"{path}: column {missing[0]!r} is missing; a register has {', '.join(_REGISTER_COLUMNS)}"
-        )
+        raise ValueError(f"{path}: column {missing[0]!r} is missing; a register has {', '.join(_REGISTER_COLUMNS)}")
     excluded = [str(meter) for meter in exclude_meters]
     numbers = pl.col("meter_id", "customer_id", "construction_year").cast(pl.Int64, strict=False)
     return register.filter(~pl.col("meter_id").is_in(excluded)).with_columns(numbers).drop_nulls("meter_id")
@@ -185,9 +183,7 @@ def write_heat_readings(
         with DeliveryFile(out=out, provider=PROVIDER, dataset=READINGS, name=name, dialect=DIALECT) as file:
             for number in list(range(len(late))) * len(part):
                 waited = late[number]
-                late[number] = write_day(
-                    file=file, day=next(stream), plan=events, faults=faults, noted=("resets",)
-                )
+                late[number] = write_day(file=file, day=next(stream), plan=events, faults=faults, noted=("resets",))
                 file.write(waited, quirk="late_rows")
         yield file.written()
 
@@ -220,9 +216,7 @@ def _heat_plan(*, meters: int, days: int, seed: int, quirks: bool) -> Plan:
         "late_rows": 2 + rows // 50_000,
         "resets": 1 + meters // 2_000,
     }
-    return plan(
-        seed=seed, purpose="heat", meters=meters, days=days, counts=counts if quirks else {}, dated={}
-    )
+    return plan(seed=seed, purpose="heat", meters=meters, days=days, counts=counts if quirks else {}, dated={})
 
 
 def _energy(*, meters: HeatMeters, seed: int, day: LocalDay, block: slice) -> Floats:

@@ -50,12 +50,8 @@ def households(*, seed: int, count: int) -> Households:
 
 def water_register(people: Households) -> pl.DataFrame:
     """One row a household, in the columns of ``daiad/water_meter_register``."""
-    names = pl.DataFrame(
-        {"area_code": list(DISTRICTS), "area_name": [name for name, _ in DISTRICTS.values()]}
-    )
-    register = pl.DataFrame(
-        {"user key": people.key, "area_code": people.district, "household_size": people.persons}
-    )
+    names = pl.DataFrame({"area_code": list(DISTRICTS), "area_name": [name for name, _ in DISTRICTS.values()]})
+    register = pl.DataFrame({"user key": people.key, "area_code": people.district, "household_size": people.persons})
     return register.join(names, on="area_code", how="left", maintain_order="left").select(
         "user key", "area_code", "area_name", "household_size"
     )

@@ -58,9 +58,7 @@ def write_parking(*, city: City, out: Path) -> Written:
 def _occupancy(city: City, days: list[LocalDay]) -> pl.DataFrame:
     """A row a half hour and car park, (snapshots, garages) row by row."""
     generator = chance(seed=city.seed, purpose="parking")
-    spaces = np.array(
-        [_GARAGES[name] for name in list(_GARAGES)[: city.garages]] + [300] * (city.garages - 8)
-    )
+    spaces = np.array([_GARAGES[name] for name in list(_GARAGES)[: city.garages]] + [300] * (city.garages - 8))
     names = [*list(_GARAGES)[: city.garages], *(f"GARAGE{number}" for number in range(9, city.garages + 1))]
     wall = np.concatenate([np.repeat(day.wall, 2) for day in days])
     snapshots = wall.size

@@ -36,9 +36,7 @@ def write_population(*, city: City, out: Path) -> Written:
     """A row a status and municipality for the quarter of the city's start: quarter, status, municipality,
     total, men, women. The total is the sum of the four statuses."""
     rows = _people(city)
-    with DeliveryFile(
-        out=out, provider=PROVIDER, dataset=DATASET, name="Population.csv", dialect=DIALECT
-    ) as file:
+    with DeliveryFile(out=out, provider=PROVIDER, dataset=DATASET, name="Population.csv", dialect=DIALECT) as file:
         if city.quirks:
             faults = (
                 bad_number("total"),

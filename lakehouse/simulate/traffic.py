@@ -51,9 +51,7 @@ _COLUMNS = (
 def write_traffic_counts(*, city: City, out: Path) -> Written:
     """``counting_sites`` counts of the fifteen years before the city's start, points inside the districts."""
     rows = _counts(city)
-    with DeliveryFile(
-        out=out, provider=PROVIDER, dataset=DATASET, name="trafiktaelling.csv", dialect=DIALECT
-    ) as file:
+    with DeliveryFile(out=out, provider=PROVIDER, dataset=DATASET, name="trafiktaelling.csv", dialect=DIALECT) as file:
         if city.quirks:
             repeated = rows.height // 80
             earlier = pl.col("t_nr").shift(1)

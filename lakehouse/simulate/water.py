@@ -145,9 +145,7 @@ def write_water_readings(*, city: City, out: Path) -> Iterator[Written]:
         with _readings_file(city, out, span_name(span)) as file:
             for number in list(range(len(late))) * len(span):
                 waited = late[number]
-                late[number] = write_day(
-                    file=file, day=next(stream), plan=events, faults=FAULTS, noted=_NOTED
-                )
+                late[number] = write_day(file=file, day=next(stream), plan=events, faults=FAULTS, noted=_NOTED)
                 file.write(waited, quirk="late_rows")
         yield file.written()
 
@@ -171,18 +169,14 @@ def write_late_water(*, city: City, day: date, out: Path) -> Written:
     return file.written()
 
 
-def _write_late_block(
-    file: DeliveryFile, day: WaterDay, events: Plan, generator: np.random.Generator
-) -> None:
+def _write_late_block(file: DeliveryFile, day: WaterDay, events: Plan, generator: np.random.Generator) -> None:
     meters, hours = day.diffs.shape
     quiet = np.delete(np.arange(meters), events.meters_on(day=day.day.index, block=day.block))
     hour = generator.integers(8, hours - 2, quiet.size)
     used = day.diffs[quiet, hour + 1]
     corrected = generator.permutation(np.flatnonzero(used > 0))[: 3 + meters // 50]
     rows = day.rows(quiet[corrected] * hours + hour[corrected])
-    file.write(
-        rows.with_columns(pl.col("meter reading", "diff") + pl.Series(used[corrected])), quirk="corrections"
-    )
+    file.write(rows.with_columns(pl.col("meter reading", "diff") + pl.Series(used[corrected])), quirk="corrections")
     # Twenty minutes later must still be within the hour, so that no meter speaks twice at a time.
     early = quiet[day.seconds[quiet, _LATE_HOUR] % 3_600 < 2_300]
     chosen = np.setdiff1d(early, quiet[corrected])[: 2 + meters // 100]

@@ -89,7 +89,7 @@ candidates = sa.Table(
     sa.Column("mart", sa.String, primary_key=True),
     sa.Column("candidate", sa.String, primary_key=True),
     sa.Column("major", sa.Integer, nullable=False),
-    # built → released | blocked | unchanged | superseded
+    # built → passed | blocked | withheld; passed → released | unchanged; superseded by a newer one
     sa.Column("status", sa.String, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("change", sa.BigInteger, nullable=False),
@@ -115,7 +115,8 @@ releases = sa.Table(
     sa.Column("latest", sa.Boolean, nullable=False),
 )
 
-# How far a mart's newest release has taken the changes in, and by which code.
+# How far a mart has taken the changes in since its release of that name, by which code, and which of its
+# partitions wait to be final.
 mart_state = sa.Table(
     "mart_state",
     metadata,
@@ -124,6 +125,7 @@ mart_state = sa.Table(
     sa.Column("change", sa.BigInteger, nullable=False),
     sa.Column("code", sa.String, nullable=False),
     sa.Column("release", sa.String),
+    sa.Column("waiting", sa.JSON, nullable=False),
 )
 
 

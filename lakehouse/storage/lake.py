@@ -181,9 +181,7 @@ def open_lake(url: str, *, endpoint: str | None = None, region: str = "us-east-1
     """
     parts = urlsplit(url)
     if parts.query or parts.fragment:
-        raise StorageError(
-            f"{url}: a lake's address has no query and no fragment; write %3F for ? and %23 for #"
-        )
+        raise StorageError(f"{url}: a lake's address has no query and no fragment; write %3F for ? and %23 for #")
     if parts.scheme == "file" and parts.netloc in ("", "localhost") and parts.path.startswith("/"):
         from lakehouse.storage.local import LocalLake
 

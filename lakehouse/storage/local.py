@@ -147,9 +147,7 @@ class LocalLake(Lake):
             try:
                 with os.scandir(folder) as found:
                     # A folder sorts with its slash, as its keys do: a-b, a.b, a/b.
-                    names = sorted(
-                        (f"{e.name}/" if e.is_dir(follow_symlinks=False) else e.name, e) for e in found
-                    )
+                    names = sorted((f"{e.name}/" if e.is_dir(follow_symlinks=False) else e.name, e) for e in found)
             except (FileNotFoundError, NotADirectoryError):
                 return
         for name, item in names:
@@ -162,9 +160,7 @@ class LocalLake(Lake):
                 if entry is not None:
                     yield entry
 
-    def _put(
-        self, bucket: str, key: str, stream: BinaryIO, *, check: Callable[[], None] | None = None
-    ) -> Entry:
+    def _put(self, bucket: str, key: str, stream: BinaryIO, *, check: Callable[[], None] | None = None) -> Entry:
         """Writes the stream under the key, on disk when this returns; `check` may still refuse at the end."""
         target = self._target(bucket, key)
         with _faults(bucket, key), self._staged() as staged:
@@ -195,9 +191,7 @@ class LocalLake(Lake):
             raise BucketNotFound(bucket)
         return path
 
-    def _place(
-        self, staged: Path, bucket: str, key: str, *, check: Callable[[], None] | None = None
-    ) -> Entry:
+    def _place(self, staged: Path, bucket: str, key: str, *, check: Callable[[], None] | None = None) -> Entry:
         target = self.local_path(bucket, key)
         written = _entry(bucket, key, os.lstat(staged))
         try:
@@ -290,6 +284,4 @@ def _faults(bucket: str, key: str) -> Iterator[None]:
     except FileNotFoundError as fault:
         raise ObjectNotFound(bucket, key) from fault
     except PermissionError as fault:
-        raise AccessRefused(
-            f"{bucket}/{key}: {fault.strerror}: {fault.filename}; check who owns it"
-        ) from fault
+        raise AccessRefused(f"{bucket}/{key}: {fault.strerror}: {fault.filename}; check who owns it") from fault

@@ -256,9 +256,7 @@ class S3Lake(Lake):
                 self._client.create_bucket(Bucket=name)
             else:
                 where = cast("BucketLocationConstraintType", region)
-                self._client.create_bucket(
-                    Bucket=name, CreateBucketConfiguration={"LocationConstraint": where}
-                )
+                self._client.create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": where})
         except ClientError as fault:
             if _code(fault) == "BucketAlreadyExists":
                 raise StorageError(
@@ -269,9 +267,7 @@ class S3Lake(Lake):
 
 
 def _entry(bucket: str, key: str, size: int, modified: datetime, etag: str) -> Entry:
-    return Entry(
-        bucket=bucket, key=key, size=size, modified=modified.astimezone(UTC), version=etag.strip('"')
-    )
+    return Entry(bucket=bucket, key=key, size=size, modified=modified.astimezone(UTC), version=etag.strip('"'))
 
 
 def _httpfs() -> Path:

@@ -165,9 +165,7 @@ class ObjectServer:
             )
         )
         keyring, monmap, osdmap = (str(self._home / name) for name in ("keyring", "monmap", "osdmap"))
-        self._run(
-            "ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *"
-        )
+        self._run("ceph-authtool", "--create-keyring", keyring, "--gen-key", "-n", "mon.", "--cap", "mon", "allow *")
         monitor = f"[v2:127.0.0.1:{monitor_port}]"
         self._run("monmaptool", "--create", "--clobber", "--addv", "a", monitor, "--fsid", fsid, monmap)
         self._run("osdmaptool", "--createsimple", "1", "--clobber", osdmap)
@@ -281,13 +279,9 @@ def _answers(endpoint: str) -> bool:
 
 def main() -> int:
     """Runs the command against a fresh server and returns its status; without one, runs until stopped."""
-    parser = argparse.ArgumentParser(
-        description="A real S3 server in memory, on loopback, for as long as it runs."
-    )
+    parser = argparse.ArgumentParser(description="A real S3 server in memory, on loopback, for as long as it runs.")
     parser.add_argument("--print-env", action="store_true", help="print the server's environment for a shell")
-    parser.add_argument(
-        "command", nargs="*", metavar="COMMAND", help="run this with that environment, then stop"
-    )
+    parser.add_argument("command", nargs="*", metavar="COMMAND", help="run this with that environment, then stop")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with ObjectServer() as server:

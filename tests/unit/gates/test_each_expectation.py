@@ -165,9 +165,7 @@ def test_every_expectation_of_the_vocabulary_is_tried() -> None:
     assert {case[0] for case in CASES} == set(EXPECTATIONS)
 
 
-@pytest.mark.parametrize(
-    "number", range(len(CASES)), ids=lambda n: f"{CASES[n][0].removeprefix('expect_')}-{n}"
-)
+@pytest.mark.parametrize("number", range(len(CASES)), ids=lambda n: f"{CASES[n][0].removeprefix('expect_')}-{n}")
 def test_right_data_passes_and_broken_data_closes_the_gate(number: int, gate: Gate) -> None:
     kind, arguments, right, broken = CASES[number]
     held = gate([expectation(kind, **arguments)], {"day=1": pa.table(right)})
@@ -187,16 +185,12 @@ def test_reductions_and_batches_give_the_verdict_of_the_whole_frame(which: int, 
         check = Check(suite="s", type=case[0], arguments=case[1], severity="blocking", notes="n")
         [whole] = judge.evaluate(frame=to_frame(table), schema=table.schema, checks=[check])
         rows = [table.slice(row, 1) for row in range(table.num_rows)]
-        pieces = gate(
-            [expectation(case[0], **case[1])], {f"day={n}": row for n, row in enumerate(rows)}, batch_rows=1
-        )
+        pieces = gate([expectation(case[0], **case[1])], {f"day={n}": row for n, row in enumerate(rows)}, batch_rows=1)
         assert pieces.results[0].success == whole.success, case[0]
 
 
 def test_cells_that_never_say_their_units_are_not_vacuously_right(gate: Gate) -> None:
     nothing = pa.table({"households": pa.array([None, None], pa.int64())})
-    report = gate(
-        [expectation("expect_cells_to_hold_at_least_k_units", column="households", k=15)], {"d=1": nothing}
-    )
+    report = gate([expectation("expect_cells_to_hold_at_least_k_units", column="households", k=15)], {"d=1": nothing})
     assert report.blocked
     assert report.results[0].unexpected_count == 2

@@ -80,9 +80,7 @@ def test_results_of_other_gates_count_towards_the_verdict(gate: Gate) -> None:
 
 
 def test_results_json_holds_everything_for_programs(gate: Gate) -> None:
-    held = json.loads(
-        render_report(report=gate(SUITE, table(-1.0)), context={"Access": "open"})["results.json"]
-    )
+    held = json.loads(render_report(report=gate(SUITE, table(-1.0)), context={"Access": "open"})["results.json"])
     assert (held["mart"], held["candidate"], held["blocked"]) == (
         "water_use_by_area_hour",
         "candidate-1",
@@ -95,8 +93,6 @@ def test_results_json_holds_everything_for_programs(gate: Gate) -> None:
 
 def test_values_of_the_data_are_escaped(gate: Gate) -> None:
     suite = [expectation("expect_column_values_to_be_in_set", column="area", value_set=["Valby"])]
-    page = render_report(report=gate(suite, table(1.0, area="<script>alert(1)</script>")))[
-        "index.html"
-    ].decode()
+    page = render_report(report=gate(suite, table(1.0, area="<script>alert(1)</script>")))["index.html"].decode()
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

@@ -14,9 +14,7 @@ from lakehouse.gates.report import GateResult
 from tests.unit.gates.conftest import WriteCandidate
 
 COLUMNS = [
-    ColumnContract(
-        name="hour_utc", type="timestamptz", description="Beginning of the hour, UTC", required=True
-    ),
+    ColumnContract(name="hour_utc", type="timestamptz", description="Beginning of the hour, UTC", required=True),
     ColumnContract(name="area", type="varchar", description="Area"),
     ColumnContract(name="use_m3", type="decimal(12, 3)", description="Water used\n", unit="m3"),
     ColumnContract(name="household_count", type="integer", description="Households", unit="1"),
@@ -53,8 +51,7 @@ def right_table(**changes: Any) -> pa.Table:
 
 def checked(files: list[CandidateFile]) -> dict[str, GateResult]:
     return {
-        result.name: result
-        for result in check_physical(files=files, columns=COLUMNS, sort_by=["area", "hour_utc"])
+        result.name: result for result in check_physical(files=files, columns=COLUMNS, sort_by=["area", "hour_utc"])
     }
 
 
@@ -175,7 +172,5 @@ def test_order_is_followed_over_row_groups_and_text_by_its_bytes(
     areas = pa.array(["Amager", "Valby", "Ørestad", "Østerbro"]).dictionary_encode()
     [file] = write_candidate({"day=0": pa.table({"area": areas})}, row_group_size=1)
     assert rows_out_of_order(path=file.path, by=["area"]) == 0
-    [turned] = write_candidate(
-        {"day=0": pa.table({"area": areas.take(pa.array([0, 2, 1, 3]))})}, row_group_size=1
-    )
+    [turned] = write_candidate({"day=0": pa.table({"area": areas.take(pa.array([0, 2, 1, 3]))})}, row_group_size=1)
     assert rows_out_of_order(path=turned.path, by=["area"]) == 1

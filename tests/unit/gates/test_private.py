@@ -21,9 +21,7 @@ FAILING: list[dict[str, Any]] = [
     expectation("expect_column_values_to_be_in_set", column="area", value_set=["Valby"]),
     expectation("expect_column_values_to_match_regex", column="area", regex="^V"),
     expectation("expect_column_value_lengths_to_be_between", column="area", max_value=5),
-    expectation(
-        "expect_column_pair_values_a_to_be_greater_than_b", column_A="household_count", column_B="use_m3"
-    ),
+    expectation("expect_column_pair_values_a_to_be_greater_than_b", column_A="household_count", column_B="use_m3"),
     expectation("expect_compound_columns_to_be_unique", column_list=["area", "use_m3"]),
     expectation("expect_column_values_to_be_unique", column="area"),
     expectation("expect_column_max_to_be_between", column="use_m3", max_value=100),
@@ -105,9 +103,7 @@ def test_the_same_failures_of_an_open_mart_do_show_rows(gate: Gate, candidate: d
     assert b"98765.4375" in page
 
 
-def test_private_counts_are_those_of_an_open_run(
-    gate: Gate, candidate: dict[str, pa.Table], tmp_path: Path
-) -> None:
+def test_private_counts_are_those_of_an_open_run(gate: Gate, candidate: dict[str, pa.Table], tmp_path: Path) -> None:
     private = gate(FAILING, candidate, private=True)
     opened = gate(FAILING, candidate, private=False)
     for one, other in zip(private.results, opened.results, strict=True):

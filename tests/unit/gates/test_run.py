@@ -24,9 +24,7 @@ def a_day(day: int, *, use: float = 1.0, households: int = 40) -> pa.Table:
     hours = [START + timedelta(days=day, hours=hour) for hour in range(24)]
     return pa.table(
         {
-            "observed_hour_utc": pa.array(
-                [hour for _ in AREAS for hour in hours], pa.timestamp("us", tz="UTC")
-            ),
+            "observed_hour_utc": pa.array([hour for _ in AREAS for hour in hours], pa.timestamp("us", tz="UTC")),
             "area": [area for area in AREAS for _ in hours],
             "use_m3": pa.array([use] * 72, pa.float64()),
             "household_count": pa.array([households] * 72, pa.int32()),
@@ -75,17 +73,13 @@ def test_a_failed_warning_warns_and_does_not_block(gate: Gate) -> None:
 
 
 def test_a_failed_critical_check_blocks_and_says_where(gate: Gate) -> None:
-    report = gate(
-        SUITE, {"day=0": a_day(0), "day=1": spoilt(a_day(1), "use_m3", [5, 6], -1.0), "day=2": a_day(2)}
-    )
+    report = gate(SUITE, {"day=0": a_day(0), "day=1": spoilt(a_day(1), "use_m3", [5, 6], -1.0), "day=2": a_day(2)})
     failed = result_of(report, "expect_column_values_to_be_between")
     assert report.blocked
     assert report.blocking == [failed]
     assert (failed.unexpected_count, failed.element_count) == (2, 216)
     assert (failed.partition, failed.partitions) == ("day=1", {"day=1": 2})
-    assert failed.reason == (
-        "Expected: use_m3 is at least 0. Found: 2 of 216 rows (0.93 %) fail, in partition day=1."
-    )
+    assert failed.reason == ("Expected: use_m3 is at least 0. Found: 2 of 216 rows (0.93 %) fail, in partition day=1.")
     assert failed.examples[0] == {
         "partition": "day=1",
         "observed_hour_utc": "2024-03-02T05:00:00+00:00",
@@ -130,11 +124,7 @@ def test_a_key_that_stands_in_two_partitions_is_found(gate: Gate) -> None:
 
 def test_a_condition_limits_a_check_to_its_rows(gate: Gate) -> None:
     condition = {"type": "comparison", "column": {"name": "area"}, "operator": "==", "parameter": "Valby"}
-    suite = [
-        expectation(
-            "expect_column_values_to_be_between", column="use_m3", min_value=0, row_condition=condition
-        )
-    ]
+    suite = [expectation("expect_column_values_to_be_between", column="use_m3", min_value=0, row_condition=condition)]
     spared = gate(suite, {"day=0": spoilt(a_day(0), "use_m3", [0], -1.0)})
     assert not spared.blocked
     met = gate(suite, {"day=0": spoilt(a_day(0), "use_m3", [30], -1.0)})
@@ -209,9 +199,7 @@ def test_a_large_partition_is_read_by_pieces_of_its_row_groups(
     assert [example["observed_hour_utc"][:10] for example in failed.examples] == ["2024-03-01", "2024-03-30"]
 
 
-def test_an_index_that_pandas_left_in_a_file_does_not_shift_examples(
-    write_suite: WriteSuite, tmp_path: Path
-) -> None:
+def test_an_index_that_pandas_left_in_a_file_does_not_shift_examples(write_suite: WriteSuite, tmp_path: Path) -> None:
     frame = spoilt(a_day(0), "use_m3", [1], -1.0).to_pandas().iloc[::-1]
     path = tmp_path / "part-0.parquet"
     frame.to_parquet(path)

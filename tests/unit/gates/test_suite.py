@@ -93,9 +93,7 @@ def test_a_suite_that_is_not_there_says_what_to_do(tmp_path: Path) -> None:
 def test_a_right_suite_has_no_fault(write_suite: WriteSuite) -> None:
     condition = {"type": "comparison", "column": {"name": "area"}, "operator": "==", "parameter": "Valby"}
     suite = [
-        expectation(
-            "expect_column_values_to_be_between", column="use_m3", min_value=0, row_condition=condition
-        ),
+        expectation("expect_column_values_to_be_between", column="use_m3", min_value=0, row_condition=condition),
         expectation("expect_column_max_to_be_between", column="observed_hour_utc", max_value="2030-01-01"),
     ]
     assert validate_suite(path=write_suite(suite), columns=COLUMNS) == []

@@ -82,9 +82,7 @@ def test_keys_of_other_partitions_are_not_read(house: House, monkeypatch: pytest
     house.deliver(contract, HEADER + "".join(row(1, day=day) for day in range(1, 29)))
     read: list[str] = []
     of_lake = house.exchange.lake.duckdb_url
-    monkeypatch.setattr(
-        house.exchange.lake, "duckdb_url", lambda bucket, key: read.append(key) or of_lake(bucket, key)
-    )
+    monkeypatch.setattr(house.exchange.lake, "duckdb_url", lambda bucket, key: read.append(key) or of_lake(bucket, key))
     house.deliver(contract, HEADER + row(2, day=3))
     assert len(read) == 1
     assert "event_date=2024-01-03" in read[0]

@@ -16,9 +16,7 @@ REFUSED = object()
 
 
 def one_column(house: House, described: dict[str, Any], **form: Any) -> Contract:
-    return house.contract(
-        [KEY, described], kind="snapshot", forms=[{"format": "csv", "delimiter": ";", **form}]
-    )
+    return house.contract([KEY, described], kind="snapshot", forms=[{"format": "csv", "delimiter": ";", **form}])
 
 
 def outcomes(house: House, contract: Contract, texts: list[str]) -> list[Any]:
@@ -142,9 +140,7 @@ def test_limits_of_dates(house: House) -> None:
 def test_a_rule_over_several_columns(house: House) -> None:
     rule = {"type": "sql", "mustBe": 0, "description": "to is not before from"}
     rule |= {"name": "in_order", "query": 'SELECT count(*)\nFROM ${object}\nWHERE "to" < "from"'}
-    contract = house.contract(
-        [KEY, column("from", "date"), column("to", "date")], kind="snapshot", quality=[rule]
-    )
+    contract = house.contract([KEY, column("from", "date"), column("to", "date")], kind="snapshot", quality=[rule])
     receipt = house.deliver(contract, "id,from,to\n1,2024-01-02,2024-01-01\n2,2024-01-01,2024-01-02\n3,,2024-01-01\n")
     assert faults(receipt) == {("in_order", None): (1, 2, None)}
     assert receipt["accepted"] == 2
@@ -175,6 +171,4 @@ def test_names_that_sql_reserves(house: House) -> None:
     assert house.deliver(contract, text)["accepted"] == 1
     again = house.deliver(contract, text + "1,2024-01-01 12:00,a,b,c,d,e,f,h\nq,x,,,,,,,\n")
     assert (again["duplicates"], again["refused"]) == (1, 2)
-    assert house.clean(contract, '"select", "order", x, bad') == [
-        (1, datetime(2024, 1, 1, 12, tzinfo=UTC), "d", "f")
-    ]
+    assert house.clean(contract, '"select", "order", x, bad') == [(1, datetime(2024, 1, 1, 12, tzinfo=UTC), "d", "f")]

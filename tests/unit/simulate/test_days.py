@@ -12,9 +12,7 @@ WATER, HEAT = "daiad/water_meter_readings", "aalborg_heat/heat_meter_readings_si
 
 
 def test_local_days_have_their_hours() -> None:
-    autumn, spring = (
-        local_days(start=day, days=1, zone=MADRID)[0] for day in (date(2024, 10, 27), date(2025, 3, 30))
-    )
+    autumn, spring = (local_days(start=day, days=1, zone=MADRID)[0] for day in (date(2024, 10, 27), date(2025, 3, 30)))
     assert autumn.wall.tolist()[:5] == [0, 1, 2, 2, 3]
     assert (autumn.hours, autumn.second_pass) == (25, 3)
     assert autumn.utc[0] == datetime(2024, 10, 26, 22, tzinfo=UTC)

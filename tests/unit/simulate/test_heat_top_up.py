@@ -36,9 +36,7 @@ def used(written: list[Written]) -> dict[int, float]:
 
 
 def test_every_meter_reads_every_hour(register: Path, tmp_path: Path) -> None:
-    written = simulate_heat_readings(
-        register=register, out=tmp_path, start=date(2024, 10, 26), days=8, seed=1
-    )
+    written = simulate_heat_readings(register=register, out=tmp_path, start=date(2024, 10, 26), days=8, seed=1)
     assert [one.path.name for one in written] == [
         "heat_meter_readings_simulated_2024-10-26_2024-10-31.csv",
         "heat_meter_readings_simulated_2024-11-01_2024-11-02.csv",

@@ -93,9 +93,7 @@ def test_late_rows_are_of_the_day_alone(tmp_path: Path) -> None:
         water = table(connection, [late["water_meter_readings"].path], tmp_path)
         assert water.query("d", "SELECT DISTINCT left(datetime, 10) FROM d").fetchall() == [("27/10/2024",)]
         consumption = table(connection, [late["consumption_de35_hour"].path], tmp_path)
-        assert consumption.query("d", "SELECT DISTINCT left(HourDK, 10) FROM d").fetchall() == [
-            ("2024-10-27",)
-        ]
+        assert consumption.query("d", "SELECT DISTINCT left(HourDK, 10) FROM d").fetchall() == [("2024-10-27",)]
 
 
 @pytest.mark.parametrize("day", [date(2024, 10, 24), date(2024, 10, 30)])

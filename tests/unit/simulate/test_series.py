@@ -55,9 +55,7 @@ def test_resets_begin_again_near_nothing(quirky: Delivered, rows: Rows) -> None:
 
 
 def test_water_has_its_hours_and_its_big_users(quirky: Delivered, rows: Rows) -> None:
-    by_hour = (
-        "SELECT avg(diff::BIGINT) FROM d WHERE diff::BIGINT BETWEEN 0 AND 3000 AND datetime[12:13] = '{}'"
-    )
+    by_hour = "SELECT avg(diff::BIGINT) FROM d WHERE diff::BIGINT BETWEEN 0 AND 3000 AND datetime[12:13] = '{}'"
     night, evening = (rows(quirky, WATER, by_hour.format(hour))[0][0] for hour in ("03", "19"))
     assert isinstance(night, float)
     assert isinstance(evening, float)
@@ -104,9 +102,7 @@ def test_every_meter_is_in_its_register(name: str, request: pytest.FixtureReques
 def test_districts_are_uneven_and_named_as_the_real_ones(quirky: Delivered, rows: Rows) -> None:
     query = 'SELECT area_code::INT, area_name, count(DISTINCT "user key") FROM d GROUP BY ALL'
     districts = rows(quirky, "daiad/water_meter_register", query)
-    assert {code: name for code, name, _ in districts} == {
-        code: name for code, (name, _) in DISTRICTS.items()
-    }
+    assert {code: name for code, name, _ in districts} == {code: name for code, (name, _) in DISTRICTS.items()}
     sizes = sorted(count for _, _, count in districts if isinstance(count, int))
     assert sizes[0] < 15 < 40 < sizes[-1]
 

@@ -45,8 +45,7 @@ FOUND = {
         "bad_number": NO_NUMBER.format("vehiclecount"),
         "impossible_date": NO_DATE.format("left(updatetime, 19)", "%Y-%m-%d %H:%M:%S"),
         "missing_key": NO_KEY.format("garagecode"),
-        "over_capacity": "SELECT count(DISTINCT _id) FROM d "
-        "WHERE try_cast(vehiclecount AS INT) > totalspaces::INT",
+        "over_capacity": "SELECT count(DISTINCT _id) FROM d WHERE try_cast(vehiclecount AS INT) > totalspaces::INT",
     },
     "copenhagen/traffic_counts": {
         "duplicate_rows": COPIES,
@@ -87,8 +86,7 @@ FOUND = {
         "bad_number": "SELECT count(*) FROM (SELECT unnest(data.stations) AS s FROM d) "
         "WHERE json_type(to_json(s), '$.num_bikes_available') = 'VARCHAR' AND "
         "try_cast(s.num_bikes_available AS INT) IS NULL",
-        "missing_key": "SELECT count(*) FROM (SELECT unnest(data.stations) AS s FROM d) "
-        "WHERE s.station_id IS NULL",
+        "missing_key": "SELECT count(*) FROM (SELECT unnest(data.stations) AS s FROM d) WHERE s.station_id IS NULL",
     },
 }
 CASES = [(dataset, kind, query) for dataset, kinds in FOUND.items() for kind, query in kinds.items()]
@@ -131,14 +129,10 @@ def test_water_falls_as_often_as_stated(quirky: Delivered, rows: Rows) -> None:
     stated = quirks(quirky, "daiad/water_meter_readings")
     falls = stated["jumps"] + stated["resets"] + stated["negative_diffs"]
     assert falls >= 3
-    assert rows(quirky, "daiad/water_meter_readings", "SELECT count(*) FROM d WHERE diff::BIGINT < 0") == [
-        (falls,)
-    ]
+    assert rows(quirky, "daiad/water_meter_readings", "SELECT count(*) FROM d WHERE diff::BIGINT < 0") == [(falls,)]
 
 
-@pytest.mark.parametrize(
-    "dataset", ["daiad/water_meter_readings", "aalborg_heat/heat_meter_readings_simulated"]
-)
+@pytest.mark.parametrize("dataset", ["daiad/water_meter_readings", "aalborg_heat/heat_meter_readings_simulated"])
 def test_good_rows_are_complete_but_for_those_missing(quirky: Delivered, rows: Rows, dataset: str) -> None:
     city, stated = quirky[0], quirks(quirky, dataset)
     extra = ("duplicate_rows", "bad_number", "impossible_date", "missing_key")

@@ -152,9 +152,7 @@ class LakeSuite:
                 use()
         assert [entry.key for entry in lake.list("raw")] == ["a"]
 
-    @pytest.mark.parametrize(
-        "bucket", ["", "Raw", "../raw", "raw/a", "raw_", "-raw", "raw.b", "r a w", "ræw"]
-    )
+    @pytest.mark.parametrize("bucket", ["", "Raw", "../raw", "raw/a", "raw_", "-raw", "raw.b", "r a w", "ræw"])
     def test_refuses_bad_buckets(self, lake: Lake, bucket: str) -> None:
         for use in (
             lambda: lake.ensure_bucket(bucket),
@@ -201,9 +199,7 @@ class LakeSuite:
         with source.open("rb") as left, target.open("rb") as right:
             assert all(
                 a == b
-                for a, b in zip(
-                    iter(lambda: left.read(MIB), b""), iter(lambda: right.read(MIB), b""), strict=True
-                )
+                for a, b in zip(iter(lambda: left.read(MIB), b""), iter(lambda: right.read(MIB), b""), strict=True)
             )
         assert sorted(path.name for path in target.parent.iterdir()) == ["target"]
 
@@ -291,9 +287,7 @@ class LakeSuite:
                 if path is not None:
                     path.parent.mkdir(parents=True, exist_ok=True)
                 connection.sql("SELECT 42 AS value").write_parquet(lake.duckdb_url("marts", key))
-            found = connection.read_parquet(
-                lake.duckdb_url("marts", "m") + "/*/*.parquet", hive_partitioning=True
-            )
+            found = connection.read_parquet(lake.duckdb_url("marts", "m") + "/*/*.parquet", hive_partitioning=True)
             assert found.order("e").fetchall() == [(42, 1), (42, 2)]
             assert connection.read_parquet(lake.duckdb_url("marts", "it's.parquet")).fetchall() == [(42,)]
         assert len(list(lake.list("marts"))) == 3

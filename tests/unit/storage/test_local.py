@@ -83,9 +83,7 @@ def test_follows_no_links_out_of_the_lake(root: Path, lake: Lake, tmp_path: Path
             use()
 
 
-def test_names_a_file_whose_name_is_not_utf8(
-    root: Path, lake: Lake, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_names_a_file_whose_name_is_not_utf8(root: Path, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
     (root / INBOX / os.fsdecode(b"m\xe6ling.csv")).write_bytes(b"1")
     (root / INBOX / "ok.csv").write_bytes(b"1")
     with caplog.at_level(logging.WARNING):

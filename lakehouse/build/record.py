@@ -1,0 +1,124 @@
+"""A candidate on record: its name, the files that were exported, and what was known when it was made."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from lakehouse.build.checks import worst
+from lakehouse.build.inputs import ASKED_AT_ONCE, CleanFile
+from lakehouse.build.plan import MartPlan
+from lakehouse.exchange import Exchange
+from lakehouse.release.manifest import BuildCheck, Candidate, File, Input
+from lakehouse.storage.index import candidates, deliveries, upsert
+
+
+def candidate_name(plan: MartPlan) -> str:
+    """The same work has the same name, so that a build that was killed and run again leaves one candidate."""
+    base = plan.base.release if plan.base else "none"
+    digest = hashlib.sha256("\n".join([plan.code, base, *plan.partitions]).encode()).hexdigest()[:8]
+    return f"c{plan.change:08d}-{digest}"
+
+
+def record_candidate(
+    exchange: Exchange,
+    *,
+    plan: MartPlan,
+    built: dict[str, File | None],
+    read: Iterable[CleanFile],
+    checks: Iterable[BuildCheck],
+    version: str,
+    seconds: float,
+) -> Candidate:
+    """Writes ``candidate.json`` beside the files and then names it in the index, where the release finds it.
+
+    ``built``: what came of each partition. ``read``: the inputs. An older candidate that waits is superseded.
+    """
+    candidate = Candidate(
+        mart=plan.mart.name,
+        major=plan.mart.major,
+        candidate=candidate_name(plan),
+        created_at=datetime.now(UTC),
+        base=plan.base.release if plan.base else None,
+        change=plan.change,
+        code=plan.code,
+        code_version=version,
+        reason=plan.reason,
+        whole=plan.whole,
+        built=dict(sorted(built.items())),
+        held=plan.held,
+        waiting=plan.waiting,
+        inputs=_inputs(exchange, {file.delivery for file in read}),
+        checks=worst(checks),
+        seconds=round(seconds, 2),
+    )
+    exchange.lake.write_bytes(
+        "candidates",
+        f"{candidate.prefix}/candidate.json",
+        candidate.model_dump_json(indent=1).encode(),
+        content_type="application/json",
+    )
+    with exchange.index.begin() as connection:
+        connection.execute(
+            sa.update(candidates)
+            .where(candidates.c.mart == candidate.mart, candidates.c.status.in_(["built", "passed"]))
+            .values(status="superseded")
+        )
+        upsert(
+            connection,
+            candidates,
+            {
+                "mart": candidate.mart,
+                "candidate": candidate.candidate,
+                "major": candidate.major,
+                "status": "built",
+                "created_at": candidate.created_at,
+                "change": candidate.change,
+                "code": candidate.code,
+                "seconds": candidate.seconds,
+            },
+        )
+    return candidate
+
+
+def _inputs(exchange: Exchange, wanted: set[str]) -> tuple[Input, ...]:
+    ordered, found = sorted(wanted), []
+    for start in range(0, len(ordered), ASKED_AT_ONCE):
+        rows = exchange.index.rows(
+            sa.select(deliveries).where(deliveries.c.delivery.in_(ordered[start : start + ASKED_AT_ONCE]))
+        )
+        for row in rows:
+            contract = exchange.contract(f"{row['provider']}/{row['dataset']}")
+            found.append(
+                Input(
+                    delivery=row["delivery"],
+                    dataset=contract.key,
+                    file=row["file"],
+                    sha256=row["sha256"],
+                    contract_version=row["contract_version"],
+                    simulated=contract.exchange.simulated,
+                    licence=contract.exchange.licence.id,
+                    attribution=contract.exchange.licence.attribution,
+                )
+            )
+    return tuple(sorted(found, key=lambda entry: entry.delivery))
+
+
+def code_version(project: Path) -> str:
+    """The commit of the project, ``+changes`` where files differ from it, ``unversioned`` outside git."""
+
+    def git(*arguments: str) -> str:
+        done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    try:
+        commit = git("rev-parse", "HEAD")
+        changed = git("status", "--porcelain", "--untracked-files=no")
+    except (OSError, subprocess.CalledProcessError):
+        return "unversioned"
+    return f"{commit}+changes" if changed else commit

@@ -1,0 +1,101 @@
+"""What a release will hold and say of itself: its manifest, from a candidate and the release before."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+from lakehouse.contracts.mart import Mart
+from lakehouse.release.manifest import Candidate, Column, File, Input, Manifest
+
+# What a consumer reads or relies on. Two manifests that agree in it are the same release.
+CONTENT = {
+    "mart", "major", "title", "description", "theme", "keywords", "licence", "attribution", "simulated_inputs",
+    "access", "price", "columns", "key", "partition", "privacy",
+}  # fmt: skip
+
+
+def compose(
+    mart: Mart, made: Candidate, base: Manifest | None, *, gates: dict[str, Any], approved_by: str | None
+) -> Manifest:
+    """The manifest of the release that follows ``base``. Its name is a number and a digest of what it says."""
+    files = _files(made, base)
+    inputs = _inputs(made, base, files)
+    meta = mart.exchange
+    manifest = Manifest(
+        mart=mart.name,
+        major=mart.major,
+        release="",
+        candidate=made.candidate,
+        created_at=datetime.now(UTC),
+        title=meta.title,
+        description=mart.description.strip(),
+        theme=meta.theme,
+        keywords=tuple(meta.keywords),
+        licence={"id": meta.licence.id, "url": meta.licence.url},
+        attribution=tuple(sorted({entry.attribution for entry in inputs})),
+        simulated_inputs=tuple(sorted({entry.dataset for entry in inputs if entry.simulated})),
+        access=meta.access,
+        price=meta.price,
+        columns=tuple(
+            Column(name=c.name, type=c.data_type, description=c.description.strip(), unit=c.unit) for c in mart.columns
+        ),
+        key=tuple(meta.key),
+        partition={"column": meta.partition.column, "grain": meta.partition.grain},
+        files=files,
+        rows=sum(file.rows for file in files),
+        bytes=sum(file.bytes for file in files),
+        inputs=inputs,
+        change=made.change,
+        waiting=made.waiting,
+        code=made.code,
+        code_version=made.code_version,
+        approved_by=approved_by,
+        privacy=meta.privacy.model_dump(mode="json"),
+        gates=gates,
+        diff=_diff(base, files),
+    )
+    number = int(base.release.split("-")[0]) + 1 if base else 1
+    digest = hashlib.sha256(json.dumps(_content(manifest), sort_keys=True).encode()).hexdigest()
+    return manifest.model_copy(update={"release": f"{number:04d}-{digest[:8]}"})
+
+
+def same_content(one: Manifest, other: Manifest) -> bool:
+    """Whether two manifests name the same bytes and say the same of them."""
+    return _content(one) == _content(other)
+
+
+def _content(manifest: Manifest) -> dict[str, Any]:
+    said = manifest.model_dump(mode="json", include=CONTENT)
+    return {**said, "files": [[file.path, file.sha256] for file in manifest.files]}
+
+
+def _files(made: Candidate, base: Manifest | None) -> tuple[File, ...]:
+    """What was built, and the rest of the release before unless the candidate is all of the mart."""
+    carried = [] if base is None or made.whole else [f for f in base.files if f.partition not in made.built]
+    built = [file for file in made.built.values() if file is not None]
+    return tuple(sorted([*carried, *built], key=lambda file: file.path))
+
+
+def _inputs(made: Candidate, base: Manifest | None, files: tuple[File, ...]) -> tuple[Input, ...]:
+    used = {delivery for file in files for delivery in file.deliveries}
+    known = {entry.delivery: entry for entry in (*(base.inputs if base else ()), *made.inputs)}
+    return tuple(known[delivery] for delivery in sorted(used))
+
+
+def _diff(base: Manifest | None, files: tuple[File, ...]) -> dict[str, Any]:
+    before = {file.partition: file for file in base.files} if base else {}
+    after = {file.partition: file for file in files}
+    both = after.keys() & before.keys()
+    changed = sorted(name for name in both if after[name].sha256 != before[name].sha256)
+    return {
+        "before": base.release if base else None,
+        "partitions_added": sorted(after.keys() - before.keys()),
+        "partitions_changed": changed,
+        "partitions_removed": sorted(before.keys() - after.keys()),
+        "partitions_carried": len(both) - len(changed),
+        "rows_before": base.rows if base else 0,
+        "rows_after": sum(file.rows for file in files),
+    }

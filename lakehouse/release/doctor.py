@@ -1,0 +1,216 @@
+"""The index, made again from the lake: deliveries from receipts and origins, clean files, releases."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from pathlib import PurePosixPath
+from typing import Any
+
+import sqlalchemy as sa
+
+from lakehouse.contracts.derive import landing_bucket
+from lakehouse.exchange import Exchange
+from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
+from lakehouse.release.record import record_release
+from lakehouse.storage.index import candidates, changes, clean_files, deliveries, mart_state, releases
+from lakehouse.storage.lake import Entry
+from lakehouse.storage.sql import literal
+
+FOOTERS_AT_ONCE = 1000
+Rows = list[dict[str, Any]]
+
+
+@dataclass(kw_only=True)
+class Rebuilt:
+    """What was found, and in words what did not fit together."""
+
+    deliveries: int = 0
+    clean_files: int = 0
+    releases: int = 0
+    problems: list[str] = field(default_factory=list)
+
+
+def rebuild_index(exchange: Exchange) -> Rebuilt:
+    """Replaces all that the index says by what the lake shows. To be run while nothing else runs.
+
+    It lists the whole lake. What is not in the lake is lost: candidates that wait (they are built again), what
+    became of blocked ones (their reports stay), and which intervals were extracted (they are asked for again, and
+    the same answers are not sealed twice). A delivery whose clean files do not add up to its receipt is loaded
+    again by the next intake.
+    """
+    exchange.init()
+    rebuilt = Rebuilt()
+    arrivals = _deliveries(exchange)
+    files = _clean_files(exchange, arrivals, rebuilt)
+    chains = list(_published(exchange, rebuilt))
+    last = _number_changes(files, [chain[0] for chain in chains])
+    with exchange.index.begin() as connection:
+        for table in (deliveries, clean_files, candidates, releases, mart_state, changes):
+            connection.execute(sa.delete(table))
+        connection.execute(sa.insert(changes).values(last=last))
+        for table, rows in ((deliveries, list(arrivals.values())), (clean_files, files)):
+            if rows:
+                connection.execute(sa.insert(table), rows)
+        for chain in chains:
+            for manifest in reversed(chain):
+                record_release(connection, manifest)
+    rebuilt.deliveries, rebuilt.clean_files = len(arrivals), len(files)
+    rebuilt.releases = sum(len(chain) for chain in chains)
+    return rebuilt
+
+
+def _deliveries(exchange: Exchange) -> dict[str, dict[str, Any]]:
+    """By their ids: those with a receipt are done, sealed ones without are taken in by the next intake."""
+    found: dict[str, dict[str, Any]] = {}
+    raw_keys: dict[str, str] = {}
+    for provider in sorted({contract.provider for contract in exchange.contracts.values()}):
+        for origin, key in _origins(exchange, provider):
+            raw_keys[f"{provider}/{origin['dataset']}/{origin['sha256']}"] = key
+            found[origin["delivery"]] = _row(origin, status="sealed", source=origin["source"])
+        bucket = landing_bucket(provider)
+        for entry in exchange.lake.list(bucket, "receipts/"):
+            if entry.key.endswith(".json"):
+                receipt = json.loads(exchange.lake.read_bytes(bucket, entry.key))
+                row = found.setdefault(receipt["delivery"], _row(receipt, status="loaded", source={}))
+                status = receipt["status"] if receipt["status"] in ("refused", "repeated") else "loaded"
+                row |= {"status": status, "receipt": receipt, "receipt_written": True}
+    for row in found.values():
+        row["raw_key"] = raw_keys.get(f"{row['provider']}/{row['dataset']}/{row['sha256']}")
+    return found
+
+
+def _origins(exchange: Exchange, provider: str) -> Iterator[tuple[dict[str, Any], str]]:
+    """What was sealed, each with the key of its bytes: the other object in its folder."""
+    folders: dict[str, list[Entry]] = defaultdict(list)
+    for entry in exchange.lake.list("raw", f"{provider}/"):
+        folders[str(PurePosixPath(entry.key).parent)].append(entry)
+    for entries in folders.values():
+        keys = sorted(entry.key for entry in entries)
+        origin = next((key for key in keys if key.endswith("/origin.json")), None)
+        if origin is not None and len(keys) == 2:
+            keys.remove(origin)
+            yield json.loads(exchange.lake.read_bytes("raw", origin)), keys[0]
+
+
+def _row(facts: dict[str, Any], *, status: str, source: dict[str, Any]) -> dict[str, Any]:
+    """A row of the index from an origin or a receipt. An extract's claim is kept, so that the same answer is
+    known again; an arrival in the inbox is over, and its version may come again."""
+    extract = source.get("kind") == "extract"
+    inbox = f"extract/{facts['dataset']}/{facts['file']}" if extract else f"inbox/{facts['dataset']}/{facts['file']}"
+    return {
+        "delivery": facts["delivery"],
+        "provider": facts["provider"],
+        "dataset": facts["dataset"],
+        "file": facts["file"],
+        "inbox_key": source.get("inbox_key", inbox),
+        "inbox_version": facts["sha256"] if extract else f"#{facts['delivery']}",
+        "received_at": datetime.fromisoformat(facts["received_at"]),
+        "status": status,
+        "sha256": facts["sha256"],
+        "bytes": facts["bytes"],
+        "contract_version": facts["contract_version"],
+        "receipt": None,
+        "receipt_written": False,
+    }
+
+
+def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuilt: Rebuilt) -> Rows:
+    """The files of loaded deliveries. One that was left by a load that never ended is not among them."""
+    by_delivery: dict[str, Rows] = defaultdict(list)
+    for contract in exchange.contracts.values():
+        entries = list(exchange.lake.list("clean", f"{contract.key}/"))
+        for entry, rows in zip(entries, _row_counts(exchange, entries), strict=True):
+            folder, name = entry.key.removeprefix(f"{contract.key}/").split("/")
+            delivery = name.split("-part-")[0]
+            file = {
+                "provider": contract.provider,
+                "dataset": contract.dataset,
+                "partition": folder.removeprefix("event_date="),
+                "key": entry.key,
+                "delivery": delivery,
+                "rows": rows,
+                "bytes": entry.size,
+            }
+            by_delivery[delivery].append(file)
+    kept: Rows = []
+    for delivery, row in arrivals.items():
+        files = by_delivery.get(delivery, [])
+        if row["status"] != "loaded":
+            continue
+        rows = sum(file["rows"] for file in files)
+        if rows == row["receipt"]["accepted"]:
+            kept += files
+        else:
+            rebuilt.problems.append(
+                f"{delivery}: its clean files hold {rows:,} rows, its receipt says {row['receipt']['accepted']:,} were "
+                "accepted: it will be loaded again"
+            )
+            row |= {"status": "sealed", "receipt": None, "receipt_written": False}
+    return kept
+
+
+def _row_counts(exchange: Exchange, entries: list[Entry]) -> list[int]:
+    """From the files' footers, in the order of the entries."""
+    counts: dict[str, int] = {}
+    urls = [exchange.lake.duckdb_url("clean", entry.key) for entry in entries]
+    with exchange.duckdb() as connection:
+        for start in range(0, len(urls), FOOTERS_AT_ONCE):
+            listed = ", ".join(literal(url) for url in urls[start : start + FOOTERS_AT_ONCE])
+            query = f"SELECT file_name, num_rows FROM parquet_file_metadata([{listed}])"
+            counts |= dict(connection.execute(query).fetchall())
+    return [counts[url] for url in urls]
+
+
+def _published(exchange: Exchange, rebuilt: Rebuilt) -> Iterator[list[Manifest]]:
+    """Of each mart and major the releases from the newest backwards, as each names the one before."""
+    written: dict[tuple[str, int], set[str]] = defaultdict(set)
+    for entry in exchange.lake.list("marts", ""):
+        parts = PurePosixPath(entry.key).parts
+        if len(parts) == 5 and parts[2] == "releases" and parts[4] == "manifest.json":
+            written[parts[0], int(parts[1].removeprefix("v"))].add(parts[3])
+    for (mart, major), names in sorted(written.items()):
+        chain: list[Manifest] = []
+        manifest = latest_manifest(exchange, mart=mart, major=major)
+        while manifest is not None:
+            chain.append(manifest)
+            before = manifest.diff["before"]
+            manifest = read_manifest(exchange, mart=mart, major=major, release=before) if before in names else None
+        if chain:
+            yield chain
+        for stray in sorted(names - {manifest.release for manifest in chain}):
+            rebuilt.problems.append(f"{mart}/v{major}/releases/{stray}: was never published, or was rolled back from")
+
+
+def _number_changes(files: Rows, newest: list[Manifest]) -> int:
+    """Gives each file a change, and returns the last one.
+
+    A delivery that a release has taken in gets the release's own number, the lowest where there are several;
+    one that no release names comes after all of them. So no mart takes for known what it has not seen; what it
+    has seen and left out (late data of a published period, say) it looks at once more.
+    """
+    known: dict[str, int] = {}
+    for manifest in sorted(newest, key=lambda manifest: manifest.change, reverse=True):
+        known |= dict.fromkeys((entry.delivery for entry in manifest.inputs), manifest.change)
+    last = max((manifest.change for manifest in newest), default=0)
+    for file in files:
+        file["change"] = known.get(file["delivery"], last + 1)
+    return max((file["change"] for file in files), default=last)
+
+
+def sweep_candidates(exchange: Exchange) -> int:
+    """Removes the Parquet of candidates that neither wait nor are blocked; returns how many files went. What a
+    candidate says of itself stays. To be run while nothing else runs: a build's files are not recorded yet."""
+    rows = exchange.index.rows(sa.select(candidates).where(candidates.c.status.in_(["built", "passed", "blocked"])))
+    kept = {(row["mart"], row["candidate"]) for row in rows}
+    gone = [
+        entry.key
+        for entry in exchange.lake.list("candidates", "")
+        if entry.key.endswith(".parquet") and PurePosixPath(entry.key).parts[:2] not in kept
+    ]
+    for key in gone:
+        exchange.lake.delete("candidates", key)
+    return len(gone)

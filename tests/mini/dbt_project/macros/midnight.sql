@@ -1,0 +1,1 @@
+{% macro midnight(moment) -%} date_trunc('day', {{ moment }}) {%- endmacro %}

@@ -1,0 +1,80 @@
+"""A mart's code is all that decides its bytes but its rows, and nothing else."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from lakehouse.build.dbt import BuildFailed, DbtProject
+from lakehouse.build.lineage import NoSuchModel
+from tests.mini_exchange import COUNTS, METERS, READINGS, SENSORS, TRAFFIC, WATER, Mini
+
+
+def codes(mini: Mini) -> dict[str, str]:
+    project = DbtProject(mini.exchange)
+    return {name: project.lineage(name).code for name in (TRAFFIC, WATER)}
+
+
+def test_a_mart_is_made_of_the_datasets_above_it(parsed: DbtProject) -> None:
+    lineage = parsed.lineage(TRAFFIC)
+    assert lineage.datasets == {COUNTS, SENSORS}
+    assert lineage.ancestors == {
+        "model.mini.traffic_by_road_hour",
+        "model.mini.traffic_counts",
+        "model.mini.stg_city__traffic_counts",
+        "model.mini.stg_city__sensors",
+        "source.mini.city.traffic_counts",
+        "source.mini.city.sensors",
+    }
+    assert parsed.lineage(WATER).datasets == {READINGS, METERS}
+
+
+def test_a_model_that_is_not_there(parsed: DbtProject) -> None:
+    with pytest.raises(NoSuchModel, match="knows no model 'nothing'"):
+        parsed.lineage("nothing")
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "changed"),
+    [
+        pytest.param("traffic_by_road_hour.sql", "count(*) as", "count(1) as", {TRAFFIC}, id="the mart's SQL"),
+        pytest.param("conformed/traffic_counts.sql", "group by", "group  by", {TRAFFIC}, id="SQL above it"),
+        pytest.param("midnight.sql", "'day'", "'month'", {WATER}, id="a macro of one mart"),
+        pytest.param("newest.sql", "arg_max(", "arg_min(", {TRAFFIC, WATER}, id="a dispatched macro below a macro"),
+        pytest.param("traffic_by_road_hour.yml", "Vehicles that all", "All", {TRAFFIC}, id="a description in the Parquet"),
+        pytest.param("water_by_area_day.yml", "p_percent: 10", "p_percent: 20", {WATER}, id="a policy"),
+        pytest.param("meter_readings.odcs.yaml", "max_gap_hours: 24", "max_gap_hours: 36", {WATER}, id="how readings count"),
+        pytest.param("sensors.odcs.yaml", "logicalType: string\n        required: true\n        classification: public\n        description: \"Road",
+                     "logicalType: date\n        required: true\n        classification: public\n        description: \"Road", {TRAFFIC}, id="a type in a contract"),
+        pytest.param("sensors.odcs.yaml", "On which road", "In which road", set(), id="words about a contract"),
+        pytest.param("generate_schema_name.sql", "{% macro", "{# Plain. #}\n{% macro", set(), id="a macro that no mart calls"),
+    ],
+)  # fmt: skip
+def test_code_changes_with_what_a_mart_is_made_by(
+    filled: Mini, parsed: DbtProject, file: str, old: str, new: str, changed: set[str]
+) -> None:
+    before = {name: parsed.lineage(name).code for name in (TRAFFIC, WATER)}
+    filled.edit(file, old, new)
+    after = codes(filled)
+    assert {name for name in before if before[name] != after[name]} == changed
+
+
+def test_a_project_that_cannot_be_parsed_says_why(filled: Mini) -> None:
+    filled.edit("conformed/traffic_counts.sql", "ref('stg_city__traffic_counts')", "ref('nowhere')")
+    with pytest.raises(BuildFailed, match="nowhere"):
+        DbtProject(filled.exchange)
+
+
+def test_a_file_that_is_put_back_with_its_old_time_is_read_again(filled: Mini) -> None:
+    path, before = filled.path(f"{TRAFFIC}.yml"), codes(filled)
+    text, times = path.read_text(), path.stat()
+    filled.edit(f"{TRAFFIC}.yml", "Vehicles that all", "All")
+    assert codes(filled) != before
+    path.write_text(text)
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert codes(filled) == before
+
+
+def test_a_parsed_project_writes_no_log(parsed: DbtProject, filled_once: Mini) -> None:
+    assert not list(filled_once.root.rglob("*.log"))
+    assert not list(Path.cwd().glob("logs/dbt.log"))
