@@ -16,6 +16,9 @@ from lakehouse.exchange import Exchange
 from lakehouse.storage.index import clean_files
 from lakehouse.storage.sql import identifier, literal
 
+# Rows that DuckDB gives to one thread at a time.
+MORSEL = 100_000
+
 
 @dataclass(frozen=True, kw_only=True)
 class CleanFile:
@@ -62,10 +65,33 @@ def standing_rows(exchange: Exchange, contract: Contract, partitions: Sequence[s
 
 
 def write_partitions(
-    *, connection: duckdb.DuckDBPyConnection, contract: Contract, delivery: dict[str, Any], folder: Path
+    *,
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    delivery: dict[str, Any],
+    rows: int,
+    folder: Path,
 ) -> list[CleanFile]:
-    """Writes ``fresh`` into ``folder`` as Parquet, by event date, each file sorted by key as far as DuckDB's
-    threads allow. Returns what was written; files of no rows are left out."""
+    """Writes the ``rows`` of ``fresh`` into ``folder`` as Parquet, a file for each event date, ordered by key.
+
+    A second try writes the same bytes under the same keys, so that one that died leaves nothing behind it.
+    """
+    if rows == 0:
+        return []
+    if rows <= MORSEL:
+        return _write(connection, contract, delivery, folder)
+    # Threads that write beside each other would split partitions, and otherwise each time.
+    (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
+    connection.execute("SET threads = 1")
+    try:
+        return _write(connection, contract, delivery, folder)
+    finally:
+        connection.execute(f"SET threads = {threads}")
+
+
+def _write(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, delivery: dict[str, Any], folder: Path
+) -> list[CleanFile]:
     names = ", ".join(identifier(column.name) for column in contract.columns)
     keys = ", ".join(identifier(column.name) for column in contract.primary_key)
     written = connection.execute(

@@ -123,7 +123,9 @@ def _reconciled(
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
     if refused:
         _write_quarantine(exchange, contract, delivery, connection, folder)
-    files = write_partitions(connection=connection, contract=contract, delivery=delivery, folder=folder)
+    files = write_partitions(
+        connection=connection, contract=contract, delivery=delivery, rows=result.accepted, folder=folder
+    )
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,

@@ -103,6 +103,7 @@ class House:
         path.parent.mkdir(exist_ok=True)
         path.write_text(yaml.safe_dump(document, sort_keys=False), encoding="utf-8")
         contract = read_contract(path)
+        self.exchange.__dict__.pop("contracts", None)
         self.exchange.init()
         self.exchange.lake.ensure_bucket(f"landing-{PROVIDER}")
         return contract

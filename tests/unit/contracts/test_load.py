@@ -1,0 +1,245 @@
+"""Contracts: every fault of a file at once, each with its line, and agreement with the standard's own package."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from open_data_contract_standard.model import OpenDataContractStandard
+
+from lakehouse.contracts.load import ContractError, Fault, contract_paths, read_contract, read_contracts
+
+CONTRACTS = Path(__file__).resolve().parents[3] / "contracts"
+ALL = contract_paths(CONTRACTS)
+GOOD = """\
+apiVersion: v3.1.0
+kind: DataContract
+id: town.readings
+name: Readings
+version: 1.0.0
+status: active
+tenant: town
+description: {purpose: Readings of meters.}
+schema:
+  - name: readings
+    properties:
+      - name: meter
+        logicalType: string
+        required: true
+        primaryKey: true
+        primaryKeyPosition: 1
+        classification: identifier
+        description: The meter.
+      - name: read_at
+        logicalType: timestamp
+        required: true
+        primaryKey: true
+        primaryKeyPosition: 2
+        classification: public
+        description: When it was read.
+        customProperties:
+          - property: parse
+            value: {zone: Europe/Copenhagen}
+      - name: use_kwh
+        logicalType: number
+        physicalType: DECIMAL(12,3)
+        logicalTypeOptions: {minimum: 0}
+        classification: sensitive
+        description: The use.
+        customProperties:
+          - {property: unit, value: kWh}
+    quality:
+      - name: plausible
+        type: sql
+        query: SELECT count(*) FROM ${object} WHERE use_kwh > 100
+        mustBe: 0
+customProperties:
+  - property: exchange
+    value:
+      delivery:
+        forms:
+          - {format: csv, delimiter: ";", decimal: ","}
+          - {format: parquet}
+      time: {column: read_at, partition: day}
+      subject: meter
+      licence: {id: CC0-1.0, url: "https://creativecommons.org", attribution: Town}
+"""
+
+
+def write(folder: Path, text: str, name: str = "readings") -> Path:
+    path = folder / "contracts" / "town" / f"{name}.odcs.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def faults(folder: Path, text: str) -> list[Fault]:
+    with pytest.raises(ContractError) as caught:
+        read_contract(write(folder, text), root=folder)
+    return caught.value.faults
+
+
+def line_with(text: str, part: str) -> int:
+    return next(number for number, line in enumerate(text.splitlines(), 1) if part in line)
+
+
+def test_a_good_contract(tmp_path: Path) -> None:
+    contract = read_contract(write(tmp_path, GOOD))
+    assert contract.key == "town/readings"
+    assert [column.name for column in contract.primary_key] == ["meter", "read_at"]
+    assert contract.column("use_kwh").unit == "kWh"
+    assert contract.column("read_at").parse.zone == "Europe/Copenhagen"
+    assert contract.private
+
+
+# What is changed in the good contract, what its line then holds, the field, and a part of the problem.
+ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
+    "misspelt key": ("required: true", "requierd: true", "requierd", "properties[0].requierd", "spelling"),
+    "no classification": (
+        "        classification: sensitive\n", "", "name: use_kwh", "properties[2].classification", "privacy class",
+    ),
+    "wrong class": ("classification: sensitive", "classification: secret", "secret", "classification", "secret"),
+    "wrong type": ("logicalType: number", "logicalType: float", "float", "logicalType", "'float'"),
+    "no list": ("- {property: unit, value: kWh}", "{property: unit}", "customProperties", "customProp", "list"),
+    "unit outside customProperties": (
+        "        description: The use.", "        unit: kWh", "unit: kWh", "properties[2].unit", "not a known key",
+    ),
+    "number without a unit": (
+        "        customProperties:\n          - {property: unit, value: kWh}\n", "",
+        "name: use_kwh", "customProperties", "without a unit",
+    ),
+    "duplicate column": ("name: use_kwh", "name: read_at", "name: use_kwh", "properties[2].name", "2 columns"),
+    "reserved name": ("name: use_kwh", "name: event_date", "event_date", "properties[2].name", "lake uses"),
+    "bad name": ("name: use_kwh", "name: Use kWh", "Use kWh", "properties[2].name", "Use kWh"),
+    "zone": ("Europe/Copenhagen", "Europe/Kopenhagen", "value: {zone", "parse.zone", "no such time zone"),
+    "misspelt in parse": ("{zone: Europe", "{Zone: Europe", "Zone", "parse.Zone", "spelling"),
+    "misspelt in the extension": ("      subject: meter", "      subjekt: meter", "subjekt", "exchange.subjekt", "sp"),
+    "misspelt in a form": ("decimal:", "desimal:", "desimal", "exchange.delivery.forms[0].desimal", "spelling"),
+    "unknown format": ("format: parquet", "format: orc", "orc", "exchange.delivery.forms[1]", "orc"),
+    "time is no column": ("column: read_at", "column: at", "time: {", "exchange.time.column", "not a column"),
+    "time is no time": ("column: read_at", "column: meter", "time: {", "exchange.time.column", "not a timestamp"),
+    "no time": (
+        "      time: {column: read_at, partition: day}\n", "", "property: exchange", "exchange", "`time` is missing",
+    ),
+    "no subject": ("      subject: meter\n", "", "property: exchange", "exchange", "`subject` is missing"),
+    "subject": ("subject: meter", "subject: person", "subject:", "exchange.subject", "not a column"),
+    "bad pattern": ("{minimum: 0}", '{pattern: "["}', "pattern", "logicalTypeOptions.pattern", "regular expression"),
+    "pattern beyond RE2": ("{minimum: 0}", '{pattern: "(?=a)a"}', "pattern", "logicalTypeOptions.pattern", "RE2"),
+    "limit of another type": (
+        "{minimum: 0}", "{minimum: 2024-01-01}", "minimum", "logicalTypeOptions.minimum", "no limit for a number",
+    ),
+    "limit that is no date": ("{minimum: 0}", "{minimum: 2024-02-31}", "minimum", "logicalTypeOptions.min", "2024"),
+    "decimal": ("DECIMAL(12,3)", "DECIMAL(40,3)", "DECIMAL(40", "properties[2].physicalType", "DECIMAL"),
+    "integer for a number": ("DECIMAL(12,3)", "BIGINT", "BIGINT", "properties[2].physicalType", "DOUBLE"),
+    "format": ("{zone: Eur", '{formats: ["%Q"], zone: Eur', "%Q", "parse.formats[0]", "%Q"),
+    "no format": ("{zone: Eur", "{formats: [dd], zone: Eur", "[dd]", "parse.formats[0]", "no directive"),
+    "row rule": ("WHERE use_kwh", "HAVING use_kwh", "query", "schema[0].quality[0].query", "a row rule reads"),
+    "corrections": ("      subject", "      corrections: maybe\n      subject", "maybe", "exchange.corr", "maybe"),
+    "encoding": ("{format: csv", "{format: csv, encoding: utf-9", "utf-9", "forms[0].encoding", "utf-9"),
+    "two forms": ("format: parquet", "format: csv", "forms:", "exchange.delivery.forms", "2 times"),
+    "thousands": ('decimal: ","', 'decimal: ",", thousands: ","', "thousands", "forms[0].thousands", "differ"),
+    "optional key": (
+        "required: true\n        primaryKey: true\n        primaryKeyPosition: 1",
+        "primaryKey: true\n        primaryKeyPosition: 1", "name: meter", "properties[0].required", "part of the key",
+    ),
+    "id": ("id: town.readings", "id: town.reading", "id: town", "id", "town.readings"),
+    "version": ("version: 1.0.0", "version: 1", "version: 1", "version", "1"),
+    "extension missing": ("property: exchange", "property: other", "property: other", "customProperties", "other"),
+    "broken YAML": ("tenant: town", "tenant: [town", "description: {", "(file)", "not valid YAML"),
+    "key twice": ("tenant: town", "tenant: town\ntenant: city", "tenant: city", "(file)", "'tenant' twice"),
+    "control character": ("name: Readings", "name: Read\x07ings", "apiVersion", "(file)", "not valid YAML"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ONE_FAULT)
+def test_a_fault_is_told_with_its_line_and_field(tmp_path: Path, name: str) -> None:
+    old, new, marker, field, problem = ONE_FAULT[name]
+    assert old in GOOD
+    text = GOOD.replace(old, new, 1)
+    found = faults(tmp_path, text)
+    assert [fault for fault in found if field in fault.field and problem in fault.problem], found
+    fault = next(fault for fault in found if field in fault.field and problem in fault.problem)
+    assert fault.file == "contracts/town/readings.odcs.yaml"
+    if name != "duplicate column":
+        assert fault.line == line_with(text, marker), fault
+
+
+def test_all_faults_at_once(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("version: 1.0.0", "version: one")
+        .replace("classification: identifier", "clasification: identifier")
+        .replace("Europe/Copenhagen", "Europe/Nowhere")
+        .replace("logicalType: number", "logicalType: float")
+        .replace("format: parquet", "format: parket")
+    )
+    found = faults(tmp_path, text)
+    assert {fault.line for fault in found} >= {
+        line_with(text, part) for part in ("version", "clasification", "Nowhere", "float", "parket")
+    }
+    assert found == sorted(found)
+    assert len({str(fault) for fault in found}) == len(found)
+    assert all(set(fault.to_dict()) == {"file", "line", "field", "problem"} for fault in found)
+
+
+def test_faults_that_no_single_field_shows_come_together(tmp_path: Path) -> None:
+    text = (
+        GOOD.replace("DECIMAL(12,3)", "FLOAT")
+        .replace("column: read_at", "column: at")
+        .replace("{minimum: 0}", "{pattern: '('}")
+    )
+    assert {fault.field.rsplit(".", 1)[-1] for fault in faults(tmp_path, text)} == {"physicalType", "column", "pattern"}
+
+
+def test_faults_of_all_files_come_together(tmp_path: Path) -> None:
+    write(tmp_path, GOOD.replace("1.0.0", "one"))
+    write(tmp_path, GOOD, name="other")
+    with pytest.raises(ContractError) as caught:
+        read_contracts(tmp_path / "contracts")
+    assert {fault.file for fault in caught.value.faults} == {
+        "contracts/town/readings.odcs.yaml",
+        "contracts/town/other.odcs.yaml",
+    }
+
+
+def test_a_file_that_is_no_text_or_no_mapping(tmp_path: Path) -> None:
+    assert "not a mapping" in faults(tmp_path, "- a\n")[0].problem
+    assert "not a mapping" in faults(tmp_path, "")[0].problem
+    path = write(tmp_path, "")
+    path.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ContractError, match="cannot be read"):
+        read_contract(path)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}/{path.name.split('.')[0]}")
+def test_the_standard_s_own_package_reads_every_contract(path: Path) -> None:
+    contract = read_contract(path)
+    standard = OpenDataContractStandard.from_file(str(path))
+    assert standard.id == contract.id
+    assert standard.schema_ is not None
+    assert [column.name for column in standard.schema_[0].properties or []] == [c.name for c in contract.columns]
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}/{path.name.split('.')[0]}")
+def test_every_contract_is_valid_by_the_standard_s_json_schema(path: Path, schema: dict[str, Any]) -> None:
+    document = yaml.safe_load(path.read_text(encoding="utf-8"))
+    jsonschema.validate(json.loads(json.dumps(document, default=str)), schema)
+
+
+def test_the_standard_s_json_schema_refuses_something(schema: dict[str, Any]) -> None:
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"kind": "DataContract", "schema": "none"}, schema)
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(OpenDataContractStandard.json_schema())
+    return found
+
+
+def test_there_are_contracts() -> None:
+    assert len(ALL) >= 16
+    assert len(read_contracts(CONTRACTS)) == len(ALL)

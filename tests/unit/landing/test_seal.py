@@ -1,0 +1,310 @@
+"""Sealing and its safety: nothing lost, nothing doubled, wherever a process dies or another one interferes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.exchange import Exchange
+from lakehouse.landing.intake import intake
+from lakehouse.landing.seal import seal_bytes, seal_inbox
+from lakehouse.landing.strays import refuse_strays
+from lakehouse.storage.index import Index, clean_files, deliveries
+from lakehouse.storage.lake import Lake
+from tests.unit.landing.conftest import House
+
+GOOD = "meter,read_at,use_kwh\na,2024-01-01 00:00,1\na,2024-01-02 00:00,2\na,never,3\n"
+UNREADABLE = b"\x89PNG\r\n"
+LAKE_CALLS = ("list", "stat", "download", "upload", "write_bytes", "copy", "delete")
+INDEX_CALLS = ("begin", "rows")
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+@contextmanager
+def dying_at(call: int, exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
+    """Raises at the n-th call to the lake or the index; yields a count of the calls."""
+    made = 0
+    lock = threading.Lock()
+
+    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            nonlocal made
+            with lock:
+                made += 1
+                now = made
+            if now >= call:
+                raise Killed
+            return method(*args, **kwargs)
+
+        return wrapper
+
+    with monkeypatch.context() as patch:
+        for target, names in ((exchange.lake, LAKE_CALLS), (exchange.index, INDEX_CALLS)):
+            for name in names:
+                patch.setattr(target, name, counted(getattr(target, name)))
+        yield lambda: made
+
+
+def outcome(house: House, contract: Contract) -> dict[str, Any]:
+    """All that a run leaves, without what differs from one run to the next."""
+    lake, index = house.exchange.lake, house.exchange.index
+    keys = [entry.key for entry in lake.list("landing-town")]
+    named = {row["key"] for row in index.rows(sa.select(clean_files.c.key))}
+    origins = [json.loads(lake.read_bytes("raw", e.key)) for e in lake.list("raw") if e.key.endswith("origin.json")]
+    return {
+        "rows": house.clean(contract, "meter, read_at, use_kwh, exchange_line"),
+        "clean files": len(named),
+        "clean files there": all(lake.stat("clean", key) for key in named),
+        "deliveries": [
+            (row["file"], row["status"], row["receipt_written"], row["receipt"]["delivered"])
+            for row in index.rows(sa.select(deliveries).order_by(deliveries.c.file))
+        ],
+        "raw": sorted((o["file"], o["sha256"], o["bytes"]) for o in origins),
+        "raw objects": len(list(lake.list("raw"))),
+        "quarantine": len(list(lake.list("quarantine"))),
+        "inbox": [key for key in keys if key.startswith("inbox/")],
+        "receipts": len([key for key in keys if key.startswith("receipts/")]),
+        "refused": sorted(key.rsplit("/", 1)[-1] for key in keys if key.startswith("refused/")),
+        "change": index.last_change(),
+    }
+
+
+def test_dying_at_any_call_and_running_again_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fresh(name: str) -> tuple[House, Contract]:
+        house = House(tmp_path / name)
+        contract = house.contract()
+        house.drop(contract, GOOD, "good.csv")
+        house.drop(contract, UNREADABLE, "picture.csv")
+        return house, contract
+
+    house, contract = fresh("undisturbed")
+    with dying_at(10_000, house.exchange, monkeypatch) as made:
+        intake(house.exchange, contract)
+        calls = made()
+    expected = outcome(house, contract)
+    assert calls > 30
+    assert len(expected["rows"]) == 2
+    assert expected["receipts"] == 4
+    assert (expected["inbox"], expected["refused"]) == ([], ["picture.csv"])
+    for call in range(1, calls + 1):
+        house, contract = fresh(f"dying at {call}")
+        with dying_at(call, house.exchange, monkeypatch), pytest.raises(Killed):
+            intake(house.exchange, contract)
+        intake(house.exchange, contract)
+        assert outcome(house, contract) == expected, f"killed at call {call}"
+        house.exchange.index.close()
+        shutil.rmtree(house.folder, ignore_errors=True)
+
+
+def test_two_intakes_at_once_take_each_delivery_once(house: House) -> None:
+    contract = house.contract()
+    for number in range(6):
+        house.drop(contract, f"meter,read_at,use_kwh\na,2024-01-01 0{number}:00,1\n", f"{number}.csv")
+    twin = Exchange(house.exchange.settings)
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda exchange: intake(exchange, contract), [house.exchange, twin]))
+    twin.index.close()
+    left = outcome(house, contract)
+    assert len(left["rows"]) == len(left["deliveries"]) == left["clean files"] == left["change"] == 6
+    assert {status for _, status, *_ in left["deliveries"]} == {"loaded"}
+    assert left["clean files there"]
+
+
+def test_raw_keeps_the_bytes_and_their_origin(house: House) -> None:
+    contract = house.contract(simulated=True)
+    receipt = house.deliver(contract, GOOD, "näme of (a) file.csv")
+    lake = house.exchange.lake
+    origin_key, raw_key = sorted(
+        (entry.key for entry in lake.list("raw")), key=lambda key: not key.endswith("origin.json")
+    )
+    assert lake.read_bytes("raw", raw_key) == GOOD.encode()
+    assert raw_key.endswith(f"/{receipt['sha256']}/näme of (a) file.csv")
+    assert raw_key.startswith(f"town/readings/{receipt['received_at'][:4]}/")
+    origin = json.loads(lake.read_bytes("raw", origin_key))
+    assert origin | {"received_at": receipt["received_at"]} == {
+        "provider": "town",
+        "dataset": "readings",
+        "delivery": receipt["delivery"],
+        "file": "näme of (a) file.csv",
+        "sha256": receipt["sha256"],
+        "bytes": len(GOOD.encode()),
+        "received_at": receipt["received_at"],
+        "contract_version": "1.0.0",
+        "simulated": True,
+        "source": {"kind": "drop", "inbox_key": "inbox/readings/näme of (a) file.csv"},
+    }
+
+
+def test_a_second_try_writes_the_same_bytes_under_the_same_keys(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a load that died has left is overwritten, also where threads have shared the work."""
+    written: list[dict[str, str]] = []
+    house = House(tmp_path / "house")
+    contract = house.contract(forms=[{"format": "parquet"}])
+    source = tmp_path / "large.parquet"
+    duckdb.execute(
+        "COPY (SELECT 'a' AS meter, (TIMESTAMP '2024-01-01' + INTERVAL (n % 200) DAY + INTERVAL (n // 200) SECOND)"
+        f"::VARCHAR AS read_at, n AS use_kwh FROM range(400000) AS t (n)) TO '{source}'"
+    )
+    house.drop(contract, source.read_bytes(), "large.parquet")
+    of_index = house.exchange.index.begin
+
+    def before_the_record(*args: Any) -> Any:
+        files = {e.key: house.exchange.lake.read_bytes("clean", e.key) for e in house.exchange.lake.list("clean")}
+        if files:
+            written.append({key: hashlib.sha256(content).hexdigest() for key, content in files.items()})
+            raise Killed
+        return of_index(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.exchange.index, "begin", before_the_record)
+        for _ in range(2):
+            with pytest.raises(Killed):
+                intake(house.exchange, contract)
+    assert len(written[0]) == 200
+    assert written[0] == written[1]
+
+
+def test_the_same_name_may_come_again(house: House) -> None:
+    contract = house.contract()
+    first = house.deliver(contract, GOOD)
+    second = house.deliver(contract, GOOD.replace(",2\n", ",5\n"))
+    third = house.deliver(contract, GOOD)
+    assert len({r["delivery"] for r in (first, second, third)}) == 3
+    assert (second["corrections"], third["status"]) == (1, "repeated")
+
+
+def test_a_file_in_a_folder_of_the_inbox_is_a_delivery_too(house: House) -> None:
+    contract = house.contract()
+    (house.inbox(contract) / "2024").mkdir()
+    house.drop(contract, GOOD, "2024/january.csv")
+    (receipt,) = intake(house.exchange, contract)
+    assert receipt["file"] == "january.csv"
+
+
+def test_a_file_that_changes_while_it_is_sealed_is_left_for_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = house.contract()
+    house.drop(contract, GOOD)
+    inbox, of_lake = house.inbox(contract) / "delivery.csv", house.exchange.lake.download
+
+    def while_written(bucket: str, key: str, target: Path) -> Path:
+        found = of_lake(bucket, key, target)
+        with inbox.open("a") as file:
+            file.write("a,2024-01-03 00:00,3\n")
+        return found
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.exchange.lake, "download", while_written)
+        assert intake(house.exchange, contract) == []
+    assert inbox.exists()
+    assert list(house.exchange.lake.list("raw")) == []
+    (receipt,) = intake(house.exchange, contract)
+    assert receipt["delivered"] == 4
+
+
+def test_a_file_that_grows_after_it_was_read_is_not_deleted(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = house.contract()
+    house.drop(contract, GOOD)
+    inbox, of_lake = house.inbox(contract) / "delivery.csv", house.exchange.lake.upload
+
+    def while_sealing(bucket: str, key: str, source: Path) -> Any:
+        with inbox.open("a") as file:
+            file.write("a,2024-01-03 00:00,3\n")
+        return of_lake(bucket, key, source)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.exchange.lake, "upload", while_sealing)
+        assert len(seal_inbox(house.exchange, contract)) == 1
+    assert inbox.exists()
+    receipts = intake(house.exchange, contract)
+    assert [(r["delivered"], r["duplicates"]) for r in receipts] == [(3, 0), (4, 2)]
+
+
+def test_a_young_file_is_waited_for_and_a_growing_one_left(house: House) -> None:
+    contract = house.contract()
+    patient = Exchange(house.exchange.settings.model_copy(update={"settle_seconds": 0.6}))
+    house.drop(contract, GOOD, "at rest.csv")
+    growing = house.inbox(contract) / "growing.csv"
+    growing.write_text("meter,read_at,use_kwh\n")
+    done = threading.Event()
+
+    def write() -> None:
+        while not done.wait(0.1):
+            with growing.open("a") as file:
+                file.write("a,2024-01-03 00:00,3\n")
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    receipts = intake(patient, contract)
+    done.set()
+    writer.join()
+    assert [receipt["file"] for receipt in receipts] == ["at rest.csv"]
+    time.sleep(0.6)
+    began = time.monotonic()
+    assert [receipt["file"] for receipt in intake(patient, contract)] == ["growing.csv"]
+    assert time.monotonic() - began < 5
+
+
+def test_pages_of_an_extract_are_sealed_once(house: House) -> None:
+    contract = house.contract()
+    source = {"kind": "extract", "url": "http://localhost/x"}
+    first = seal_bytes(house.exchange, contract, name="page.csv", content=GOOD.encode(), source=source)
+    again = seal_bytes(house.exchange, contract, name="page.csv", content=GOOD.encode(), source=source)
+    assert first == again is not None
+    (receipt,) = intake(house.exchange, contract)
+    assert receipt["accepted"] == 2
+    assert seal_bytes(house.exchange, contract, name="page.csv", content=GOOD.encode(), source=source) is None
+    assert intake(house.exchange, contract) == []
+
+
+def test_files_of_no_dataset_are_kept_and_answered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = house.contract()
+    house.contract(dataset="other")
+    house.drop(contract, GOOD)
+    inbox = house.inbox(contract).parent
+    (inbox / "unknwon").mkdir()
+    (inbox / "unknwon" / "<b>.csv").write_text(GOOD)
+    (inbox / "loose.csv").write_bytes(UNREADABLE)
+    with dying_at(16, house.exchange, monkeypatch), pytest.raises(Killed):
+        refuse_strays(house.exchange, "town")
+    receipts = refuse_strays(house.exchange, "town")
+    assert sorted(receipt["file"] for receipt in receipts) == ["<b>.csv", "loose.csv"]
+    for receipt in receipts:
+        assert (receipt["status"], receipt["delivered"]) == ("refused", 0)
+        assert "inbox/other/, inbox/readings/" in receipt["next_step"]
+    lake = house.exchange.lake
+    keys = [entry.key for entry in lake.list("landing-town")]
+    assert sum(key.startswith("refused/_unknown/") for key in keys) == 2
+    assert sum(key.startswith("receipts/_unknown/") for key in keys) == 4
+    assert [key for key in keys if key.startswith("inbox/")] == ["inbox/readings/delivery.csv"]
+    raw = [entry.key for entry in lake.list("raw", "town/_unknown/") if not entry.key.endswith("origin.json")]
+    assert sorted(lake.read_bytes("raw", key) for key in raw) == sorted([GOOD.encode(), UNREADABLE])
+    page = next(key for key in keys if key.endswith(".html"))
+    assert b"<b>.csv" not in lake.read_bytes("landing-town", page)
+    assert refuse_strays(house.exchange, "town") == []
+    assert len(intake(house.exchange, contract)) == 1
+
+
+def test_what_dies_is_what_is_there() -> None:
+    """The calls at which the tests above let a process die exist by these names."""
+    assert all(callable(getattr(Lake, name)) for name in LAKE_CALLS)
+    assert all(callable(getattr(Index, name)) for name in INDEX_CALLS)
