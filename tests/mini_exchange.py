@@ -6,6 +6,8 @@ which one has too few to be published.
 
 from __future__ import annotations
 
+import hashlib
+import os
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -14,7 +16,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from lakehouse.build.dbt import DbtProject
+from lakehouse.build.dbt import DATABASE, DbtProject, NodeResult
+from lakehouse.build.lineage import Lineage
 from lakehouse.build.run import BuildSummary, build
 from lakehouse.contracts.derive import inbox_prefix, landing_bucket
 from lakehouse.contracts.mart import Mart, read_mart
@@ -76,8 +79,9 @@ class Mini:
     def copy(self, to: Path, **changes: Any) -> Mini:
         """The whole of it at another place, to be changed there; not what dbt keeps for itself."""
         self.exchange.index.close()
-        for name in ("project", "lake"):
-            shutil.copytree(self.root / name, to / name)
+        shutil.copytree(self.root / "project", to / "project")
+        # No object of a lake is ever changed in place, so a link is as good as a copy.
+        shutil.copytree(self.root / "lake", to / "lake", copy_function=os.link)
         (to / "home").mkdir(exist_ok=True)
         shutil.copy(self.root / "home" / "exchange.db", to / "home")
         return replace(self, root=to, **changes)
@@ -156,3 +160,37 @@ def readings(first: date, last: date, *, more: int = 0) -> list[str]:
         for number in range((last - first).days + 1)
     ]
     return ["meter_id,read_at,reading_l", *rows]
+
+
+class Replayed(DbtProject):
+    """dbt as it was at its last run: the same database and results again, without the seconds."""
+
+    def __init__(self, project: DbtProject, kept: Path) -> None:
+        self._project, self._kept, self._results = project, kept, list[NodeResult]()
+
+    def lineage(self, mart: str) -> Lineage:
+        return self._project.lineage(mart)
+
+    def run(self, *, folder: Path, marts: Sequence[str]) -> list[NodeResult]:
+        if not self._results:
+            self._results = self._project.run(folder=folder, marts=marts)
+            shutil.copy(folder / DATABASE, self._kept)
+        else:
+            shutil.copy(self._kept, folder / DATABASE)
+        return self._results
+
+    def document(self, *, folder: Path) -> Path:
+        page = folder / "page.html"
+        page.write_text("<!doctype html>")
+        return page
+
+
+def read_release(mini: Mini, mart: str) -> Manifest | None:
+    """What a consumer gets who begins at the pointer, every hash checked; None before the first release."""
+    lake = mini.exchange.lake
+    manifest = latest_manifest(mini.exchange, mart=mart, major=1)
+    if manifest is not None:
+        for file in manifest.files:
+            data = lake.read_bytes("marts", f"{manifest.prefix}/{file.path}")
+            assert hashlib.sha256(data).hexdigest() == file.sha256, f"{manifest.release}: {file.path}"
+    return manifest

@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import jsonschema
 import pytest
-import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 
-from lakehouse.contracts.load import ContractError, Fault, contract_paths, read_contract, read_contracts
+from lakehouse.contracts.load import ContractError, Fault, read_contract, read_contracts
 
-CONTRACTS = Path(__file__).resolve().parents[3] / "contracts"
-ALL = contract_paths(CONTRACTS)
 GOOD = """\
 apiVersion: v3.1.0
 kind: DataContract
@@ -83,7 +79,13 @@ def faults(folder: Path, text: str) -> list[Fault]:
     return caught.value.faults
 
 
+VALUE_OF_EXCHANGE = "    value:"
+
+
 def line_with(text: str, part: str) -> int:
+    """The first line that holds the part; of a value that spans lines, the line of its key."""
+    if part == VALUE_OF_EXCHANGE:
+        return text.splitlines().index(part) + 1
     return next(number for number, line in enumerate(text.splitlines(), 1) if part in line)
 
 
@@ -104,7 +106,10 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "wrong class": ("classification: sensitive", "classification: secret", "secret", "classification", "secret"),
     "wrong type": ("logicalType: number", "logicalType: float", "float", "logicalType", "'float'"),
-    "no list": ("- {property: unit, value: kWh}", "{property: unit}", "customProperties", "customProp", "list"),
+    "no list": (
+        "          - property: parse\n            value: {zone: Europe/Copenhagen}", "          property: parse",
+        "customProperties", "properties[1].customProperties", "list",
+    ),
     "unit outside customProperties": (
         "        description: The use.", "        unit: kWh", "unit: kWh", "properties[2].unit", "not a known key",
     ),
@@ -123,9 +128,9 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     "time is no column": ("column: read_at", "column: at", "time: {", "exchange.time.column", "not a column"),
     "time is no time": ("column: read_at", "column: meter", "time: {", "exchange.time.column", "not a timestamp"),
     "no time": (
-        "      time: {column: read_at, partition: day}\n", "", "property: exchange", "exchange", "`time` is missing",
+        "      time: {column: read_at, partition: day}\n", "", VALUE_OF_EXCHANGE, "exchange", "`time` is missing",
     ),
-    "no subject": ("      subject: meter\n", "", "property: exchange", "exchange", "`subject` is missing"),
+    "no subject": ("      subject: meter\n", "", VALUE_OF_EXCHANGE, "exchange", "`subject` is missing"),
     "subject": ("subject: meter", "subject: person", "subject:", "exchange.subject", "not a column"),
     "bad pattern": ("{minimum: 0}", '{pattern: "["}', "pattern", "logicalTypeOptions.pattern", "regular expression"),
     "pattern beyond RE2": ("{minimum: 0}", '{pattern: "(?=a)a"}', "pattern", "logicalTypeOptions.pattern", "RE2"),
@@ -214,32 +219,7 @@ def test_a_file_that_is_no_text_or_no_mapping(tmp_path: Path) -> None:
         read_contract(path)
 
 
-@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}/{path.name.split('.')[0]}")
-def test_the_standard_s_own_package_reads_every_contract(path: Path) -> None:
-    contract = read_contract(path)
-    standard = OpenDataContractStandard.from_file(str(path))
-    assert standard.id == contract.id
-    assert standard.schema_ is not None
-    assert [column.name for column in standard.schema_[0].properties or []] == [c.name for c in contract.columns]
-
-
-@pytest.mark.parametrize("path", ALL, ids=lambda path: f"{path.parent.name}/{path.name.split('.')[0]}")
-def test_every_contract_is_valid_by_the_standard_s_json_schema(path: Path, schema: dict[str, Any]) -> None:
-    document = yaml.safe_load(path.read_text(encoding="utf-8"))
-    jsonschema.validate(json.loads(json.dumps(document, default=str)), schema)
-
-
-def test_the_standard_s_json_schema_refuses_something(schema: dict[str, Any]) -> None:
+def test_the_standard_s_json_schema_refuses_something() -> None:
+    schema = json.loads(OpenDataContractStandard.json_schema())
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({"kind": "DataContract", "schema": "none"}, schema)
-
-
-@pytest.fixture(scope="module")
-def schema() -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(OpenDataContractStandard.json_schema())
-    return found
-
-
-def test_there_are_contracts() -> None:
-    assert len(ALL) >= 16
-    assert len(read_contracts(CONTRACTS)) == len(ALL)
