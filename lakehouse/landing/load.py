@@ -72,9 +72,12 @@ def load(
 
 
 def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any], folder: Path) -> list[PlainFile]:
-    path = exchange.lake.local_path("raw", delivery["raw_key"])
-    if path is None:
-        path = exchange.lake.download("raw", delivery["raw_key"], folder / "delivered")
+    # Under a name of our own: DuckDB would take brackets and stars in the provider's for a pattern.
+    path, sealed = folder / "delivered", exchange.lake.local_path("raw", delivery["raw_key"])
+    if sealed is None:
+        exchange.lake.download("raw", delivery["raw_key"], path)
+    else:
+        path.symlink_to(sealed)
     return unpack(
         path=path,
         name=delivery["file"],

@@ -55,10 +55,19 @@ def seal_inbox(exchange: Exchange, contract: Contract) -> list[str]:
 def seal_bytes(
     exchange: Exchange, contract: Contract, *, name: str, content: bytes, source: dict[str, Any]
 ) -> str | None:
-    """Seals what an extract pulled. Returns ``None`` where the same answer was sealed before."""
+    """Seals what an extract pulled. ``None`` where the source's last answer under this name was the same."""
+    sender, key = Sender.of(contract), f"extract/{contract.dataset}/{name}"
     sha256 = hashlib.sha256(content).hexdigest()
-    sender = Sender.of(contract)
-    claim = _claim(exchange, sender, file=name, key=f"extract/{contract.dataset}/{name}", version=sha256)
+    last = exchange.index.row(
+        sa.select(deliveries.c.inbox_version)
+        .where(deliveries.c.provider == contract.provider, deliveries.c.inbox_key == key)
+        .order_by(deliveries.c.delivery.desc())
+        .limit(1)
+    )
+    # An answer that comes back after another one is news: the source has taken its correction back.
+    same = last is not None and last["inbox_version"].startswith(sha256)
+    version = last["inbox_version"] if last and same else f"{sha256}@{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
+    claim = _claim(exchange, sender, file=name, key=key, version=version)
     if claim["status"] != "claimed":
         return str(claim["delivery"]) if claim["status"] == "sealed" else None
     with tempfile.TemporaryDirectory() as folder:

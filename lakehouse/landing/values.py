@@ -38,9 +38,10 @@ def local_of(column: Column) -> str:
 
 
 def typed_rows(columns: list[Column], form: FileForm, *, source: str = "delivered") -> str:
-    """SQL of ``delivered`` (or some of its rows) with, for each column, its cleaned text and its typed value under its own name.
+    """SQL of ``delivered`` with, for each column, its cleaned text and its typed value under its own name.
 
-    A value is NULL where the text is none of its type. Local times carry their marks.
+    ``source`` may be some of its rows. A value is NULL where the text is none of its type. Local times carry
+    their marks.
     """
     texts = [f"{_cleaned(column, form)} AS {text_of(column)}" for column in columns]
     rows = f"SELECT exchange_line, {', '.join(texts)} FROM {source}"

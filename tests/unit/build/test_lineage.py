@@ -34,6 +34,9 @@ def test_a_model_that_is_not_there(parsed: DbtProject) -> None:
         parsed.lineage("nothing")
 
 
+ROAD = 'logicalType: {}\n        required: true\n        classification: public\n        description: "Road'
+
+
 @pytest.mark.parametrize(
     ("file", "old", "new", "changed"),
     [
@@ -41,15 +44,16 @@ def test_a_model_that_is_not_there(parsed: DbtProject) -> None:
         pytest.param("conformed/traffic_counts.sql", "group by", "group  by", {TRAFFIC}, id="SQL above it"),
         pytest.param("midnight.sql", "'day'", "'month'", {WATER}, id="a macro of one mart"),
         pytest.param("newest.sql", "arg_max(", "arg_min(", {TRAFFIC, WATER}, id="a dispatched macro below a macro"),
-        pytest.param("traffic_by_road_hour.yml", "Vehicles that all", "All", {TRAFFIC}, id="a description in the Parquet"),
+        pytest.param("traffic_by_road_hour.yml", "Vehicles that all", "All", {TRAFFIC}, id="words in the Parquet"),
         pytest.param("water_by_area_day.yml", "p_percent: 10", "p_percent: 20", {WATER}, id="a policy"),
-        pytest.param("meter_readings.odcs.yaml", "max_gap_hours: 24", "max_gap_hours: 36", {WATER}, id="how readings count"),
-        pytest.param("sensors.odcs.yaml", "logicalType: string\n        required: true\n        classification: public\n        description: \"Road",
-                     "logicalType: date\n        required: true\n        classification: public\n        description: \"Road", {TRAFFIC}, id="a type in a contract"),
-        pytest.param("sensors.odcs.yaml", "On which road", "In which road", set(), id="words about a contract"),
-        pytest.param("generate_schema_name.sql", "{% macro", "{# Plain. #}\n{% macro", set(), id="a macro that no mart calls"),
+        pytest.param("meter_readings.odcs.yaml", "hours: 24", "hours: 36", {WATER}, id="how readings count"),
+        pytest.param(
+            "sensors.odcs.yaml", ROAD.format("string"), ROAD.format("date"), {TRAFFIC}, id="a type in a contract"
+        ),
+        pytest.param("sensors.odcs.yaml", "On which", "In which", set(), id="words about a contract"),
+        pytest.param("generate_schema_name.sql", "{% macro", "{# #}{% macro", set(), id="a macro that no mart calls"),
     ],
-)  # fmt: skip
+)
 def test_code_changes_with_what_a_mart_is_made_by(
     filled: Mini, parsed: DbtProject, file: str, old: str, new: str, changed: set[str]
 ) -> None:

@@ -166,13 +166,12 @@ def test_after_the_pointer_moved_back_the_changes_since_then_are_taken_in_again(
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("data_type: bigint\n        description: \"Vehicles that", "data_type: integer\n        description: \"Vehicles that",
-         "of the columns vehicles"),
+        ("decimal(9, 2)", "decimal(10, 2)", "of the columns vehicles_mean"),
         ("name: sensors", "name: sensor_count", "of the columns sensors"),
         ("key: [road, hour_utc]", "key: [hour_utc, road]", "of the key"),
         ("grain: day", "grain: month", "of the partitions"),
     ],
-)  # fmt: skip
+)
 def test_a_change_that_breaks_readers_asks_for_a_new_major(released: Mini, old: str, new: str, what: str) -> None:
     released.edit(f"{TRAFFIC}.yml", old, new)
     with pytest.raises(NotBuildable, match=f"a change {what} would break those who read v1: set major to 2"):

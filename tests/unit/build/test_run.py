@@ -86,7 +86,8 @@ def test_a_mart_whose_sql_fails_does_not_keep_the_others_from_being_built(filled
     assert [made["mart"] for made in summary.candidates] == [WATER]
     assert set(summary.failed) == {TRAFFIC}
     assert "bicycles" in summary.failed[TRAFFIC]
-    assert [row["mart"] for row in waiting_candidates(filled.exchange)] == [WATER]
+    waiting = {row["candidate"] for row in waiting_candidates(filled.exchange)}
+    assert {made["candidate"] for made in summary.candidates} <= waiting
 
 
 def test_a_failed_dbt_test_blocks_its_own_mart_alone(filled: Mini) -> None:
@@ -94,7 +95,9 @@ def test_a_failed_dbt_test_blocks_its_own_mart_alone(filled: Mini) -> None:
     summary = filled.build()
     assert [made["mart"] for made in summary.candidates] == [TRAFFIC, WATER]
     made = candidate_of(filled, TRAFFIC)
-    with pytest.raises(CandidateBlocked, match="accepted_values_traffic_by_road_hour_vehicles__1: .* rows against it"):
+    with pytest.raises(
+        CandidateBlocked, match=r"accepted_values_traffic_by_road_hour_vehicles__1: [\d,]+ rows against it"
+    ):
         gate(filled.exchange, mart=filled.mart(TRAFFIC), candidate=made.candidate)
     filled.release()
     with pytest.raises(ObjectNotFound):
@@ -148,8 +151,8 @@ def test_a_policy_that_names_no_relation_fails_its_mart_alone(filled: Mini) -> N
     assert [made["mart"] for made in summary.candidates] == [TRAFFIC]
 
 
-def test_a_build_leaves_nothing_of_its_own(built: Mini) -> None:
-    assert [path.name for path in (built.root / "home" / "builds").iterdir()] == [".lock"]
+def test_a_build_leaves_nothing_of_its_own(built_once: Mini) -> None:
+    assert [path.name for path in (built_once.root / "home" / "builds").iterdir()] == [".lock"]
 
 
 def test_a_new_build_removes_what_a_dead_one_left_and_nothing_of_a_live_one(tmp_path: Path) -> None:

@@ -291,6 +291,13 @@ def test_an_encrypted_zip_is_refused(house: House) -> None:
     assert receipt["errors"][0]["rule"] == "damaged_archive"
 
 
+@pytest.mark.parametrize("name", FORMATS)
+def test_a_name_that_looks_like_a_pattern_is_only_a_name(house: House, name: str) -> None:
+    contract = house.contract(READINGS, forms=ALL_FORMS)
+    receipt = house.deliver(contract, FORMATS[name](), f"what's [1] *?'{{a,b}}.{name}")
+    assert receipt["accepted"] == 2, receipt["errors"]
+
+
 @pytest.mark.parametrize("name", ["parquet", "xlsx", "json"])
 @pytest.mark.parametrize("seed", range(4))
 def test_flipped_bytes_never_stop_the_intake(house: House, name: str, seed: int) -> None:
