@@ -7,6 +7,7 @@ no credential passes through Airflow.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
@@ -30,7 +31,15 @@ class ExtractOperator(BaseOperator):
         start: datetime = context["data_interval_start"]
         end: datetime = context["data_interval_end"]
         exchange = Exchange.from_environment()
-        return extract(exchange, exchange.contract(self.dataset), start=start, end=end, progress=self.log.info)
+        found = extract(
+            exchange,
+            exchange.contract(self.dataset),
+            start=start,
+            end=end,
+            again_before=context["dag_run"].start_date,
+            progress=self.log.info,
+        )
+        return asdict(found)
 
 
 class IntakeOperator(BaseOperator):

@@ -3,12 +3,28 @@
 Nothing but types lives here, so that a contract can be validated without any client library.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
 
-class PagedJsonApi(BaseModel):
+class Extract(BaseModel):
+    """What the arguments of every connector say.
+
+    `server_types`: the ODCS server types under which the contract states the source's live address.
+    `by_interval`: whether the source is asked for a data interval, or for what is new since the watermark.
+    `window_days`: a long interval is asked for and sealed in parts of so many days, so that one that was
+    interrupted goes on where it was; absent, an interval is one part.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    server_types: ClassVar[tuple[str, ...]] = ("api",)
+    by_interval: ClassVar[bool] = True
+
+    window_days: PositiveInt | None = None
+
+
+class PagedJsonApi(Extract):
     """A JSON API over HTTP that answers a time interval in pages by offset and limit, stating the total.
 
     The kind of the Energi Data Service: `GET <base url><path>?start=…&end=…&offset=…&limit=…`, where the
@@ -16,8 +32,6 @@ class PagedJsonApi(BaseModel):
     Its start and end are Danish time unless `timezone: utc` is among the `parameters`, and it admits about
     one request per dataset, minute and address: prefer a page that holds the whole interval.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     connector: Literal["paged_json_api"]
     path: Annotated[str, Field(pattern=r"^/[^/?#][^?#]*$", description="below the base URL")]

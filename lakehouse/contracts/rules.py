@@ -202,9 +202,10 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
     if any(column.classification.value == "identifier" for column in contract.columns) and not extension.subject:
         yield ("exchange",), "`subject` is missing: a dataset with an identifier states the column of its subject"
     if extension.extract is not None:
-        if not any(server.type == "api" for server in contract.servers):
-            yield ("servers",), "an extract needs a server of `type: api` with its live `location`"
-        if extension.history_start is None:
+        kinds = extension.extract.server_types
+        if not any(server.type in kinds and server.location for server in contract.servers):
+            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live `location`"
+        if extension.history_start is None and extension.extract.by_interval:
             yield ("exchange",), "`history_start` is missing: the day from which the extract is asked for"
     if extension.history_start is not None:
         try:

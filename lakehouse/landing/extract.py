@@ -1,22 +1,42 @@
-"""Extracts: one interval of a public source, sealed page by page as it came."""
+"""Extracts: what a source holds of an interval, or holds anew, sealed page by page as it came."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.seal import seal_bytes
-from lakehouse.sources.connector import connector_for
-from lakehouse.storage.index import extract_windows, upsert
+from lakehouse.landing.seal import seal_page
+from lakehouse.sources.connector import Asked, Connector, Page, Watermark, connector_for
+from lakehouse.storage.index import extract_windows, upsert, watermarks
+
+Window = tuple[datetime, datetime]
 
 
 class ExtractNotPossible(RuntimeError):
     """There is nobody to ask: no live address, or no loopback server."""
+
+
+@dataclass(kw_only=True)
+class Extracted:
+    """``rows`` of the pages whose connector counts them; ``sealed``: pages that held something new."""
+
+    pages: int = 0
+    rows: int = 0
+    sealed: int = 0
+
+    def add(self, page: Page, *, sealed: bool) -> None:
+        self.pages += 1
+        self.rows += page.rows or 0
+        self.sealed += sealed
 
 
 def extract(
@@ -25,28 +45,52 @@ def extract(
     *,
     start: datetime,
     end: datetime,
+    again_before: datetime | None = None,
     progress: Callable[[str], None] = lambda _: None,
-) -> dict[str, Any]:
-    """Pulls ``[start, end)`` and seals each page. The same answer sealed before is not sealed again.
+) -> Extracted:
+    """Pulls ``[start, end)``, window by window, and seals each page. The same answer is not sealed twice.
 
-    All pages are held to be whole before the first is sealed, so a set that moved while it was paged leaves
-    nothing. Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
+    The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
+    paged leaves nothing; those that carry a watermark are sealed as they come, and the next extract goes on
+    behind the last of them. A window that was read since ``again_before`` (when this run began) is not asked
+    for again: so a run that died takes up where it was.
+    Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
     if arguments is None:
         raise ExtractNotPossible(f"{contract.key} is delivered by drop; its contract has no extract")
-    base_url = source_url(exchange, contract)
-    pages = list(connector_for(arguments, base_url=base_url).pages(start=start, end=end))
-    sealed = 0
-    for page in pages:
-        source = {
-            "kind": "extract",
-            "url": page.url,
-            "fetched_at": page.fetched_at.isoformat(),
-            "interval": [start.astimezone(UTC).isoformat(), end.astimezone(UTC).isoformat()],
-        }
-        sealed += seal_bytes(exchange, contract, name=page.name, content=page.content, source=source) is not None
-    rows = sum(page.rows for page in pages)
+    address = source_address(exchange, contract)
+    connector = connector_for(arguments, address=address, credential=_credential(contract))
+    total = Extracted()
+    done = _read_since(exchange, contract, again_before)
+    for window in windows(start, end, arguments.window_days):
+        if window in done:
+            continue
+        found = _extract_window(exchange, contract, connector, window)
+        total = Extracted(
+            pages=total.pages + found.pages, rows=total.rows + found.rows, sealed=total.sealed + found.sealed
+        )
+        progress(
+            f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: {found.rows:,} rows in "
+            f"{found.pages} pages from {address}; {found.sealed} pages are new"
+        )
+    return total
+
+
+def _extract_window(exchange: Exchange, contract: Contract, connector: Connector, window: Window) -> Extracted:
+    found = Extracted()
+    with tempfile.TemporaryDirectory(prefix="extract-") as name:
+        asked = Asked(start=window[0], end=window[1], watermark=_watermark(exchange, contract), folder=Path(name))
+        whole: list[Page] = []
+        for page in connector.pages(asked):
+            if page.watermark is None:
+                whole.append(page)
+                continue
+            found.add(page, sealed=_seal(exchange, contract, page, window))
+            _keep_watermark(exchange, contract, page.watermark)
+            page.path.unlink()
+        for page in whole:
+            found.add(page, sealed=_seal(exchange, contract, page, window))
     with exchange.index.begin() as connection:
         upsert(
             connection,
@@ -54,22 +98,60 @@ def extract(
             {
                 "provider": contract.provider,
                 "dataset": contract.dataset,
-                "start": start,
-                "end": end,
-                "pages": len(pages),
-                "rows": rows,
+                "start": window[0],
+                "end": window[1],
+                "pages": found.pages,
+                "rows": found.rows,
+                "extracted_at": datetime.now(UTC),
             },
         )
-    progress(f"{contract.key}: {rows:,} rows in {len(pages)} pages from {base_url}; {sealed} pages are new")
-    return {"pages": len(pages), "rows": rows, "sealed": sealed}
+    return found
 
 
-def source_url(exchange: Exchange, contract: Contract) -> str:
+def _seal(exchange: Exchange, contract: Contract, page: Page, window: Window) -> bool:
+    source: dict[str, Any] = {
+        "kind": "extract",
+        "url": page.url,
+        "fetched_at": page.fetched_at.isoformat(),
+        "interval": [bound.astimezone(UTC).isoformat() for bound in window],
+    }
+    return seal_page(exchange, contract, name=page.name, path=page.path, source=source) is not None
+
+
+def _watermark(exchange: Exchange, contract: Contract) -> Watermark | None:
+    found = exchange.index.row(
+        sa.select(watermarks.c.watermark).where(
+            watermarks.c.provider == contract.provider, watermarks.c.dataset == contract.dataset
+        )
+    )
+    return None if found is None else dict(found["watermark"])
+
+
+def _keep_watermark(exchange: Exchange, contract: Contract, watermark: Watermark) -> None:
+    values = {
+        "provider": contract.provider,
+        "dataset": contract.dataset,
+        "watermark": dict(watermark),
+        "sealed_at": datetime.now(UTC),
+    }
+    with exchange.index.begin() as connection:
+        upsert(connection, watermarks, values)
+
+
+def _credential(contract: Contract) -> str | None:
+    """The source's credential: of the dataset, else of the provider. What it holds is the connector's matter."""
+    provider = f"EXCHANGE_CREDENTIAL_{contract.provider.upper()}"
+    return os.environ.get(f"{provider}__{contract.dataset.upper()}") or os.environ.get(provider) or None
+
+
+def source_address(exchange: Exchange, contract: Contract) -> str:
     """Whom to ask: the publisher when extracts are live, else the loopback server of this run."""
     if exchange.settings.extracts == "live":
-        address = next((server.location for server in contract.servers if server.type == "api"), None)
+        arguments = contract.exchange.extract
+        kinds = arguments.server_types if arguments else ()
+        address = next((server.location for server in contract.servers if server.type in kinds), None)
         if address is None:
-            raise ExtractNotPossible(f"{contract.key}: its contract has no server of type api with a location")
+            raise ExtractNotPossible(f"{contract.key}: its contract has no server of type {kinds} with a location")
         return address
     if exchange.settings.extract_url is None:
         raise ExtractNotPossible(
@@ -79,9 +161,33 @@ def source_url(exchange: Exchange, contract: Contract) -> str:
     return exchange.settings.extract_url
 
 
-def uncovered(
-    exchange: Exchange, contract: Contract, *, start: datetime, end: datetime
-) -> list[tuple[datetime, datetime]]:
+def windows(start: datetime, end: datetime, days: int | None) -> Iterator[Window]:
+    """``[start, end)`` in parts of so many whole days (UTC), cut at the same places whatever the start; or whole."""
+    if days is None:
+        yield start, end
+        return
+    length = days * 86_400
+    first = start
+    while first < end:
+        last = datetime.fromtimestamp((first.timestamp() // length + 1) * length, UTC)
+        yield first, min(last, end)
+        first = last
+
+
+def _read_since(exchange: Exchange, contract: Contract, moment: datetime | None) -> set[Window]:
+    if moment is None:
+        return set()
+    rows = exchange.index.rows(
+        sa.select(extract_windows.c.start, extract_windows.c.end).where(
+            extract_windows.c.provider == contract.provider,
+            extract_windows.c.dataset == contract.dataset,
+            extract_windows.c.extracted_at >= moment,
+        )
+    )
+    return {(row["start"], row["end"]) for row in rows}
+
+
+def uncovered(exchange: Exchange, contract: Contract, *, start: datetime, end: datetime) -> list[Window]:
     """The parts of ``[start, end)`` that no extract has covered yet, in order of time."""
     rows = exchange.index.rows(
         sa.select(extract_windows.c.start, extract_windows.c.end)

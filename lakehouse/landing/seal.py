@@ -52,12 +52,10 @@ def seal_inbox(exchange: Exchange, contract: Contract) -> list[str]:
     return [delivery for delivery in sealed if delivery is not None]
 
 
-def seal_bytes(
-    exchange: Exchange, contract: Contract, *, name: str, content: bytes, source: dict[str, Any]
-) -> str | None:
+def seal_page(exchange: Exchange, contract: Contract, *, name: str, path: Path, source: dict[str, Any]) -> str | None:
     """Seals what an extract pulled. ``None`` where the source's last answer under this name was the same."""
     sender, key = Sender.of(contract), f"extract/{contract.dataset}/{name}"
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = _sha256(path)
     last = exchange.index.row(
         sa.select(deliveries.c.inbox_version)
         .where(deliveries.c.provider == contract.provider, deliveries.c.inbox_key == key)
@@ -70,11 +68,13 @@ def seal_bytes(
     claim = _claim(exchange, sender, file=name, key=key, version=version)
     if claim["status"] != "claimed":
         return str(claim["delivery"]) if claim["status"] == "sealed" else None
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "page"
-        path.write_bytes(content)
-        _to_raw(exchange, sender, claim, path, source)
+    _to_raw(exchange, sender, claim, path, source)
     return str(claim["delivery"])
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def seal_entry(exchange: Exchange, sender: Sender, entry: Entry) -> str | None:
@@ -148,8 +148,7 @@ def _forget(exchange: Exchange, claim: dict[str, Any]) -> None:
 
 
 def _to_raw(exchange: Exchange, sender: Sender, claim: dict[str, Any], path: Path, source: dict[str, Any]) -> None:
-    with path.open("rb") as stream:
-        sha256 = hashlib.file_digest(stream, "sha256").hexdigest()
+    sha256 = _sha256(path)
     earlier = exchange.index.row(
         sa.select(deliveries.c.raw_key).where(
             deliveries.c.provider == sender.provider,

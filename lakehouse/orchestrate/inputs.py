@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.derive import inbox_prefix, landing_bucket
 from lakehouse.contracts.extension import CsvForm
+from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.sources.loopback_table import LoopbackDataset
@@ -65,13 +66,19 @@ def not_yet_delivered(exchange: Exchange, contract: Contract, files: Iterable[Pa
     return [path for path, sha256 in hashes.items() if sha256 not in known]
 
 
+def loopback_keys(exchange: Exchange, matched: Matched) -> set[str]:
+    """The datasets with input files whose source the loopback server can stand in for: dated, by a paged API."""
+    extensions = {key: exchange.contracts[key].exchange for key in matched.files}
+    return {key for key, found in extensions.items() if isinstance(found.extract, PagedJsonApi) and found.time}
+
+
 def loopback_datasets(exchange: Exchange, matched: Matched) -> list[LoopbackDataset]:
-    """What the loopback server offers: the input files of every dataset that is extracted."""
+    """What the loopback server offers: the input files of every such dataset."""
     found = []
-    for key, files in matched.files.items():
-        contract = exchange.contracts[key]
+    for key in sorted(loopback_keys(exchange, matched)):
+        contract, files = exchange.contracts[key], matched.files[key]
         extract, time = contract.exchange.extract, contract.exchange.time
-        if extract is None or time is None:
+        if not isinstance(extract, PagedJsonApi) or time is None:
             continue
         csv = next((form for form in contract.exchange.delivery.forms if isinstance(form, CsvForm)), CsvForm())
         found.append(

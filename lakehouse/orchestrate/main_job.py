@@ -21,7 +21,14 @@ from lakehouse.landing.seal import waiting
 from lakehouse.landing.strays import stray_files
 from lakehouse.orchestrate.airflow_client import AirflowClient, DagRun
 from lakehouse.orchestrate.airflow_process import running
-from lakehouse.orchestrate.inputs import Matched, drop, loopback_datasets, match_inputs, not_yet_delivered
+from lakehouse.orchestrate.inputs import (
+    Matched,
+    drop,
+    loopback_datasets,
+    loopback_keys,
+    match_inputs,
+    not_yet_delivered,
+)
 from lakehouse.release.listing import location, waiting_candidates
 from lakehouse.simulate.city import City
 from lakehouse.simulate.deliveries import simulate, simulate_heat_readings
@@ -84,10 +91,15 @@ def run(
         client = stack.enter_context(AirflowClient(airflow.url))
         if airflow.ours and (stale := client.end_stale_runs()):
             progress(f"{stale} runs of a command that was killed were ended; their work is taken up again")
-        _run_dags(exchange, client, matched, outcome, progress, asked=set(matched.files) if not live else None)
+        extracts = _live_extracts(exchange) if live else loopback_keys(exchange, matched)
+        _run_dags(exchange, client, matched, outcome, progress, extracts=extracts)
     _summarise(exchange, outcome, since)
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
+
+
+def _live_extracts(exchange: Exchange) -> set[str]:
+    return {key for key, contract in exchange.contracts.items() if contract.exchange.extract}
 
 
 @contextlib.contextmanager
@@ -134,11 +146,11 @@ def _run_dags(
     outcome: Outcome,
     progress: Progress,
     *,
-    asked: set[str] | None,
+    extracts: set[str],
 ) -> None:
     contracts = exchange.contracts
     client.wait_for_dags([*(dag_id(contract) for contract in contracts.values()), "strays", "build", "release"])
-    runs = _start_datasets(exchange, client, contracts, matched, asked, outcome)
+    runs = _start_datasets(exchange, client, contracts, matched, extracts, outcome)
     progress(f"{len(runs)} datasets to land" if runs else "nothing waits to be landed")
 
     def ended(run: DagRun, state: str) -> None:
@@ -162,19 +174,24 @@ def _start_datasets(
     client: AirflowClient,
     contracts: dict[str, Contract],
     matched: Matched,
-    asked: set[str] | None,
+    extracts: set[str],
     outcome: Outcome,
 ) -> list[DagRun]:
+    """``extracts``: the datasets whose source is asked; the others take what is dropped."""
     runs = []
     for key, contract in contracts.items():
         files = matched.files.get(key, [])
-        if contract.exchange.extract and (asked is None or key in asked):
+        extracted = contract.exchange.extract if contract.key in extracts else None
+        if extracted and not extracted.by_interval:
+            runs.append(client.trigger(dag_id(contract)))
+            continue
+        if extracted:
             start = datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)
             end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
             gaps = uncovered(exchange, contract, start=start, end=end)
             runs += [client.trigger(dag_id(contract), start=first, end=last) for first, last in gaps]
             continue
-        if files and not contract.exchange.extract:
+        if files:
             fresh = not_yet_delivered(exchange, contract, files)
             drop(exchange, contract, fresh)
             if len(fresh) < len(files):

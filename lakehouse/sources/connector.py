@@ -1,32 +1,30 @@
 """What every connector offers, and which one a contract asks for."""
 
 from collections.abc import Iterator
-from datetime import datetime
 from typing import Protocol
 
 from lakehouse.contracts.extract import ExtractArguments
-from lakehouse.sources.page import Page, SourceError
+from lakehouse.sources.page import Asked, Page, SourceError, Watermark
 from lakehouse.sources.paged_json import PagedJsonConnector
 
-__all__ = ["Connector", "Page", "SourceError", "connector_for"]
+__all__ = ["Asked", "Connector", "Page", "SourceError", "Watermark", "connector_for"]
 
 
 class Connector(Protocol):
-    """Reads one dataset of one source, by data interval."""
+    """Reads one dataset of one source."""
 
-    def pages(self, *, start: datetime, end: datetime) -> Iterator[Page]:
-        """Yield what the source holds for [start, end), both with a time zone; nothing when it has no rows.
+    def pages(self, asked: Asked) -> Iterator[Page]:
+        """Yield what the source holds and was asked for; nothing when there is nothing (new).
 
-        Pages come as they are fetched, one in memory at a time. An error may come after some of them:
-        they are verbatim and may be kept, but only an iterator that ended has given the whole interval.
-        Raises SourceError.
+        Pages come as they are fetched, one on disk at a time. An error may come after some of them; those
+        with a watermark are kept. Raises SourceError.
         """
         ...
 
 
-def connector_for(extract: ExtractArguments, *, base_url: str) -> Connector:
-    """The connector that `extract` names, reading from the server at `base_url` (http or https).
+def connector_for(extract: ExtractArguments, *, address: str, credential: str | None = None) -> Connector:
+    """The connector that `extract` names, reading from the server at `address`.
 
-    Raises SourceError if `base_url` is not one, or carries credentials.
+    Raises SourceError if `address` is none of its kind, or carries credentials.
     """
-    return PagedJsonConnector(arguments=extract, base_url=base_url)
+    return PagedJsonConnector(arguments=extract, base_url=address)

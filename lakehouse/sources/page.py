@@ -1,7 +1,13 @@
-"""One answer of a source, as it came, and the error that says why there is none."""
+"""What is asked of a source, one answer as it came, and the error that says why there is none."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+# How far a source was read, in its connector's own words: a change time, a key, a file's version, an ETag.
+Watermark = Mapping[str, Any]
 
 
 class SourceError(Exception):
@@ -9,15 +15,34 @@ class SourceError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What an extract asks for.
+
+    `start` (included) and `end` (excluded) are the data interval, both with a time zone. `watermark` is what
+    the last sealed page carried, `None` at the first extract. Pages are written into `folder`.
+    """
+
+    start: datetime
+    end: datetime
+    watermark: Watermark | None
+    folder: Path
+
+
+@dataclass(frozen=True, kw_only=True)
 class Page:
     """One file to seal, byte for byte as the source sent it (transfer encodings undone, nothing else).
 
-    `name` is the same for the same request, so that a repeated extract delivers under the same names;
-    `rows` counts the records in it; `url` carries no credentials; `fetched_at` is in UTC.
+    `name` is the same for the same request, so that a repeated extract delivers under the same names; `path`
+    is in the folder of what was asked; `rows` counts the records in it, where that is known without parsing
+    it twice; `url` carries no credentials; `fetched_at` is in UTC.
+
+    A page with a `watermark` stands by itself: it is sealed at once, and the next extract begins behind it.
+    Pages without one are sealed together, once the last of their interval has come.
     """
 
     name: str
-    content: bytes
-    rows: int
+    path: Path
+    rows: int | None
     url: str
     fetched_at: datetime
+    watermark: Watermark | None = None

@@ -19,7 +19,7 @@ from tenacity import (
 )
 
 from lakehouse.contracts.extract import PagedJsonApi
-from lakehouse.sources.page import Page, SourceError
+from lakehouse.sources.page import Asked, Page, SourceError
 from lakehouse.sources.retry_after import retry_after_seconds, worth_retrying
 
 _log = logging.getLogger(__name__)
@@ -59,11 +59,12 @@ class PagedJsonConnector:
         self._sleep = sleep
         self._last_request = float("-inf")
 
-    def pages(self, *, start: datetime, end: datetime) -> Iterator[Page]:
-        """Yield the pages of [start, end), which must have a time zone and fit `time_format`.
+    def pages(self, asked: Asked) -> Iterator[Page]:
+        """Yield the pages of the interval, whose bounds must have a time zone and fit `time_format`.
 
         No page comes when the interval holds no rows. Raises SourceError.
         """
+        start, end = asked.start, asked.end
         bounds = self._bounds(start=start, end=end)
         stem = f"{_file_stem(self._arguments.path)}_{_compact(start)}_{_compact(end)}"
         with httpx.Client(
@@ -81,7 +82,9 @@ class PagedJsonConnector:
                 rows, total = self._count(content=content, url=url, offset=offset, total_before=total)
                 if rows:
                     name = f"{stem}_{offset:06d}.json"
-                    yield Page(name=name, content=content, rows=rows, url=str(url), fetched_at=fetched_at)
+                    path = asked.folder / name
+                    path.write_bytes(content)
+                    yield Page(name=name, path=path, rows=rows, url=str(url), fetched_at=fetched_at)
                 offset += rows
 
     def _bounds(self, *, start: datetime, end: datetime) -> dict[str, str]:

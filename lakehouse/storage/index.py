@@ -80,7 +80,18 @@ extract_windows = sa.Table(
     sa.Column("start", UtcTime, primary_key=True),
     sa.Column("end", UtcTime, primary_key=True),
     sa.Column("pages", sa.Integer, nullable=False),
-    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("rows", sa.BigInteger),
+    sa.Column("extracted_at", UtcTime, nullable=False),
+)
+
+# How far a source was read that is asked for what is new, and not for an interval.
+watermarks = sa.Table(
+    "watermarks",
+    metadata,
+    sa.Column("provider", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("watermark", sa.JSON, nullable=False),
+    sa.Column("sealed_at", UtcTime, nullable=False),
 )
 
 candidates = sa.Table(

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import intake
-from lakehouse.landing.seal import seal_bytes, seal_inbox
+from lakehouse.landing.seal import seal_inbox, seal_page
 from lakehouse.landing.strays import refuse_strays
 from lakehouse.storage.index import Index, clean_files, deliveries
 from lakehouse.storage.lake import Lake
@@ -270,22 +270,24 @@ def test_a_young_file_is_waited_for_and_a_growing_one_left(house: House) -> None
 
 def test_pages_of_an_extract_are_sealed_once(house: House) -> None:
     contract = house.contract()
-    source = {"kind": "extract", "url": "http://localhost/x"}
-    first = seal_bytes(house.exchange, contract, name="page.csv", content=GOOD.encode(), source=source)
-    again = seal_bytes(house.exchange, contract, name="page.csv", content=GOOD.encode(), source=source)
+    page, source = house.folder / "page", {"kind": "extract", "url": "http://localhost/x"}
+    page.write_text(GOOD)
+    first = seal_page(house.exchange, contract, name="page.csv", path=page, source=source)
+    again = seal_page(house.exchange, contract, name="page.csv", path=page, source=source)
     assert first == again is not None
     (receipt,) = intake(house.exchange, contract)
     assert receipt["accepted"] == 2
-    assert seal_bytes(house.exchange, contract, name="page.csv", content=GOOD.encode(), source=source) is None
+    assert seal_page(house.exchange, contract, name="page.csv", path=page, source=source) is None
     assert intake(house.exchange, contract) == []
 
 
 def test_an_answer_that_comes_back_is_taken_as_the_newest(house: House) -> None:
     contract = house.contract()
     for value in (1, 2, 1):
-        content = f"meter,read_at,use_kwh\na,2024-01-01 00:00,{value}\nb,2024-01-01 00:00,5\n".encode()
+        page = house.folder / "page"
+        page.write_text(f"meter,read_at,use_kwh\na,2024-01-01 00:00,{value}\nb,2024-01-01 00:00,5\n")
         for _ in range(2):
-            seal_bytes(house.exchange, contract, name="page.csv", content=content, source={})
+            seal_page(house.exchange, contract, name="page.csv", path=page, source={})
     receipts = intake(house.exchange, contract)
     assert [(r["accepted"], r["duplicates"], r["corrections"]) for r in receipts] == [(2, 0, 0), (1, 1, 1), (1, 1, 1)]
 

@@ -17,13 +17,14 @@ from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.sources.connector import Page, SourceError, connector_for
 from lakehouse.sources.loopback import Fault, LoopbackApi, LoopbackDataset
 from lakehouse.sources.paged_json import PagedJsonConnector
+from tests.asking import asked
 
 Connect = Callable[..., PagedJsonConnector]
 START, END = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 3, tzinfo=UTC)
 
 
 def records_of(pages: list[Page]) -> list[dict[str, Any]]:
-    return [record for page in pages for record in json.loads(page.content)["records"]]
+    return [record for page in pages for record in json.loads(page.path.read_bytes())["records"]]
 
 
 def statuses(api: LoopbackApi) -> list[int]:
@@ -39,7 +40,7 @@ def body(*, total: Any, rows: int) -> bytes:
 
 def test_pages_together_are_the_interval_each_row_once(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
-        pages = list(connector_to(api).pages(start=START, end=END))
+        pages = list(connector_to(api).pages(asked(START, END)))
     assert [page.rows for page in pages] == [40, 40, 16]
     keys = [(record["HourUTC"], record["PriceArea"]) for record in records_of(pages)]
     hours = [f"{START + timedelta(hours=hour):%Y-%m-%dT%H:%M:%S}" for hour in range(48)]
@@ -61,13 +62,15 @@ def test_real_deliveries_come_back_whole(real: LoopbackDataset) -> None:
         parameters={"timezone": "utc", "sort": key[real.name]},
     )
     with LoopbackApi(datasets=[real]) as api:
-        connector = connector_for(extract, base_url=api.base_url)
+        connector = connector_for(extract, address=api.base_url)
         before = time.perf_counter()
-        pages = list(connector.pages(start=datetime(2022, 1, 1, tzinfo=UTC), end=datetime(2025, 1, 1, tzinfo=UTC)))
+        pages = list(connector.pages(asked(datetime(2022, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))))
         seconds = time.perf_counter() - before
     assert [page.rows for page in pages[:-1]] == [10_000] * 6
     times = polars.col("HourUTC", "HourDK").str.to_datetime(time_unit="us")
-    came = polars.concat(polars.DataFrame(json.loads(p.content)["records"]) for p in pages).with_columns(times)
+    came = polars.concat(polars.DataFrame(json.loads(p.path.read_bytes())["records"]) for p in pages).with_columns(
+        times
+    )
     assert came.height in (61_488, 62_548)
     assert seconds < 15  # about 1 s measured; the machine may be busy
     assert came.sort(came.columns).equals(delivered.sort(delivered.columns))
@@ -77,8 +80,8 @@ def test_neighbouring_intervals_share_no_row_and_miss_none(prices: LoopbackDatas
     noon = START + timedelta(hours=12)
     with LoopbackApi(datasets=[prices]) as api:
         connector = connector_to(api)
-        before = records_of(list(connector.pages(start=START, end=noon)))
-        after = records_of(list(connector.pages(start=noon, end=END)))
+        before = records_of(list(connector.pages(asked(START, noon))))
+        after = records_of(list(connector.pages(asked(noon, END))))
     assert (len(before), len(after)) == (24, 72)
     assert before[-1]["HourUTC"] == "2024-01-01T11:00:00"
     assert after[0]["HourUTC"] == "2024-01-01T12:00:00"
@@ -87,21 +90,21 @@ def test_neighbouring_intervals_share_no_row_and_miss_none(prices: LoopbackDatas
 def test_bounds_are_sent_in_utc_whatever_their_zone(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
         start = datetime(2024, 1, 1, 1, tzinfo=timezone(timedelta(hours=1)))
-        [page] = connector_to(api).pages(start=start, end=START + timedelta(hours=1))
+        [page] = connector_to(api).pages(asked(start, START + timedelta(hours=1)))
     assert "start=2024-01-01T00%3A00&end=2024-01-01T01%3A00" in page.url
     assert page.rows == 2
 
 
 def test_an_interval_without_rows_gives_no_page(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
-        assert list(connector_to(api).pages(start=END, end=END + timedelta(days=1))) == []
+        assert list(connector_to(api).pages(asked(END, END + timedelta(days=1)))) == []
         assert statuses(api) == [200]
 
 
 def test_content_is_what_the_server_sent_and_url_where_from(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
-        pages = list(connector_to(api).pages(start=START, end=END))
-        assert [hashlib.sha256(page.content).hexdigest() for page in pages] == [
+        pages = list(connector_to(api).pages(asked(START, END)))
+        assert [hashlib.sha256(page.path.read_bytes()).hexdigest() for page in pages] == [
             exchanged.sha256 for exchanged in api.exchanged
         ]
         assert [page.url for page in pages] == [api.base_url + e.target for e in api.exchanged]
@@ -113,13 +116,13 @@ def test_transfer_encoding_is_undone(prices: LoopbackDataset, connector_to: Conn
     plain = body(total=2, rows=2)
     zipped = Fault(body=gzip.compress(plain), headers={"Content-Encoding": "gzip"})
     with LoopbackApi(datasets=[prices], faults=[zipped]) as api:
-        [page] = connector_to(api).pages(start=START, end=END)
-    assert page.content == plain
+        [page] = connector_to(api).pages(asked(START, END))
+    assert page.path.read_bytes() == plain
 
 
 def test_names_are_the_same_for_the_same_request(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices]) as api:
-        runs = [[p.name for p in connector_to(api).pages(start=START, end=END)] for _ in range(2)]
+        runs = [[p.name for p in connector_to(api).pages(asked(START, END))] for _ in range(2)]
     assert runs[0] == runs[1]
     assert runs[0] == [
         f"Prices_20240101T0000Z_20240103T0000Z_{offset}.json" for offset in ("000000", "000040", "000080")
@@ -133,7 +136,7 @@ def test_an_unavailable_source_is_asked_again(
     prices: LoopbackDataset, connector_to: Connect, sleeps: list[float]
 ) -> None:
     with LoopbackApi(datasets=[prices], faults=[Fault(status=503)] * 3) as api:
-        pages = list(connector_to(api).pages(start=START, end=END))
+        pages = list(connector_to(api).pages(asked(START, END)))
         assert statuses(api) == [503, 503, 503, 200, 200, 200]
     assert sum(page.rows for page in pages) == 96
     assert len(sleeps) == 3
@@ -146,7 +149,7 @@ def test_retry_after_is_waited_out(
 ) -> None:
     when = format_datetime(datetime.now(UTC) + timedelta(seconds=90), usegmt=True) if as_date else "90"
     with LoopbackApi(datasets=[prices], faults=[Fault(status=429, headers={"Retry-After": when})]) as api:
-        pages = list(connector_to(api).pages(start=START, end=END))
+        pages = list(connector_to(api).pages(asked(START, END)))
     assert sum(page.rows for page in pages) == 96
     [pause] = sleeps
     assert 85 <= pause <= 93
@@ -158,14 +161,14 @@ def test_a_wait_too_long_for_a_task_is_refused_at_once(
     hour = Fault(status=429, headers={"Retry-After": "3600"})
     says = r"429, asking to wait 3600 s \(1 attempt\).*fewer requests"
     with LoopbackApi(datasets=[prices], faults=[hour]) as api, pytest.raises(SourceError, match=says):
-        list(connector_to(api).pages(start=START, end=END))
+        list(connector_to(api).pages(asked(START, END)))
     assert sleeps == []
 
 
 @pytest.mark.parametrize("fault", [Fault(truncate=True), Fault(delay_seconds=0.6)], ids=["cut off", "late"])
 def test_a_broken_transfer_is_asked_again(prices: LoopbackDataset, connector_to: Connect, fault: Fault) -> None:
     with LoopbackApi(datasets=[prices], faults=[fault]) as api:
-        pages = list(connector_to(api, timeout_seconds=0.3).pages(start=START, end=END))
+        pages = list(connector_to(api, timeout_seconds=0.3).pages(asked(START, END)))
         assert len(api.exchanged) == 4
     assert sum(page.rows for page in pages) == 96
 
@@ -174,9 +177,9 @@ def test_no_pause_unless_the_contract_sets_a_rate(
     prices: LoopbackDataset, connector_to: Connect, sleeps: list[float]
 ) -> None:
     with LoopbackApi(datasets=[prices]) as api:
-        list(connector_to(api).pages(start=START, end=END))
+        list(connector_to(api).pages(asked(START, END)))
         assert sleeps == []
-        list(connector_to(api, max_requests_per_second=0.1).pages(start=START, end=END))
+        list(connector_to(api, max_requests_per_second=0.1).pages(asked(START, END)))
     assert len(sleeps) == 2
     assert all(9 < pause <= 10 for pause in sleeps)
 
@@ -189,7 +192,7 @@ def test_gives_up_after_the_stated_attempts(
 ) -> None:
     with LoopbackApi(datasets=[prices], faults=[Fault(status=500, body=b"x" * 400)] * 9) as api:
         with pytest.raises(SourceError, match=r"answered 500 \(3 attempts\): 'x{300}'; .* again later"):
-            list(connector_to(api, attempts=3).pages(start=START, end=END))
+            list(connector_to(api, attempts=3).pages(asked(START, END)))
         assert statuses(api) == [500, 500, 500]
     assert len(sleeps) == 2
 
@@ -213,7 +216,7 @@ def test_a_wrong_request_is_not_repeated(
 ) -> None:
     with LoopbackApi(datasets=[prices]) as api:
         with pytest.raises(SourceError, match=says):
-            list(connector_to(api, **changes).pages(start=START, end=END))
+            list(connector_to(api, **changes).pages(asked(START, END)))
         assert len(api.exchanged) == 1
     assert sleeps == []
 
@@ -236,13 +239,13 @@ def test_a_malformed_answer_is_refused_by_what_came(
 ) -> None:
     with LoopbackApi(datasets=[prices], faults=[Fault(body=answer)]) as api:
         with pytest.raises(SourceError, match=says):
-            list(connector_to(api).pages(start=START, end=END))
+            list(connector_to(api).pages(asked(START, END)))
         assert len(api.exchanged) == 1
 
 
 def test_a_set_that_moves_while_paging_is_refused(prices: LoopbackDataset, connector_to: Connect) -> None:
     with LoopbackApi(datasets=[prices], faults=[Fault(), Fault(body=body(total=97, rows=40))]) as api:
-        pages = connector_to(api).pages(start=START, end=END)
+        pages = connector_to(api).pages(asked(START, END))
         assert next(pages).rows == 40
         with pytest.raises(SourceError, match=r"counts 97 rows where the page before counted 96.*run .* again"):
             next(pages)
@@ -254,11 +257,11 @@ def test_redirects_are_followed_on_the_same_host_only(prices: LoopbackDataset, c
         away = Fault(status=307, headers={"Location": other.base_url.replace("127.0.0.1", "localhost")})
         with LoopbackApi(datasets=[prices], faults=[here, away]) as api:
             connector = connector_to(api, page_size=96)
-            [page] = connector.pages(start=START, end=END)
+            [page] = connector.pages(asked(START, END))
             assert page.rows == 96
             assert page.url.startswith(api.base_url)
             with pytest.raises(SourceError, match="redirected to http://localhost: not followed"):
-                list(connector.pages(start=START, end=END))
+                list(connector.pages(asked(START, END)))
         assert len(other.exchanged) == 1
 
 
@@ -266,7 +269,7 @@ def test_an_unreachable_source_is_named(prices: LoopbackDataset, connector_to: C
     with LoopbackApi(datasets=[prices]) as api:
         connector = connector_to(api, attempts=2)
     with pytest.raises(SourceError, match=r"failed \(2 attempts\): ConnectError.*check the base URL"):
-        list(connector.pages(start=START, end=END))
+        list(connector.pages(asked(START, END)))
 
 
 def test_loopback_is_reached_past_a_proxy(
@@ -275,14 +278,14 @@ def test_loopback_is_reached_past_a_proxy(
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     with LoopbackApi(datasets=[prices]) as api:
-        assert len(list(connector_to(api).pages(start=START, end=END))) == 3
+        assert len(list(connector_to(api).pages(asked(START, END)))) == 3
 
 
 @pytest.mark.parametrize("base_url", ["api.example.org", "ftp://api.example.org", "https://me:pw@example.org"])
 def test_a_base_url_that_is_none_or_holds_a_secret_is_refused(base_url: str) -> None:
     extract = PagedJsonApi(connector="paged_json_api", path="/dataset/Prices", parameters={"sort": "HourUTC"})
     with pytest.raises(SourceError, match="base URL") as refused:
-        connector_for(extract, base_url=base_url)
+        connector_for(extract, address=base_url)
     assert "pw" not in str(refused.value)
 
 
@@ -301,5 +304,5 @@ def test_an_interval_that_cannot_be_asked_for_is_refused(
 ) -> None:
     with LoopbackApi(datasets=[prices]) as api:
         with pytest.raises(SourceError, match=says):
-            list(connector_to(api).pages(start=start, end=end))
+            list(connector_to(api).pages(asked(start, end)))
         assert not api.exchanged
