@@ -1,0 +1,13 @@
+"""What a test asks of a connector."""
+
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from lakehouse.sources.connector import Asked, Watermark
+
+
+def asked(start: datetime, end: datetime, watermark: Watermark | None = None, folder: Path | None = None) -> Asked:
+    """An interval, with a new folder for its pages unless one is given."""
+    place = folder or Path(tempfile.mkdtemp(prefix="pages-"))
+    return Asked(start=start, end=end, watermark=watermark, folder=place)
