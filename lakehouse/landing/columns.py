@@ -45,6 +45,7 @@ def selected(contract: Contract, found: Mapping[str, str]) -> str:
             f"Required columns are missing: {_quoted(column.source for column in missing)}. "
             f"{_what_there_is(contract, list(found))}",
             "Is it the right file for this dataset? If the columns were renamed, tell the exchange first.",
+            found=list(found),
         )
     return ", ".join(
         f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(column.name)}" for column in contract.columns

@@ -14,6 +14,11 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.checks import delivery_checks
 from lakehouse.landing.clean import CleanFile, standing_rows, touched_partitions, write_partitions
+from lakehouse.landing.evolution import explained, refuse_changed_types
+from lakehouse.landing.excel import name_excel
+from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
+from lakehouse.landing.personal_data import refuse_personal_data
+from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.read import read_file
 from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
@@ -63,9 +68,14 @@ def load(
     tally = Tally()
     try:
         for part, file in enumerate(_plain_files(exchange, contract, delivery, folder)):
-            tally.add(*_read(connection, contract, file, part))
+            tally.add(*_read(exchange, contract, connection, file, part))
+            if tally.bad:
+                name_excel(connection, contract, file.form)
+            if _beyond_threshold(contract, tally.delivered, tally.bad):
+                refuse_changed_types(exchange, contract, connection, file)
         if tally.delivered == 0:
             raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
+        tally.bad += refuse_personal_data(connection, contract)
         return _reconciled(exchange, contract, delivery, connection, folder, tally)
     except DeliveryRefused as refusal:
         return _refused(exchange, contract, delivery, connection, folder, tally, refusal), []
@@ -88,10 +98,14 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
 
 
 def _read(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, file: PlainFile, part: int
+    exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, file: PlainFile, part: int
 ) -> tuple[FileRows, list[str]]:
     try:
         unknown = read_file(connection=connection, file=file, contract=contract)
+    except DeliveryRefused as refusal:
+        if refusal.rule != "missing_columns":
+            raise
+        raise explained(exchange, contract, connection, file, refusal) from None
     except (duckdb.Error, UnicodeDecodeError) as error:
         # A damaged Parquet file may even break the message about it.
         if isinstance(error, NOT_DAMAGE) or "No space left" in str(error):
@@ -118,16 +132,23 @@ def _reconciled(
     folder: Path,
     tally: Tally,
 ) -> tuple[dict[str, Any], list[CleanFile]]:
-    partitions = touched_partitions(connection, contract)
+    moves = rows_move(contract)
+    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract)
     standing = standing_rows(exchange, contract, partitions)
+    if moves and standing is not None:
+        standing = without_withdrawn(standing)
     result = reconcile(connection=connection, contract=contract, standing=standing)
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
+    level = levels(connection, contract, tally.delivered)
+    unit_changes = changed_units(exchange, contract, level)
+    _refuse_changed_units(contract, unit_changes)
+    stored = withdraw_moved(connection, contract, standing) if moves else result.accepted
     if refused:
         _write_quarantine(exchange, contract, delivery, connection, folder)
     files = write_partitions(
-        connection=connection, contract=contract, delivery=delivery, rows=result.accepted, folder=folder
+        connection=connection, contract=contract, delivery=delivery, rows=stored, folder=folder, moved=moves
     )
     receipt = build_receipt(
         sender=Sender.of(contract),
@@ -139,7 +160,8 @@ def _reconciled(
         duplicates=result.duplicates,
         corrections=result.corrections,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
-        warnings=_warnings(connection, contract, tally),
+        warnings=[*_warnings(connection, contract, tally), *unit_changes],
+        levels=level,
         checks=checks,
         partitions=sorted({file.partition for file in files}),
         message=_message(result, refused),
@@ -175,10 +197,14 @@ def _message(result: Reconciled, refused: int) -> str:
     return ", ".join(parts) + "."
 
 
-def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, checks: list[dict[str, Any]]) -> None:
-    limit = contract.exchange.thresholds.max_refused_share
+def _beyond_threshold(contract: Contract, delivered: int, refused: int) -> bool:
     # As decimals: 0.29 of 100 rows is 29, where floats make it a little less.
-    if refused > Decimal(str(limit)) * delivered:
+    return refused > Decimal(str(contract.exchange.thresholds.max_refused_share)) * delivered
+
+
+def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, checks: list[dict[str, Any]]) -> None:
+    if _beyond_threshold(contract, delivered, refused):
+        limit = contract.exchange.thresholds.max_refused_share
         raise DeliveryRefused(
             "too_many_refused",
             f"{refused:,} of {delivered:,} rows are wrong, more than the {limit:.0%} that the contract allows.",
@@ -193,6 +219,15 @@ def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, c
             )
 
 
+def _refuse_changed_units(contract: Contract, found: list[dict[str, Any]]) -> None:
+    if found and contract.exchange.thresholds.unit_change == "refuse":
+        raise DeliveryRefused(
+            "unit_changed",
+            " ".join(f"{entry['source_column']!r} is expected to hold {entry['expected']}." for entry in found),
+            found[0]["advice"],
+        )
+
+
 def _refused(
     exchange: Exchange,
     contract: Contract,
@@ -203,6 +238,9 @@ def _refused(
     refusal: DeliveryRefused,
 ) -> dict[str, Any]:
     _write_quarantine(exchange, contract, delivery, connection, folder)
+    if refusal.change and refusal.change["draft"]:
+        key = f"{contract.key}/{delivery['delivery']}/contract-change.diff"
+        exchange.lake.write_bytes("quarantine", key, refusal.change["draft"].encode(), content_type="text/plain")
     return build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,
@@ -213,6 +251,7 @@ def _refused(
             refusal_entry(refusal, tally.delivered),
             *summarise_faults(connection, contract, warnings=False),
         ],
+        contract_change=refusal.change,
         message=f"The delivery was refused whole. {refusal.problem}",
         next_step=refusal.advice,
     )

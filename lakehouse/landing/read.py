@@ -33,10 +33,8 @@ def read_file(*, connection: duckdb.DuckDBPyConnection, file: PlainFile, contrac
     if isinstance(form, XlsxForm):
         return _read_xlsx(connection, file, form, contract)
     if isinstance(form, NdjsonForm):
-        read_ndjson(connection, file, contract)
-    else:
-        read_document(connection, file, form, contract)
-    return []
+        return read_ndjson(connection, file, contract)
+    return read_document(connection, file, form, contract)
 
 
 def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> list[str]:
