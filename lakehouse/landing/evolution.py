@@ -53,6 +53,9 @@ def explained(
     unknown = unknown_columns(contract, refusal.found)[:LOOKED_AT]
     guesses = _guesses(connection, file, unknown)
     by_name, by_values = _likely_renames(missing, unknown, guesses)
+    if not any(_source(column) in refusal.found for column in contract.columns):
+        # A foreign file, or one without a header: what its values are alike to says nothing.
+        by_values = {}
     # A name that is like none may be a value, in a file without a header.
     renamed = by_name if contract.private else by_name | by_values
     added = [] if contract.private else [guess for guess in guesses if guess.found.source not in renamed.values()]

@@ -20,6 +20,8 @@ DATE = r"\d{1,2}[-./]\d{1,2}[-./](?:\d{2}|\d{4})(?: \d{1,2}[:.]\d{2}(?:[:.]\d{2}
 SHORT_DATE = rf"{MONTH}[- ]\d{{2}}|\d{{1,2}}[-. ]+{MONTH}(?:[- ]\d{{2,4}})?"
 SERIAL = r"[2-6]\d{4}(?:[.,]\d+)?"
 ZEROS = 4
+SHOWN_ERROR = "Excel shows an error, or a column too narrow, so"
+CUT = "Excel has cut the number to a few digits"
 
 
 def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
@@ -30,15 +32,19 @@ def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
         if column.logicalType != "string" or column.parse.geometry:
             continue
         text = text_of(column)
-        yield _rule(column, f"starts_with({text}, '#') AND regexp_full_match({text}, {literal(ERRORS)})", "a value")
+        yield _rule(
+            column,
+            f"starts_with({text}, '#') AND regexp_full_match({text}, {literal(ERRORS)})",
+            f"a value; {SHOWN_ERROR}",
+        )
         # A pattern judges such a text itself.
         if column.primaryKey and column.logicalTypeOptions.pattern is None:
             cut = f"contains({text}, 'E+') AND regexp_full_match({text}, {literal(SCIENTIFIC)})"
-            yield _rule(column, cut, "all digits; Excel has cut the number to a few")
+            yield _rule(column, cut, f"all digits; {CUT}")
 
 
 def _rule(column: Column, condition: str, expected: str) -> Rule:
-    return Rule(rule=RULE, column=column.name, condition=condition, expected=f"{expected} (saved from Excel?)")
+    return Rule(rule=RULE, column=column.name, condition=condition, expected=expected)
 
 
 def name_excel(connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm) -> None:
@@ -59,20 +65,20 @@ def _marks(column: Column, form: CsvForm) -> Iterator[tuple[str, str]]:
     def whole(pattern: str) -> str:
         return f"regexp_full_match(value, {literal(pattern)})"
 
-    yield whole(ERRORS), "Excel shows an error, or a column too narrow, so"
+    yield whole(ERRORS), SHOWN_ERROR
     if column.logicalType in ("date", "timestamp"):
         yield whole(f"{DATE}|{SHORT_DATE}"), "Excel has turned the date into the form of its own language"
         yield whole(SERIAL), "Excel counts days from 1900 so"
     if column.logicalType in ("integer", "number"):
         yield whole(f"{DATE}|{SHORT_DATE}"), "Excel has taken the number for a date"
-        yield whole(SCIENTIFIC), "Excel has cut the number to a few digits"
+        yield whole(SCIENTIFIC), CUT
         if form.decimal == ".":
             yield whole(r"[+-]?[\d.]+,\d+"), "Excel in Danish writes a comma in place of the point"
         elif column.logicalType == "number":
             yield whole(r"[+-]?[\d,]+\.\d+"), "Excel in English writes a point in place of the comma"
     pattern = column.logicalTypeOptions.pattern
     if column.logicalType == "string":
-        yield whole(SCIENTIFIC), "Excel has cut the number to a few digits"
+        yield whole(SCIENTIFIC), CUT
         if pattern is not None:
             padded = ", ".join(f"'{'0' * zeros}' || value" for zeros in range(1, ZEROS + 1))
             fits = f"list_bool_or([regexp_full_match(text, {literal(pattern)}) FOR text IN [{padded}]])"

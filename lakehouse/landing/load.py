@@ -107,6 +107,12 @@ def _read(
             raise
         raise explained(exchange, contract, connection, file, refusal) from None
     except (duckdb.Error, UnicodeDecodeError) as error:
+        if isinstance(error, duckdb.OutOfMemoryException) and file.form.format in ("json", "geojson"):
+            raise DeliveryRefused(
+                "document_too_large",
+                f"{file.name} is one document of {file.path.stat().st_size:,} bytes, more than fits into memory.",
+                "Deliver a record a line (ndjson) where the contract takes it, or several smaller files.",
+            ) from None
         # A damaged Parquet file may even break the message about it.
         if isinstance(error, NOT_DAMAGE) or "No space left" in str(error):
             raise

@@ -20,6 +20,7 @@ from lakehouse.landing.text import plain_text, seems
 CHUNK = 1 << 20
 # Lines are numbered through all files of an archive: see PART_LINES.
 MAX_MEMBERS = 1000
+ENCRYPTED = 1
 HEAD = 4096
 # What the readers of archives raise at bytes that are none, are encrypted or packed in an unknown way. A full
 # disk is none of these: that delivery waits.
@@ -141,6 +142,10 @@ def _zip_members(archive: zipfile.ZipFile, folder: Path, max_bytes: int) -> list
             )
         # Written under a number, never under the member's own name: no path can climb out.
         target = folder / f"member-{number}"
+        if info.flag_bits & ENCRYPTED:
+            raise DeliveryRefused(
+                "damaged_archive", f"{info.filename} in the archive is encrypted.", "Pack it without a password."
+            )
         with archive.open(info) as source:
             left -= _copy(source, target, left)
         if _is_archive(target):

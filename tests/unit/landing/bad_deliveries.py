@@ -8,11 +8,13 @@ import json
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
 
 from lakehouse.contracts.odcs import Contract
+from lakehouse.exchange import Exchange
 from tests.unit.landing.conftest import House, column
 
 HEADER = "meter,read_at,use_kwh,note"
@@ -40,6 +42,17 @@ def readings(house: House, columns: Sequence[dict[str, Any]] = COLUMNS, **more: 
         dataset="air_quality",
     )
     return house.contract(list(columns), **{"forms": FORMS, "thresholds": {"max_refused_share": 0.5}, **more})
+
+
+def tight(memory: str) -> Callable[[House], Contract]:
+    """Readings, where DuckDB has so little memory."""
+
+    def make(house: House) -> Contract:
+        contract = readings(house)
+        house.exchange = Exchange(house.exchange.settings.model_copy(update={"memory_limit": memory}))
+        return contract
+
+    return make
 
 
 def private(house: House) -> Contract:
@@ -172,6 +185,18 @@ def workbook(rows: Sequence[Sequence[Any]]) -> bytes:
         book.active.append(list(row))
     book.save(target)
     return target.getvalue()
+
+
+def large() -> str:
+    """A csv of 60 MB, of all hours from 1901 on of one meter after the other."""
+    text = "x" * 600
+    days = (date(1901, 1, 1) + timedelta(days=n) for n in range(100))
+    rows = (f"M{n:03d},{day}T00:00:00Z,1,{text}" for day in days for n in range(1000))
+    return "\n".join([HEADER, *rows]) + "\n"
+
+
+def large_document() -> str:
+    return documents([{**record, "note": "x" * 600} for record in RECORDS * 25_000])
 
 
 def documents(records: Any) -> str:

@@ -112,7 +112,7 @@ def _line(case: Case, receipt: dict[str, Any]) -> str:
     became = f"{receipt['status'].replace('_', ' ')}{': ' + ', '.join(counts) if counts else ''}"
     told = receipt["message"]
     if receipt["status"] == "partly_accepted" or (entries and receipt["status"] == "accepted"):
-        told += f" Expected: {entries[0]['expected']}. {entries[0]['advice']}"
+        told += f" {'Found' if case.rule == 'malformed_row' else 'Expected'}: {entries[0]['expected']}. {entries[0]['advice']}"
     else:
         told += f" {receipt['next_step']}"
     told = told.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").replace(receipt["delivery"], "…")
