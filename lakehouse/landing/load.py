@@ -14,13 +14,14 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.checks import delivery_checks
 from lakehouse.landing.clean import CleanFile, standing_rows, touched_partitions, write_partitions
+from lakehouse.landing.columns import dropped_columns, unknown_columns
 from lakehouse.landing.evolution import explained, refuse_changed_types
 from lakehouse.landing.excel import name_excel
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.read import read_file
-from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry, summarise_faults
+from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.type_rows import FileRows, create_tables, type_rows
@@ -39,18 +40,20 @@ NOT_DAMAGE = (
 
 @dataclass(kw_only=True)
 class Tally:
-    """What has been read so far, in rows. ``unknown`` columns in the order in which they were met."""
+    """What has been read so far, in rows. ``unknown`` and ``dropped`` columns in the order in which they were met."""
 
     delivered: int = 0
     bad: int = 0
     warned: int = 0
     unknown: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
-    def add(self, rows: FileRows, unknown: Iterable[str]) -> None:
+    def add(self, rows: FileRows, unknown: Iterable[str], dropped: Iterable[str]) -> None:
         self.delivered += rows.delivered
         self.bad += rows.bad
         self.warned += rows.warned
         self.unknown += [name for name in unknown if name not in self.unknown]
+        self.dropped += [name for name in dropped if name not in self.dropped]
 
 
 def load(
@@ -99,9 +102,9 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
 
 def _read(
     exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, file: PlainFile, part: int
-) -> tuple[FileRows, list[str]]:
+) -> tuple[FileRows, list[str], list[str]]:
     try:
-        unknown = read_file(connection=connection, file=file, contract=contract)
+        found = read_file(connection=connection, file=file, contract=contract)
     except DeliveryRefused as refusal:
         if refusal.rule != "missing_columns":
             raise
@@ -127,7 +130,9 @@ def _read(
     rows = type_rows(connection=connection, contract=contract, file=file, part=part)
     # The text has been typed: its memory is for what follows.
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
-    return rows, unknown
+    # A record of JSON may well leave out a field without a value.
+    table = file.form.format in ("csv", "xlsx", "parquet")
+    return rows, unknown_columns(contract, found), dropped_columns(contract, found) if table else []
 
 
 def _reconciled(
@@ -182,14 +187,16 @@ def _reconciled(
 
 def _warnings(connection: duckdb.DuckDBPyConnection, contract: Contract, tally: Tally) -> list[dict[str, Any]]:
     found = summarise_faults(connection, contract, warnings=True) if tally.warned else []
-    return found + [
-        {
-            "rule": "unknown_column", "rows": tally.delivered, "first_line": 1, "column": None, "source_column": name,
-            "member": None, "value": None, "expected": "only columns of the contract; this one was not loaded",
-            "advice": "If it matters, ask for it to be added to the contract.",
-        }
-        for name in tally.unknown
-    ]  # fmt: skip
+    more = (
+        "only columns of the contract; this one was not loaded",
+        "If it matters, ask for it to be added to the contract.",
+    )
+    less = "this optional column too; it is empty throughout", "If it is gone for good, ask for it to be taken out."
+    return [
+        *found,
+        *(column_entry("unknown_column", name, tally.delivered, *more) for name in tally.unknown),
+        *(column_entry("dropped_column", name, tally.delivered, *less) for name in tally.dropped),
+    ]
 
 
 def _message(result: Reconciled, refused: int) -> str:

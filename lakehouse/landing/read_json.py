@@ -6,7 +6,6 @@ import duckdb
 
 from lakehouse.contracts.extension import GeojsonForm, JsonForm
 from lakehouse.contracts.odcs import Column, Contract
-from lakehouse.landing.columns import unknown_columns
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
@@ -21,7 +20,7 @@ OWN = ("id", "geometry")
 def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> list[str]:
     """One record a line; a line that is no JSON object is malformed, a blank one is nothing.
 
-    Returns the names of fields that the contract does not know.
+    Returns the fields of the first records.
 
     Raises :class:`DeliveryRefused` where no record has a column that is required.
     """
@@ -40,7 +39,7 @@ def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract
     _deliver(
         connection, contract, "SELECT rowid + 1 AS exchange_line, l AS record FROM lines WHERE good", paths, fields
     )
-    return _unknown(contract, fields)
+    return fields
 
 
 def read_document(
@@ -48,7 +47,7 @@ def read_document(
 ) -> list[str]:
     """A row's line is its place in the list, from 1: a document has no lines that mean anything.
 
-    Returns the names of fields that the contract does not know.
+    Returns the fields of the first records.
     Raises :class:`DeliveryRefused` where the document is broken, has no list of records where the contract
     says, or no record has a column that is required.
     """
@@ -82,19 +81,13 @@ def read_document(
     places = ", ".join(literal(f"{list_path}[{number}]{within}") for number in range(RECORDS_LOOKED_AT))
     fields = _fields(connection, f"SELECT unnest(json_keys(root, [{places}])) FROM document")
     _deliver(connection, contract, source, paths, fields)
-    return [name for name in _unknown(contract, fields) if not geojson or name not in OWN]
+    return [name for name in fields if not geojson or name not in OWN]
 
 
 def _fields(connection: duckdb.DuckDBPyConnection, keys: str) -> list[str]:
     """The names in lists of names, in the order in which they were met."""
     lists = connection.execute(keys).fetchall()
     return list(dict.fromkeys(name for (names,) in lists for name in names or ()))
-
-
-def _unknown(contract: Contract, fields: list[str]) -> list[str]:
-    """Fields of which nothing is loaded; of a nested one that is loaded in part nothing is said."""
-    paths = [(column.parse.path or "").split(".")[0] for column in contract.columns]
-    return [name for name in unknown_columns(contract, fields) if name not in paths]
 
 
 def _deliver(

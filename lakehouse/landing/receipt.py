@@ -87,6 +87,21 @@ def summarise_faults(
     return summary
 
 
+def column_entry(rule: str, source: str, rows: int, expected: str, advice: str) -> dict[str, Any]:
+    """An entry about a column of the file as a whole."""
+    return {
+        "rule": rule,
+        "rows": rows,
+        "first_line": 1,
+        "column": None,
+        "source_column": source,
+        "member": None,
+        "value": None,
+        "expected": expected,
+        "advice": advice,
+    }
+
+
 def refusal_entry(refusal: DeliveryRefused, rows: int) -> dict[str, Any]:
     return {
         "rule": refusal.rule,
