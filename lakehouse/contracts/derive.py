@@ -13,6 +13,7 @@ LINEAGE_COLUMNS = {
     "exchange_delivery": ("VARCHAR", "the delivery that brought the row; ids sort by time of arrival"),
     "exchange_line": ("BIGINT", "line (or row) of the delivered file, from 1"),
     "exchange_known_at": ("TIMESTAMPTZ", "when the exchange received the row (UTC)"),
+    "exchange_withdrawn": ("BOOLEAN", "true where a later version of the row belongs to another partition"),
 }
 UNDATED = "undated"
 

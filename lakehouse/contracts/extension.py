@@ -142,9 +142,11 @@ class Readings(Strict):
 
 
 class Thresholds(Strict):
-    """Above ``max_refused_share`` of a delivery's rows the whole delivery is refused."""
+    """Above ``max_refused_share`` of a delivery's rows the whole delivery is refused. ``unit_change``: what becomes
+    of a delivery whose values lie a factor between usual units away from those before."""
 
     max_refused_share: float = Field(default=0.2, ge=0, le=1)
+    unit_change: Literal["refuse", "warn", "ignore"] = "refuse"
 
 
 class Licence(Strict):

@@ -19,6 +19,7 @@ from lakehouse.contracts.extension import DatasetExtension, ParseRule
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 LIFTED = "customProperties."
+LIFTED_PROPERTIES = ("exchange", "unit", "issuer", "parse", "published_contact")
 SemanticVersion = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 
 
@@ -74,7 +75,7 @@ class Quality(Strict):
 class PropertyCustom(Strict):
     """Facts of a column that only the exchange knows."""
 
-    property: Literal["unit", "issuer", "parse"]
+    property: Literal["unit", "issuer", "parse", "published_contact"]
     value: Any
 
 
@@ -101,6 +102,8 @@ class Column(Strict):
     unit: str | None = Field(default=None, exclude=True, validation_alias=f"{LIFTED}unit")
     issuer: str | None = Field(default=None, exclude=True, validation_alias=f"{LIFTED}issuer")
     parse: ParseRule = Field(default=ParseRule(), exclude=True, validation_alias=f"{LIFTED}parse")
+    # Contacts that an organisation publishes itself are no personal data to be refused.
+    published_contact: bool = Field(default=False, exclude=True, validation_alias=f"{LIFTED}published_contact")
 
     @model_validator(mode="before")
     @classmethod
@@ -275,6 +278,6 @@ def _lift(data: Any) -> Any:
     lifted = {
         f"{LIFTED}{entry['property']}": entry.get("value")
         for entry in (entries if isinstance(entries, list) else [])
-        if isinstance(entry, dict) and entry.get("property") in ("exchange", "unit", "issuer", "parse")
+        if isinstance(entry, dict) and entry.get("property") in LIFTED_PROPERTIES
     }
     return {**data, **lifted}

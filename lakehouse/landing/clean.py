@@ -32,7 +32,7 @@ class CleanFile:
 
 def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract) -> list[str]:
     """The partitions that rows of ``typed`` belong to, sorted."""
-    query = f"SELECT DISTINCT {_partition(contract)} AS event_date FROM typed"
+    query = f"SELECT DISTINCT {partition_of(contract)} AS event_date FROM typed"
     return sorted(str(date) for (date,) in connection.execute(query).fetchall())
 
 
@@ -71,36 +71,40 @@ def write_partitions(
     delivery: dict[str, Any],
     rows: int,
     folder: Path,
+    moved: bool = False,
 ) -> list[CleanFile]:
-    """Writes the ``rows`` of ``fresh`` into ``folder`` as Parquet, a file for each event date, ordered by key.
+    """Writes the ``rows`` of ``fresh`` (of ``stored`` where some may have ``moved``) into ``folder`` as Parquet.
 
+    A file for each event date, ordered by key.
     A second try writes the same bytes under the same keys, so that one that died leaves nothing behind it.
     """
     if rows == 0:
         return []
     if rows <= MORSEL:
-        return _write(connection, contract, delivery, folder)
+        return _write(connection, contract, delivery, folder, moved)
     # Threads that write beside each other would split partitions, and otherwise each time.
     (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
     connection.execute("SET threads = 1")
     try:
-        return _write(connection, contract, delivery, folder)
+        return _write(connection, contract, delivery, folder, moved)
     finally:
         connection.execute(f"SET threads = {threads}")
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, delivery: dict[str, Any], folder: Path
+    connection: duckdb.DuckDBPyConnection, contract: Contract, delivery: dict[str, Any], folder: Path, moved: bool
 ) -> list[CleanFile]:
+    source = "stored" if moved else "(SELECT *, false AS exchange_withdrawn FROM fresh)"
     names = ", ".join(identifier(column.name) for column in contract.columns)
     keys = ", ".join(identifier(column.name) for column in contract.primary_key)
     written = connection.execute(
         f"""
         COPY (
             SELECT {names}, {literal(delivery["delivery"])} AS exchange_delivery, exchange_line,
-                   TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at, event_date
+                   TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at,
+                   exchange_withdrawn, event_date
             FROM (
-                SELECT *, {_partition(contract)} AS event_date FROM fresh
+                SELECT *, {partition_of(contract)} AS event_date FROM {source}
                 ORDER BY event_date, {keys}, exchange_line
             )
         ) TO {literal(str(folder / "clean"))} (
@@ -120,7 +124,7 @@ def _write(
     ]
 
 
-def _partition(contract: Contract) -> str:
+def partition_of(contract: Contract) -> str:
     """SQL of a row's partition: the first day, UTC, of the day, month or year that it belongs to."""
     time = contract.exchange.time
     if time is None:

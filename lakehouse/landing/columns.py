@@ -45,6 +45,7 @@ def selected(contract: Contract, found: Mapping[str, str]) -> str:
             f"Required columns are missing: {_quoted(column.source for column in missing)}. "
             f"{_what_there_is(contract, list(found))}",
             "Is it the right file for this dataset? If the columns were renamed, tell the exchange first.",
+            found=list(found),
         )
     return ", ".join(
         f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(column.name)}" for column in contract.columns
@@ -52,9 +53,19 @@ def selected(contract: Contract, found: Mapping[str, str]) -> str:
 
 
 def unknown_columns(contract: Contract, found: Iterable[str]) -> list[str]:
-    """Columns of the file that the contract neither has nor ignores."""
+    """Columns of the file that the contract neither has nor ignores.
+
+    Of a nested field of JSON that is loaded in part nothing is said.
+    """
     known = {column.source for column in contract.columns} | set(contract.exchange.delivery.ignored_columns)
+    known |= {column.parse.path.split(".")[0] for column in contract.columns if column.parse.path}
     return [name for name in found if name not in known]
+
+
+def dropped_columns(contract: Contract, found: Iterable[str]) -> list[str]:
+    """Optional columns of the contract that a table does not have."""
+    names = set(found)
+    return [column.source for column in contract.columns if not column.required and column.source not in names]
 
 
 def _what_there_is(contract: Contract, names: list[str]) -> str:

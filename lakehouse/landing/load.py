@@ -14,8 +14,14 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.checks import delivery_checks
 from lakehouse.landing.clean import CleanFile, standing_rows, touched_partitions, write_partitions
+from lakehouse.landing.columns import dropped_columns, unknown_columns
+from lakehouse.landing.evolution import explained, refuse_changed_types
+from lakehouse.landing.excel import name_excel
+from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
+from lakehouse.landing.personal_data import refuse_personal_data
+from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.read import read_file
-from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry, summarise_faults
+from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.type_rows import FileRows, create_tables, type_rows
@@ -34,18 +40,20 @@ NOT_DAMAGE = (
 
 @dataclass(kw_only=True)
 class Tally:
-    """What has been read so far, in rows. ``unknown`` columns in the order in which they were met."""
+    """What has been read so far, in rows. ``unknown`` and ``dropped`` columns in the order in which they were met."""
 
     delivered: int = 0
     bad: int = 0
     warned: int = 0
     unknown: list[str] = field(default_factory=list)
+    dropped: list[str] = field(default_factory=list)
 
-    def add(self, rows: FileRows, unknown: Iterable[str]) -> None:
+    def add(self, rows: FileRows, unknown: Iterable[str], dropped: Iterable[str]) -> None:
         self.delivered += rows.delivered
         self.bad += rows.bad
         self.warned += rows.warned
         self.unknown += [name for name in unknown if name not in self.unknown]
+        self.dropped += [name for name in dropped if name not in self.dropped]
 
 
 def load(
@@ -63,9 +71,14 @@ def load(
     tally = Tally()
     try:
         for part, file in enumerate(_plain_files(exchange, contract, delivery, folder)):
-            tally.add(*_read(connection, contract, file, part))
+            tally.add(*_read(exchange, contract, connection, file, part))
+            if tally.bad:
+                name_excel(connection, contract, file.form)
+            if _beyond_threshold(contract, tally.delivered, tally.bad):
+                refuse_changed_types(exchange, contract, connection, file)
         if tally.delivered == 0:
             raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
+        tally.bad += refuse_personal_data(connection, contract)
         return _reconciled(exchange, contract, delivery, connection, folder, tally)
     except DeliveryRefused as refusal:
         return _refused(exchange, contract, delivery, connection, folder, tally, refusal), []
@@ -88,11 +101,21 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
 
 
 def _read(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, file: PlainFile, part: int
-) -> tuple[FileRows, list[str]]:
+    exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, file: PlainFile, part: int
+) -> tuple[FileRows, list[str], list[str]]:
     try:
-        unknown = read_file(connection=connection, file=file, contract=contract)
+        found = read_file(connection=connection, file=file, contract=contract)
+    except DeliveryRefused as refusal:
+        if refusal.rule != "missing_columns":
+            raise
+        raise explained(exchange, contract, connection, file, refusal) from None
     except (duckdb.Error, UnicodeDecodeError) as error:
+        if isinstance(error, duckdb.OutOfMemoryException) and file.form.format in ("json", "geojson"):
+            raise DeliveryRefused(
+                "document_too_large",
+                f"{file.name} is one document of {file.path.stat().st_size:,} bytes, more than fits into memory.",
+                "Deliver a record a line (ndjson) where the contract takes it, or several smaller files.",
+            ) from None
         # A damaged Parquet file may even break the message about it.
         if isinstance(error, NOT_DAMAGE) or "No space left" in str(error):
             raise
@@ -107,7 +130,9 @@ def _read(
     rows = type_rows(connection=connection, contract=contract, file=file, part=part)
     # The text has been typed: its memory is for what follows.
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
-    return rows, unknown
+    # A record of JSON may well leave out a field without a value.
+    table = file.form.format in ("csv", "xlsx", "parquet")
+    return rows, unknown_columns(contract, found), dropped_columns(contract, found) if table else []
 
 
 def _reconciled(
@@ -118,16 +143,23 @@ def _reconciled(
     folder: Path,
     tally: Tally,
 ) -> tuple[dict[str, Any], list[CleanFile]]:
-    partitions = touched_partitions(connection, contract)
+    moves = rows_move(contract)
+    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract)
     standing = standing_rows(exchange, contract, partitions)
+    if moves and standing is not None:
+        standing = without_withdrawn(standing)
     result = reconcile(connection=connection, contract=contract, standing=standing)
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
+    level = levels(connection, contract, tally.delivered)
+    unit_changes = changed_units(exchange, contract, level)
+    _refuse_changed_units(contract, unit_changes)
+    stored = withdraw_moved(connection, contract, standing) if moves else result.accepted
     if refused:
         _write_quarantine(exchange, contract, delivery, connection, folder)
     files = write_partitions(
-        connection=connection, contract=contract, delivery=delivery, rows=result.accepted, folder=folder
+        connection=connection, contract=contract, delivery=delivery, rows=stored, folder=folder, moved=moves
     )
     receipt = build_receipt(
         sender=Sender.of(contract),
@@ -139,7 +171,8 @@ def _reconciled(
         duplicates=result.duplicates,
         corrections=result.corrections,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
-        warnings=_warnings(connection, contract, tally),
+        warnings=[*_warnings(connection, contract, tally), *unit_changes],
+        levels=level,
         checks=checks,
         partitions=sorted({file.partition for file in files}),
         message=_message(result, refused),
@@ -154,14 +187,16 @@ def _reconciled(
 
 def _warnings(connection: duckdb.DuckDBPyConnection, contract: Contract, tally: Tally) -> list[dict[str, Any]]:
     found = summarise_faults(connection, contract, warnings=True) if tally.warned else []
-    return found + [
-        {
-            "rule": "unknown_column", "rows": tally.delivered, "first_line": 1, "column": None, "source_column": name,
-            "member": None, "value": None, "expected": "only columns of the contract; this one was not loaded",
-            "advice": "If it matters, ask for it to be added to the contract.",
-        }
-        for name in tally.unknown
-    ]  # fmt: skip
+    more = (
+        "only columns of the contract; this one was not loaded",
+        "If it matters, ask for it to be added to the contract.",
+    )
+    less = "this optional column too; it is empty throughout", "If it is gone for good, ask for it to be taken out."
+    return [
+        *found,
+        *(column_entry("unknown_column", name, tally.delivered, *more) for name in tally.unknown),
+        *(column_entry("dropped_column", name, tally.delivered, *less) for name in tally.dropped),
+    ]
 
 
 def _message(result: Reconciled, refused: int) -> str:
@@ -175,10 +210,14 @@ def _message(result: Reconciled, refused: int) -> str:
     return ", ".join(parts) + "."
 
 
-def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, checks: list[dict[str, Any]]) -> None:
-    limit = contract.exchange.thresholds.max_refused_share
+def _beyond_threshold(contract: Contract, delivered: int, refused: int) -> bool:
     # As decimals: 0.29 of 100 rows is 29, where floats make it a little less.
-    if refused > Decimal(str(limit)) * delivered:
+    return refused > Decimal(str(contract.exchange.thresholds.max_refused_share)) * delivered
+
+
+def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, checks: list[dict[str, Any]]) -> None:
+    if _beyond_threshold(contract, delivered, refused):
+        limit = contract.exchange.thresholds.max_refused_share
         raise DeliveryRefused(
             "too_many_refused",
             f"{refused:,} of {delivered:,} rows are wrong, more than the {limit:.0%} that the contract allows.",
@@ -193,6 +232,15 @@ def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, c
             )
 
 
+def _refuse_changed_units(contract: Contract, found: list[dict[str, Any]]) -> None:
+    if found and contract.exchange.thresholds.unit_change == "refuse":
+        raise DeliveryRefused(
+            "unit_changed",
+            " ".join(f"{entry['source_column']!r} is expected to hold {entry['expected']}." for entry in found),
+            found[0]["advice"],
+        )
+
+
 def _refused(
     exchange: Exchange,
     contract: Contract,
@@ -203,6 +251,9 @@ def _refused(
     refusal: DeliveryRefused,
 ) -> dict[str, Any]:
     _write_quarantine(exchange, contract, delivery, connection, folder)
+    if refusal.change and refusal.change["draft"]:
+        key = f"{contract.key}/{delivery['delivery']}/contract-change.diff"
+        exchange.lake.write_bytes("quarantine", key, refusal.change["draft"].encode(), content_type="text/plain")
     return build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,
@@ -213,6 +264,7 @@ def _refused(
             refusal_entry(refusal, tally.delivered),
             *summarise_faults(connection, contract, warnings=False),
         ],
+        contract_change=refusal.change,
         message=f"The delivery was refused whole. {refusal.problem}",
         next_step=refusal.advice,
     )

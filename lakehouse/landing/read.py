@@ -7,7 +7,7 @@ import fastexcel
 
 from lakehouse.contracts.extension import CsvForm, NdjsonForm, ParquetForm, XlsxForm
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.columns import header_names, selected, unknown_columns
+from lakehouse.landing.columns import header_names, selected
 from lakehouse.landing.read_csv import read_csv
 from lakehouse.landing.read_json import read_document, read_ndjson
 from lakehouse.landing.refusal import DeliveryRefused
@@ -20,7 +20,7 @@ def read_file(*, connection: duckdb.DuckDBPyConnection, file: PlainFile, contrac
     ``malformed(exchange_line BIGINT, problem VARCHAR, text VARCHAR)``, the rows that have no columns at all.
 
     Columns are named as in the contract; one that the file lacks is NULL throughout if it is optional.
-    Returns the names of columns that the contract does not know.
+    Returns the names of the file's columns; of JSON the fields of its first records.
     Raises :class:`DeliveryRefused` where nothing can be read, or required columns are missing, and DuckDB's
     errors where the file is damaged.
     """
@@ -33,10 +33,8 @@ def read_file(*, connection: duckdb.DuckDBPyConnection, file: PlainFile, contrac
     if isinstance(form, XlsxForm):
         return _read_xlsx(connection, file, form, contract)
     if isinstance(form, NdjsonForm):
-        read_ndjson(connection, file, contract)
-    else:
-        read_document(connection, file, form, contract)
-    return []
+        return read_ndjson(connection, file, contract)
+    return read_document(connection, file, form, contract)
 
 
 def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> list[str]:
@@ -49,7 +47,7 @@ def _read_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile, contra
         f"SELECT file_row_number + 1 AS exchange_line, {selected(contract, found)} FROM {source}"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
-    return unknown_columns(contract, found)
+    return list(found)
 
 
 def _read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XlsxForm, contract: Contract) -> list[str]:
@@ -83,4 +81,4 @@ def _read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xls
     connection.execute(
         "CREATE OR REPLACE TEMP VIEW delivered AS SELECT * EXCLUDE (exchange_filled) FROM delivered_rows"
     )
-    return unknown_columns(contract, found)
+    return list(found)

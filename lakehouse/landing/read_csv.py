@@ -15,7 +15,7 @@ import duckdb
 
 from lakehouse.contracts.extension import CsvForm
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.columns import header_names, selected, unknown_columns
+from lakehouse.landing.columns import header_names, selected
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import literal
@@ -39,7 +39,7 @@ PROBLEMS = {
 
 
 def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvForm, contract: Contract) -> list[str]:
-    """Makes ``delivered`` and fills ``malformed``; returns the names of unknown columns.
+    """Makes ``delivered`` and fills ``malformed``; returns the names in the header.
 
     Raises :class:`DeliveryRefused` for a header that is missing or not the contract's.
     """
@@ -61,7 +61,7 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     else:
         _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
         _number_lines(connection, path, len(names), skip)
-    return unknown_columns(contract, found)
+    return list(found)
 
 
 def _header(path: Path, form: CsvForm) -> tuple[list[str], int]:

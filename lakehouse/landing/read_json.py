@@ -11,10 +11,16 @@ from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
 
 MAX_LINE_BYTES = 8 << 20
+# The fields of a file are those of so many of its first records.
+RECORDS_LOOKED_AT = 100
+# What a feature has beside its properties.
+OWN = ("id", "geometry")
 
 
-def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> None:
+def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> list[str]:
     """One record a line; a line that is no JSON object is malformed, a blank one is nothing.
+
+    Returns the fields of the first records.
 
     Raises :class:`DeliveryRefused` where no record has a column that is required.
     """
@@ -29,14 +35,19 @@ def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract
         "WHERE trim(coalesce(l, ''), ' ' || chr(9) || chr(13)) <> '' AND NOT coalesce(good, false)"
     )
     paths = [_path(column) for column in contract.columns]
-    _deliver(connection, contract, "SELECT rowid + 1 AS exchange_line, l AS record FROM lines WHERE good", paths)
+    fields = _fields(connection, f"SELECT json_keys(l) FROM lines WHERE good LIMIT {RECORDS_LOOKED_AT}")
+    _deliver(
+        connection, contract, "SELECT rowid + 1 AS exchange_line, l AS record FROM lines WHERE good", paths, fields
+    )
+    return fields
 
 
 def read_document(
     connection: duckdb.DuckDBPyConnection, file: PlainFile, form: JsonForm | GeojsonForm, contract: Contract
-) -> None:
+) -> list[str]:
     """A row's line is its place in the list, from 1: a document has no lines that mean anything.
 
+    Returns the fields of the first records.
     Raises :class:`DeliveryRefused` where the document is broken, has no list of records where the contract
     says, or no record has a column that is required.
     """
@@ -66,11 +77,25 @@ def read_document(
         "SELECT generate_subscripts(items, 1) AS exchange_line, unnest(items) AS record, root_values FROM ("
         f"SELECT json_extract(root, {literal(list_path)})::JSON[] AS items, {_values('root', paths)} FROM document)"
     )
-    _deliver(connection, contract, source, paths)
+    within = ".properties" if geojson else ""
+    places = ", ".join(literal(f"{list_path}[{number}]{within}") for number in range(RECORDS_LOOKED_AT))
+    fields = _fields(connection, f"SELECT unnest(json_keys(root, [{places}])) FROM document")
+    _deliver(connection, contract, source, paths, fields)
+    return [name for name in fields if not geojson or name not in OWN]
+
+
+def _fields(connection: duckdb.DuckDBPyConnection, keys: str) -> list[str]:
+    """The names in lists of names, in the order in which they were met."""
+    lists = connection.execute(keys).fetchall()
+    return list(dict.fromkeys(name for (names,) in lists for name in names or ()))
 
 
 def _deliver(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, source: str, paths: list[tuple[str, str]]
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    source: str,
+    paths: list[tuple[str, str]],
+    fields: list[str],
 ) -> None:
     """``delivered`` out of a source with ``exchange_line``, ``record`` and, of a document, ``root_values``."""
     columns = []
@@ -82,7 +107,7 @@ def _deliver(
         f"FROM (SELECT *, {_values('record', paths)} FROM ({source}))"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
-    _refuse_foreign_records(connection, contract)
+    _refuse_foreign_records(connection, contract, fields)
 
 
 def _values(where: str, paths: list[tuple[str, str]]) -> str:
@@ -105,11 +130,11 @@ def _record_path(column: Column) -> tuple[str, str]:
 def _feature_path(column: Column) -> tuple[str, str]:
     """A column is a property of the feature, but for the feature's own ``id`` and ``geometry``."""
     where, path = _path(column)
-    own = (column.parse.path or column.source) in ("id", "geometry")
+    own = (column.parse.path or column.source) in OWN
     return where, path if own else f"$.properties{path.removeprefix('$')}"
 
 
-def _refuse_foreign_records(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
+def _refuse_foreign_records(connection: duckdb.DuckDBPyConnection, contract: Contract, fields: list[str]) -> None:
     """Records without a single value for a required column are another dataset's."""
     required = [column for column in contract.columns if column.required]
     counts = connection.execute(
@@ -123,4 +148,5 @@ def _refuse_foreign_records(connection: duckdb.DuckDBPyConnection, contract: Con
             "missing_columns",
             f"No record has: {', '.join(repr(column.parse.path or column.source) for column in absent)}.",
             "Is it the right file for this dataset? If the fields were renamed, tell the exchange first.",
+            found=fields,
         )

@@ -25,6 +25,8 @@ ADVICE = {
     "not_in_list": "Use one of the listed values, or ask for the contract to be widened.",
     "below_minimum": "Check the value and its unit.",
     "above_maximum": "Check the value and its unit.",
+    "personal_data": "Take it out, and deliver the row again. Is it meant to be there? Then tell the exchange first.",
+    "mangled_by_excel": "Export from the source anew without opening the file in Excel, or import the column as text.",
 }
 DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
 SHOWN_CHARACTERS = 200
@@ -85,6 +87,21 @@ def summarise_faults(
     return summary
 
 
+def column_entry(rule: str, source: str, rows: int, expected: str, advice: str) -> dict[str, Any]:
+    """An entry about a column of the file as a whole."""
+    return {
+        "rule": rule,
+        "rows": rows,
+        "first_line": 1,
+        "column": None,
+        "source_column": source,
+        "member": None,
+        "value": None,
+        "expected": expected,
+        "advice": advice,
+    }
+
+
 def refusal_entry(refusal: DeliveryRefused, rows: int) -> dict[str, Any]:
     return {
         "rule": refusal.rule,
@@ -113,6 +130,8 @@ def build_receipt(
     warnings: list[dict[str, Any]] | None = None,
     checks: list[dict[str, Any]] | None = None,
     partitions: list[str] | None = None,
+    levels: dict[str, dict[str, float]] | None = None,
+    contract_change: dict[str, Any] | None = None,
     message: str,
     next_step: str,
 ) -> dict[str, Any]:
@@ -148,6 +167,8 @@ def build_receipt(
             "first": touched[0] if touched else None,
             "last": touched[-1] if touched else None,
         },
+        "levels": levels or {},
+        "contract_change": contract_change,
         "message": message,
         "next_step": next_step,
     }

@@ -71,7 +71,7 @@ def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, folder: Path) 
     file = files[0]
     try:
         found = _SNIFFERS[file.form.format](connection, file)
-        _read(connection, file, found)
+        read_as_text(connection, file, found)
     except (duckdb.Error, fastexcel.FastExcelError) as error:
         problem = f"{file.name} cannot be read as {file.form.format}: {str(error).splitlines()[0]}."
         raise DeliveryRefused("unreadable", problem, "Is the file whole? Try another sample.") from error
@@ -106,8 +106,8 @@ def _open(sample: Path, folder: Path) -> list[PlainFile]:
     raise AssertionError("every byte is a letter of iso-8859-1")
 
 
-def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, found: Sniffed) -> None:
-    """Reads the file as intake will, under a contract of nothing but text."""
+def read_as_text(connection: duckdb.DuckDBPyConnection, file: PlainFile, found: Sniffed) -> None:
+    """``sample_text`` of a file as intake reads it, under a contract of nothing but text."""
     if not found.columns:
         raise DeliveryRefused("no_columns", f"{file.name} has no named column.", "Draft from a sample with a header.")
     properties = [

@@ -8,13 +8,15 @@ import duckdb
 
 from lakehouse.contracts.derive import duckdb_type
 from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.landing.excel import excel_rules
 from lakehouse.landing.local_time import has_local_time
 from lakehouse.landing.row_rules import Rule, rules
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.landing.values import local_of, mark_of, text_of, typed_rows
 from lakehouse.storage.sql import identifier, literal
 
-PART_LINES = 10**10
+# With the files that an archive may hold, below 2^40: what the newest version is picked by has room for it.
+PART_LINES = 10**9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +59,7 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
     Every fault of every row is kept: a row with several has several. ``part`` numbers the files of an archive:
     lines of the second begin at ``PART_LINES`` in ``rows``, and so on.
     """
-    found = rules(contract, file.form, damaged=file.damaged)
+    found = [*rules(contract, file.form, damaged=file.damaged), *excel_rules(contract, file.form)]
     names = ", ".join(identifier(column.name) for column in contract.columns)
     marks = "".join(f", {mark_of(c)}, {local_of(c)}" for c in _in_sequence(contract))
     first, last = part * PART_LINES, (part + 1) * PART_LINES

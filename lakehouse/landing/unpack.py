@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import lzma
+import stat
 import struct
 import zipfile
 import zlib
@@ -17,6 +18,9 @@ from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.text import plain_text, seems
 
 CHUNK = 1 << 20
+# Lines are numbered through all files of an archive: see PART_LINES.
+MAX_MEMBERS = 1000
+ENCRYPTED = 1
 HEAD = 4096
 # What the readers of archives raise at bytes that are none, are encrypted or packed in an unknown way. A full
 # disk is none of these: that delivery waits.
@@ -104,7 +108,8 @@ def _members(path: Path, name: str, folder: Path, max_bytes: int) -> list[tuple[
         with gzip.open(path, "rb") as source:
             _copy(source, target, max_bytes)
         return [(target, inner, None)]
-    if head.startswith(b"PK\x03\x04"):
+    # An empty zip begins with its end.
+    if head.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         with zipfile.ZipFile(path) as archive:
             if "[Content_Types].xml" not in archive.namelist():
                 return _zip_members(archive, folder, max_bytes)
@@ -117,15 +122,49 @@ def _members(path: Path, name: str, folder: Path, max_bytes: int) -> list[tuple[
 def _zip_members(archive: zipfile.ZipFile, folder: Path, max_bytes: int) -> list[tuple[Path, str, str | None]]:
     found: list[tuple[Path, str, str | None]] = []
     left = max_bytes
-    for number, info in enumerate(sorted(archive.infolist(), key=lambda entry: entry.filename)):
-        if info.is_dir() or any(part in info.filename for part in IGNORED_MEMBERS):
-            continue
+    members = [
+        info
+        for info in archive.infolist()
+        if not info.is_dir() and not any(part in info.filename for part in IGNORED_MEMBERS)
+    ]
+    if len(members) > MAX_MEMBERS:
+        raise DeliveryRefused(
+            "too_many_files",
+            f"The archive holds {len(members):,} files, more than {MAX_MEMBERS:,}.",
+            "Deliver it in several archives, or join the files.",
+        )
+    for number, info in enumerate(sorted(members, key=lambda entry: entry.filename)):
+        if stat.S_ISLNK(info.external_attr >> 16):
+            raise DeliveryRefused(
+                "link_in_archive",
+                f"{info.filename} in the archive is a link, not a file.",
+                "Make the archive anew with the file itself in it.",
+            )
         # Written under a number, never under the member's own name: no path can climb out.
         target = folder / f"member-{number}"
+        if info.flag_bits & ENCRYPTED:
+            raise DeliveryRefused(
+                "damaged_archive", f"{info.filename} in the archive is encrypted.", "Pack it without a password."
+            )
         with archive.open(info) as source:
             left -= _copy(source, target, left)
+        if _is_archive(target):
+            raise DeliveryRefused(
+                "nested_archive",
+                f"{info.filename} in the archive is an archive itself.",
+                "Put the files straight into one archive, and deliver it anew.",
+            )
         found.append((target, Path(info.filename).name, info.filename))
     return found
+
+
+def _is_archive(path: Path) -> bool:
+    """Whether a file is packed, and no Excel workbook."""
+    head = _head(path)
+    if head.startswith(b"PK\x03\x04") and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            return "[Content_Types].xml" not in archive.namelist()
+    return head.startswith((b"\x1f\x8b", b"PK\x05\x06"))
 
 
 def _copy(source: Readable, target: Path, max_bytes: int) -> int:

@@ -20,6 +20,7 @@ def test_types_of_the_lake(tmp_path: Path) -> None:
         "exchange_delivery": "VARCHAR",
         "exchange_line": "BIGINT",
         "exchange_known_at": "TIMESTAMPTZ",
+        "exchange_withdrawn": "BOOLEAN",
     }
 
 

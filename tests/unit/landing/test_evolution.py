@@ -1,0 +1,95 @@
+"""Files whose columns, types or units are no longer the contract's: what the receipt says, and the drafted change."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from lakehouse.landing.plausibility import Usual, _factor
+from tests.unit.landing.bad_deliveries import CSV, DAY, HEADER, private, readings
+from tests.unit.landing.bad_rows import HISTORY, many
+from tests.unit.landing.conftest import House, faults
+
+
+def test_a_renamed_column_is_drafted_as_a_change_that_takes_the_file(house: House) -> None:
+    contract = readings(house)
+    renamed = CSV.replace("use_kwh", "use_in_kwh").replace("note", "operator")
+    receipt = house.deliver(contract, renamed)
+    change = receipt["contract_change"]
+    assert change["contract_has"] == ["use_kwh"]
+    assert change["likely_renames"] == [{"contract": "use_kwh", "file": "use_in_kwh"}]
+    added = [line[1:] for line in change["draft"].splitlines() if line.startswith("+") and not line.startswith("+++")]
+    assert "version: 1.1.0" in added
+    assert '    physicalName: "use_in_kwh"' in added
+    # The class of a new column is a person's to state: no contract is valid without.
+    assert any(line.strip() == "classification: # a person says which" for line in added)
+    kept = house.exchange.lake.read_bytes("quarantine", f"{contract.key}/{receipt['delivery']}/contract-change.diff")
+    assert kept.decode() == change["draft"]
+    assert b"Likely renamed" in house.published(contract, receipt, "html")
+
+    path = house.exchange.settings.contracts_path / "town" / "readings.odcs.yaml"
+    document = yaml.safe_load(path.read_text())
+    document["schema"][0]["properties"][2]["physicalName"] = "use_in_kwh"
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    house.exchange.__dict__.pop("contracts")
+    assert house.deliver(house.exchange.contract("town/readings"), renamed)["accepted"] == 4
+
+
+def test_a_private_dataset_s_unknown_names_are_told_only_where_they_are_like_the_contract_s(house: House) -> None:
+    rows = CSV.replace("use_kwh", "use_in_kwh").replace("note", "Eva Holm")
+    receipt = house.deliver(private(house), rows)
+    assert receipt["contract_change"]["file_has"] == ["use_in_kwh"]
+    assert "Eva Holm" not in str(receipt)
+
+
+def test_a_type_that_changed_throughout_is_drafted(house: House) -> None:
+    receipt = house.deliver(readings(house), many("about {n}"))
+    assert receipt["errors"][0]["rule"] == "type_changed"
+    assert "+    logicalType: string" in receipt["contract_change"]["draft"]
+
+
+def test_an_optional_column_that_is_dropped_and_one_that_is_added_are_taken(house: House) -> None:
+    receipt = house.deliver(readings(house), f"{HEADER.replace('note', 'operator')}\nM001,{DAY},1,x\n")
+    assert (receipt["status"], [entry["source_column"] for entry in receipt["warnings"]]) == (
+        "accepted", ["operator", "note"],
+    )  # fmt: skip
+    assert [entry["rule"] for entry in receipt["warnings"]] == ["unknown_column", "dropped_column"]
+
+
+@pytest.mark.parametrize(
+    ("usual", "now", "factor"),
+    [
+        ((10, 9, 12), 10_100, 1000), ((10, 9, 12), 0.0101, 1 / 1000), ((10, 9, 12), 36.5, 3.6), ((10, 9, 12), 600, 60),
+        ((10, 9, 12), 30, None), ((10, 9, 12), 10, None), ((10, 9, 12), -10_000, None), ((0, 0, 0), 5, None),
+        # Levels that differ as much by themselves say nothing.
+        ((10, 2, 60), 36, None), ((10, 1, 12), 10_000, 1000),
+    ],
+)  # fmt: skip
+def test_a_level_a_factor_between_units_away_is_told_from_a_change_of_values(
+    usual: tuple[float, float, float], now: float, factor: float | None
+) -> None:
+    median, lowest, highest = usual
+    found = _factor(Usual(median=median, lowest=lowest, highest=highest), now)
+    assert found == (None if factor is None else pytest.approx(factor))
+
+
+@pytest.mark.parametrize(("choice", "status"), [("refuse", "refused"), ("warn", "accepted"), ("ignore", "accepted")])
+def test_a_changed_unit_is_refused_warned_of_or_ignored_as_the_contract_says(
+    house: House, choice: str, status: str
+) -> None:
+    contract = readings(house, thresholds={"unit_change": choice})
+    for earlier in HISTORY:
+        assert house.deliver(contract, earlier)["levels"] == {"use_kwh": {"median": 120.0, "values": 40}}
+    receipt = house.deliver(contract, many("{n}500"))
+    assert receipt["status"] == status
+    assert [entry["rule"] for entry in receipt["warnings"]] == (["unit_changed"] if choice == "warn" else [])
+    assert (("unit_changed", None) in faults(receipt)) == (choice == "refuse")
+
+
+def test_the_median_of_a_few_private_values_is_on_no_receipt(house: House) -> None:
+    assert house.deliver(private(house), CSV)["levels"] == {}
+
+
+def test_a_cumulative_reading_grows_and_is_not_judged(house: House) -> None:
+    contract = readings(house, readings={"kind": "cumulative", "column": "use_kwh"})
+    assert house.deliver(contract, CSV)["levels"] == {}
