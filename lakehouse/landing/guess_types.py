@@ -9,7 +9,8 @@ from typing import Any
 
 import duckdb
 
-from lakehouse.contracts.extension import CsvForm, FileForm, ParseRule
+from lakehouse.contracts.extension import ParseRule
+from lakehouse.contracts.forms import CsvForm, FileForm
 from lakehouse.contracts.odcs import Column
 from lakehouse.landing.local_time import is_nonexistent
 from lakehouse.landing.sniff import FoundColumn

@@ -84,6 +84,7 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
         forms=contract.exchange.delivery.forms,
         folder=folder / "unpacked",
         max_bytes=exchange.settings.max_unpacked_bytes,
+        members=contract.exchange.delivery.members,
     )
 
 

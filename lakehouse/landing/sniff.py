@@ -11,7 +11,7 @@ from typing import Any, Literal
 import duckdb
 import fastexcel
 
-from lakehouse.contracts.extension import (
+from lakehouse.contracts.forms import (
     CsvForm,
     FileForm,
     GeojsonForm,
