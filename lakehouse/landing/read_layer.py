@@ -29,16 +29,9 @@ def read_layer(
     Raises :class:`DeliveryRefused` where the layer cannot be told among several, or its coordinates have a reference
     system that neither the file nor the contract states, or that is none.
     """
-    load_spatial(connection)
-    # GDAL tells a file's kind by its ending too.
-    path = file.path
-    if not path.suffix:
-        path = file.scratch / f"layer.{'gpkg' if form.format == 'geopackage' else 'shp'}"
-        path.symlink_to(file.path)
-    _refuse_bare_shapefile(file, form)
-    layer = _layer(connection, file, form, str(path))
+    layer = _layer(connection, file, form)
     source = (
-        f"st_read({literal(str(path))}, layer={literal(layer['name'])}, "
+        f"st_read({literal(_gdal_path(file, form))}, layer={literal(layer['name'])}, "
         f"allowed_drivers=[{literal(DRIVERS[form.format])}])"
     )
     described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
@@ -54,6 +47,28 @@ def read_layer(
     return unknown_columns(contract, [name for name in found if name.lower() not in MADE_UP])
 
 
+def layers_of(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm) -> list[dict[str, Any]]:
+    """What GDAL says of each layer: ``name``, ``fields`` and ``geometry_fields``, each with a ``name``.
+
+    Raises :class:`DeliveryRefused` for a shapefile without its parts.
+    """
+    load_spatial(connection)
+    _refuse_bare_shapefile(file, form)
+    meta = f"SELECT layers FROM st_read_meta({literal(_gdal_path(file, form))})"
+    (layers,) = connection.execute(meta).fetchone() or ([],)
+    return [dict(layer) for layer in layers]
+
+
+def _gdal_path(file: PlainFile, form: LayerForm) -> str:
+    """GDAL tells a file's kind by its ending too."""
+    if file.path.suffix:
+        return str(file.path)
+    path = file.scratch / f"layer.{'gpkg' if form.format == 'geopackage' else 'shp'}"
+    if not path.is_symlink():
+        path.symlink_to(file.path)
+    return str(path)
+
+
 def _refuse_bare_shapefile(file: PlainFile, form: LayerForm) -> None:
     if form.format == "geopackage":
         return
@@ -66,14 +81,14 @@ def _refuse_bare_shapefile(file: PlainFile, form: LayerForm) -> None:
         )
 
 
-def _layer(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm, path: str) -> dict[str, Any]:
-    (layers,) = connection.execute(f"SELECT layers FROM st_read_meta({literal(path)})").fetchone() or ([],)
+def _layer(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm) -> dict[str, Any]:
+    layers = layers_of(connection, file, form)
     if form.format == "shapefile":
         # Its own name was left behind when the zip was opened.
-        return dict(layers[0])
+        return layers[0]
     names = [layer["name"] for layer in layers]
     if form.layer in names or (form.layer is None and len(names) == 1):
-        return dict(layers[names.index(form.layer or names[0])])
+        return layers[names.index(form.layer or names[0])]
     problem = f"has no layer {form.layer!r}" if form.layer else f"has {len(names)} layers, and the contract names none"
     raise DeliveryRefused(
         "no_such_layer",
