@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.contracts.load import ContractError
+from lakehouse.orchestrate.inputs import match_inputs
 from tests.unit.landing.conftest import READINGS, House, column, faults
 
 FIXED = {
@@ -211,3 +212,15 @@ def test_cells_of_excel_below_a_title_are_read_as_what_they_show(house: House) -
     assert house.deliver(contract, content, "book.xlsx")["accepted"] == 1
     row = (7, moment.date(), moment.replace(tzinfo=UTC), True, Decimal("0.300"), Decimal("0.600"), 4)
     assert house.clean(contract, 'meter, day, "at", "on", use_kwh, total, exchange_line') == [row]
+
+
+def test_one_file_of_the_inputs_may_be_several_datasets(house: House) -> None:
+    for name in ("stops", "stop_times"):
+        delivery = {"members": [f"{name}.txt"], "folder": "gtfs"}
+        house.contract([column("id", "string", key=1)], dataset=name, kind="snapshot", delivery=delivery)
+    feed = house.folder / "inputs" / "town" / "gtfs" / "feed.zip"
+    feed.parent.mkdir(parents=True)
+    feed.write_bytes(timetable())
+    matched = match_inputs(house.exchange, house.folder / "inputs")
+    assert matched.files == {"town/stop_times": [feed], "town/stops": [feed]}
+    assert matched.unmatched == []
