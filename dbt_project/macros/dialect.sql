@@ -51,12 +51,12 @@
     make_timestamptz(epoch_us(date_trunc('{{ grain }}', make_timestamp(epoch_us({{ timestamp }})))))
 {%- endmacro %}
 
-{# Whether a point lies in a polygon, both WKT in EPSG:4326. #}
+{# Whether a point lies in a polygon, both in EPSG:4326. #}
 {% macro point_in_polygon(point, polygon) -%}
     {{ adapter.dispatch('point_in_polygon')(point, polygon) }}
 {%- endmacro %}
 {% macro duckdb__point_in_polygon(point, polygon) -%}
-    st_contains(st_geomfromtext({{ polygon }}), st_geomfromtext({{ point }}))
+    st_contains({{ polygon }}, {{ point }})
 {%- endmacro %}
 
 {# Run before a build: geometry comes from a file of the installed package. Without its path only the

@@ -36,7 +36,9 @@ def dag_id(contract: Contract) -> str:
 
 
 def duckdb_type(column: Column) -> str:
-    """The type that a column has in ``clean`` (timestamps are UTC)."""
+    """The type that a column has in ``clean`` (timestamps are UTC, geometries EPSG:4326)."""
+    if column.parse.geometry:
+        return "GEOMETRY"
     if column.logicalType == "number":
         return str(column.physicalType).upper()
     if column.logicalType == "integer":

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, Field
 
 from lakehouse.contracts.extract import ExtractArguments
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from lakehouse.contracts.forms import FileForm, Strict
 
 
 def _known_zone(zone: str) -> str:
@@ -31,8 +28,9 @@ class ParseRule(Strict):
     from 1970 in this unit. ``zone``: local time of a delivery without offsets. ``ambiguous`` (the repeated
     hour in autumn): ``sequence`` takes the second pass, in the order of the file and for each series, as
     the later one. ``nonexistent`` (the missing hour in spring). ``path``: where a column stands in a JSON
-    record, if that differs from its name in a csv (``$.`` starts at the document's root).
-    ``geometry``: WKT or GeoJSON in EPSG:4326, kept as WKT.
+    record, if that differs from its name in a csv (``$.`` starts at the document's root, ``^.`` at the record
+    that holds an unnested list), or an XPath from an XML record. ``geometry``: WKT or GeoJSON in EPSG:4326, kept
+    as a geometry. ``seconds_of_day``: a clock time that may pass 24:00:00, as seconds since noon less 12 hours.
     """
 
     formats: tuple[str, ...] = ()
@@ -42,69 +40,8 @@ class ParseRule(Strict):
     nonexistent: Literal["refuse", "shift_forward"] = "refuse"
     path: str | None = None
     geometry: Literal["wkt", "geojson", "any"] | None = None
+    seconds_of_day: bool = False
     null_values: tuple[str, ...] = ()
-
-
-class CsvForm(Strict):
-    """``skip_lines``: lines of preamble before the header (or before the data, without one)."""
-
-    format: Literal["csv"] = "csv"
-    delimiter: str = Field(default=",", min_length=1, max_length=4)
-    quote: str = Field(default='"', max_length=1)
-    escape: str = Field(default='"', max_length=1)
-    encoding: str = "utf-8"
-    header: bool = True
-    skip_lines: int = Field(default=0, ge=0)
-    decimal: Literal[".", ","] = "."
-    thousands: Literal["", ".", ",", " ", "'"] = ""
-    null_values: tuple[str, ...] = ()
-
-
-class JsonForm(Strict):
-    """One document. ``records``: dotted path of the list of records; empty when the document is the list."""
-
-    format: Literal["json"] = "json"
-    records: str = ""
-    encoding: str = "utf-8"
-    decimal: Literal[".", ","] = "."
-    null_values: tuple[str, ...] = ()
-
-
-class NdjsonForm(Strict):
-    """One JSON record a line."""
-
-    format: Literal["ndjson"] = "ndjson"
-    encoding: str = "utf-8"
-    decimal: Literal[".", ","] = "."
-    null_values: tuple[str, ...] = ()
-
-
-class GeojsonForm(Strict):
-    """A FeatureCollection: columns are properties; ``id`` and ``geometry`` are the feature's own."""
-
-    format: Literal["geojson"] = "geojson"
-    decimal: Literal[".", ","] = "."
-    null_values: tuple[str, ...] = ()
-
-
-class ParquetForm(Strict):
-    format: Literal["parquet"] = "parquet"
-    null_values: tuple[str, ...] = ()
-
-
-class XlsxForm(Strict):
-    """``header_row`` counts from 1; the first sheet unless one is named. ``decimal`` is of numbers in text."""
-
-    format: Literal["xlsx"] = "xlsx"
-    sheet: str | None = None
-    header_row: int = Field(default=1, ge=1)
-    decimal: Literal[".", ","] = "."
-    null_values: tuple[str, ...] = ()
-
-
-FileForm = Annotated[
-    CsvForm | JsonForm | NdjsonForm | GeojsonForm | ParquetForm | XlsxForm, Field(discriminator="format")
-]
 
 
 class Delivery(Strict):
@@ -114,12 +51,14 @@ class Delivery(Strict):
     key being the valid one. ``forms``: the formats that are understood, at most one of each; which one a
     file has is seen from its content, and any may come gzipped or zipped. ``name_pattern``: the files of a
     folder shared with other datasets that are this one's (``folder``, where it is not the dataset's name).
+    ``members``: patterns of the files of a zip that are this dataset's, where the zip holds those of others too.
     ``ignored_columns``: delivered, known, and not loaded.
     """
 
     kind: Literal["events", "snapshot"] = "events"
     forms: tuple[FileForm, ...] = Field(min_length=1)
     name_pattern: str = "*"
+    members: tuple[str, ...] = ()
     folder: str | None = None
     ignored_columns: tuple[str, ...] = ()
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections import Counter
 from collections.abc import Iterator
 from datetime import date
-from fnmatch import translate
 
-from lakehouse.contracts.extension import CsvForm
+from lakehouse.contracts.form_rules import Place, form_faults
 from lakehouse.contracts.odcs import Column, Contract
-
-Place = tuple[str | int, ...]
 
 RESERVED = ("event_date",)  # names the folders of partitions
 DECIMAL = re.compile(r"DECIMAL\((\d{1,2}),\s*(\d{1,2})\)", re.IGNORECASE)
@@ -40,7 +36,7 @@ def contract_faults(contract: Contract) -> list[tuple[Place, str]]:
         *(fault for index, column in enumerate(contract.columns) for fault in _column_faults(index, column)),
         *_table_faults(contract),
         *_time_faults(contract),
-        *_form_faults(contract),
+        *form_faults(contract),
         *_reference_faults(contract),
     ]
 
@@ -126,7 +122,11 @@ def _parse_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
     if parse.formats and not time:
         yield _property(index, "parse", "formats"), "only a date or a timestamp has a format"
     if parse.geometry and column.logicalType != "string":
-        yield _property(index, "parse", "geometry"), "a geometry is a string (WKT)"
+        yield _property(index, "parse", "geometry"), "a geometry is a string (WKT or GeoJSON)"
+    if parse.geometry and column.primaryKey:
+        yield _property(index, "primaryKey"), "a geometry cannot be part of the key"
+    if parse.seconds_of_day and column.logicalType != "integer":
+        yield _property(index, "parse", "seconds_of_day"), "seconds of a day are an integer"
     for number, form in enumerate(parse.formats):
         unknown = sorted(set(re.findall(r"%-?(.?)", form)) - DIRECTIVES)
         if unknown or "%" not in form:
@@ -164,33 +164,6 @@ def _time_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
         yield ("exchange", "time", "column"), f"{column.name!r} is a {column.logicalType}, not a timestamp or date"
     elif not column.required:
         yield ("exchange", "time", "column"), f"{column.name!r} dates the row and so must be required: true"
-
-
-def _form_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
-    delivery = contract.exchange.delivery
-    for name, times in Counter(form.format for form in delivery.forms).items():
-        if times > 1:
-            yield ("exchange", "delivery", "forms"), f"{name} stands {times} times; one form of each format"
-    try:
-        re.compile(translate(delivery.name_pattern))
-    except re.error as error:
-        yield ("exchange", "delivery", "name_pattern"), f"is no file pattern: {error}"
-    for index, form in enumerate(delivery.forms):
-        place: Place = ("exchange", "delivery", "forms", index)
-        encoding = getattr(form, "encoding", "utf-8")
-        if not _is_encoding(encoding):
-            yield (*place, "encoding"), f"{encoding!r} is not a known encoding"
-        if isinstance(form, CsvForm) and form.decimal == form.thousands:
-            yield (*place, "thousands"), "must differ from the decimal sign"
-        if isinstance(form, CsvForm) and form.delimiter == form.quote:
-            yield (*place, "delimiter"), "must differ from the quote"
-
-
-def _is_encoding(name: str) -> bool:
-    try:
-        return codecs.lookup(name)._is_text_encoding
-    except LookupError:
-        return False
 
 
 def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:

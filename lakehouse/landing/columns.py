@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
+import duckdb
+
+from lakehouse.contracts.forms import Unpivot
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.refusal import DeliveryRefused
-from lakehouse.storage.sql import identifier
+from lakehouse.storage.sql import identifier, literal
 
 SHOWN_NAMES = 40
 AMBIGUOUS = ""
@@ -24,6 +28,42 @@ def header_names(names: Sequence[str], *, line: int, place: Callable[[int], str]
     for number, name in enumerate(stripped):
         found[name] = AMBIGUOUS if name in found else place(number)
     return found
+
+
+def with_lists(found: dict[str, str], unpivot: Unpivot | None) -> dict[str, str]:
+    """The columns found, those that are to become rows put together: two lists, of their names and of their cells.
+
+    :func:`rows_of_lists` makes rows of them once the file is read. Raises :class:`DeliveryRefused` where no column
+    matches.
+    """
+    if unpivot is None:
+        return found
+    matches = {name: re.fullmatch(unpivot.columns, name) for name in found}
+    taken = {name: match[1] if match.re.groups else name for name, match in matches.items() if match}
+    if not taken:
+        raise DeliveryRefused(
+            "missing_columns",
+            f"No column's name has the form {unpivot.columns!r}, by which columns become rows.",
+            "Is it the right file for this dataset? If the columns were renamed, tell the exchange first.",
+        )
+    twice = [name for name in taken if found[name] == AMBIGUOUS]
+    kept = {name: place for name, place in found.items() if name not in taken}
+    if twice:
+        return {**kept, unpivot.name: AMBIGUOUS, unpivot.value: AMBIGUOUS}
+    return {
+        **kept,
+        unpivot.name: f"[{', '.join(literal(name) for name in taken.values())}]",
+        unpivot.value: f"[{', '.join(found[name] for name in taken)}]",
+    }
+
+
+def rows_of_lists(connection: duckdb.DuckDBPyConnection, contract: Contract, unpivot: Unpivot) -> None:
+    """Makes of each row of ``delivered`` one for each entry of its lists; all keep the row's line."""
+    lists = [column.name for column in contract.columns if column.source in (unpivot.name, unpivot.value)]
+    rows = ", ".join(f"unnest({identifier(name)}) AS {identifier(name)}" for name in lists)
+    connection.execute("DROP VIEW IF EXISTS delivered_wide")
+    connection.execute("ALTER VIEW delivered RENAME TO delivered_wide")
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW delivered AS SELECT * REPLACE ({rows}) FROM delivered_wide")
 
 
 def selected(contract: Contract, found: Mapping[str, str]) -> str:
@@ -50,6 +90,25 @@ def selected(contract: Contract, found: Mapping[str, str]) -> str:
     return ", ".join(
         f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(column.name)}" for column in contract.columns
     )
+
+
+def refuse_foreign_records(connection: duckdb.DuckDBPyConnection, contract: Contract, fields: list[str]) -> None:
+    """Raises :class:`DeliveryRefused` for records without a single value for a required column: they are another
+    dataset's. ``fields``: what the records have instead."""
+    required = [column for column in contract.columns if column.required]
+    counts = connection.execute(
+        f"SELECT count(*), {', '.join(f'count({identifier(column.name)})' for column in required)} FROM delivered"
+    ).fetchone()
+    if not counts or counts[0] == 0:
+        return
+    absent = [column for column, count in zip(required, counts[1:], strict=True) if count == 0]
+    if absent:
+        raise DeliveryRefused(
+            "missing_columns",
+            f"No record has: {', '.join(repr(column.parse.path or column.source) for column in absent)}.",
+            "Is it the right file for this dataset? If the fields were renamed, tell the exchange first.",
+            found=fields,
+        )
 
 
 def unknown_columns(contract: Contract, found: Iterable[str]) -> list[str]:

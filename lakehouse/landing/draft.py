@@ -34,7 +34,7 @@ def draft_contract(*, provider: str, dataset: str, sample: Path) -> str:
             raise ValueError(f"{name!r} is no name: use lower case letters, digits and _, as air_quality")
     with tempfile.TemporaryDirectory(prefix="draft-") as folder, duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        sniffed = sniff(connection=connection, sample=sample, folder=Path(folder))
+        sniffed = sniff(connection=connection, sample=sample, dataset=dataset, folder=Path(folder))
         form, reasons = guess_signs(connection, sniffed.form, len(sniffed.columns))
         guesses, sniffed.form = guess_types(connection=connection, form=form, columns=sniffed.columns)
         sniffed.reasons |= reasons
@@ -89,7 +89,9 @@ def _head(provider: str, dataset: str, sample: Path, sniffed: Sniffed) -> Iterat
     title = dataset.replace("_", " ").capitalize()
     yield f"# Drafted from a sample ({sample.name}), of which up to {SAMPLE_ROWS:,} rows were read. Confirm each line"
     yield "# that is marked as a guess, take the mark out, and set the status to active."
-    if sniffed.files > 1:
+    if sniffed.member:
+        yield f"# The sample holds {sniffed.files} files; the one of the dataset's name was read."
+    elif sniffed.files > 1:
         yield f"# The sample holds {sniffed.files} files; only the first was read. Are all of them of this dataset?"
     yield "apiVersion: v3.1.0"
     yield "kind: DataContract"
@@ -130,7 +132,7 @@ def _custom(guess: Guess) -> Iterator[str]:
         return
     yield "        customProperties:"
     if guess.number:
-        unit, why = unit_of(guess.found.source)
+        unit, why = ("s", "seconds of the day") if guess.parse.seconds_of_day else unit_of(guess.found.source)
         yield f"          - {{property: unit, value: {_quoted(unit)}}} # guess: {why}"
     if rule:
         why = "; ".join(filter(None, (guess.why, guess.zone_why)))
@@ -142,7 +144,7 @@ def _flow(mapping: dict[str, Any]) -> str:
 
 
 def _foot(provider: str, sniffed: Sniffed, time: Guess | None) -> Iterator[str]:
-    form = sniffed.form.model_dump(mode="json", exclude_defaults=True)
+    form = sniffed.form.model_dump(mode="json", exclude_defaults=True, exclude={"format"})
     yield "team:"
     yield f"  name: {_quoted(provider)} # guess: the provider's id; give its full name"
     yield "customProperties:"
@@ -157,6 +159,8 @@ def _foot(provider: str, sniffed: Sniffed, time: Guess | None) -> Iterator[str]:
     yield f"          - format: {sniffed.form.format} # guess: by the sample's content"
     for name, value in form.items():
         yield f"            {name}: {_quoted(value)} # guess: {sniffed.reasons.get(name, 'so the sample has it')}"
+    if sniffed.member:
+        yield f"        members: [{_quoted(sniffed.member)}] # guess: the file of the dataset's name"
     if sniffed.ignored:
         yield (
             f"        ignored_columns: {_quoted(sniffed.ignored)} "

@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from lakehouse.contracts.extension import CsvForm, NdjsonForm
+from lakehouse.contracts.forms import CsvForm, NdjsonForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.columns import unknown_columns
@@ -171,9 +171,9 @@ def _likely_renames(
         ((_likeness(column, name), column.name, name) for column in missing for name in unknown), reverse=True
     )
     by_name: dict[str, str] = {}
-    for score, column, name in scored:
-        if score >= ALIKE and column not in by_name and name not in by_name.values():
-            by_name[column] = name
+    for score, wanted, name in scored:
+        if score >= ALIKE and wanted not in by_name and name not in by_name.values():
+            by_name[wanted] = name
     by_values: dict[str, str] = {}
     rest = [column for column in missing if column.name not in by_name]
     others = [guess for guess in guesses if guess.found.source not in by_name.values()]

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import duckdb
 
-from lakehouse.contracts.extension import CsvForm, FileForm
+from lakehouse.contracts.forms import CsvForm, FileForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.row_rules import Rule
 from lakehouse.landing.values import text_of

@@ -9,7 +9,8 @@ from typing import Any
 
 import duckdb
 
-from lakehouse.contracts.extension import CsvForm, FileForm, ParseRule
+from lakehouse.contracts.extension import ParseRule
+from lakehouse.contracts.forms import CsvForm, FileForm
 from lakehouse.contracts.odcs import Column
 from lakehouse.landing.local_time import is_nonexistent
 from lakehouse.landing.sniff import FoundColumn
@@ -187,6 +188,8 @@ def _type(
     for logical, parse, why in _times(connection, found, distinct):
         if _passes(connection, form, _column("probe", logical, None, parse)):
             return logical, None, parse, why
+    if _holds(connection, r"regexp_full_match(t, '\d{1,3}:[0-5]\d:[0-5]\d')"):
+        return "integer", None, ParseRule(seconds_of_day=True), "every value is a clock time, as seconds of the day"
     # Some software writes 100000 as 1e+05.
     if _holds(connection, r"regexp_full_match(t, '[+-]?\d+([eE]\+?\d+)?')"):
         if not _holds(connection, r"NOT regexp_full_match(t, '0\d+|[+-]?\d{19,}')"):

@@ -97,6 +97,7 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
         forms=contract.exchange.delivery.forms,
         folder=folder / "unpacked",
         max_bytes=exchange.settings.max_unpacked_bytes,
+        members=contract.exchange.delivery.members,
     )
 
 
@@ -131,7 +132,7 @@ def _read(
     # The text has been typed: its memory is for what follows.
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
     # A record of JSON may well leave out a field without a value.
-    table = file.form.format in ("csv", "xlsx", "parquet")
+    table = file.form.format not in ("json", "ndjson", "geojson", "xml")
     return rows, unknown_columns(contract, found), dropped_columns(contract, found) if table else []
 
 

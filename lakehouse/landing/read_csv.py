@@ -13,9 +13,9 @@ from pathlib import Path
 
 import duckdb
 
-from lakehouse.contracts.extension import CsvForm
+from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.columns import header_names, selected
+from lakehouse.landing.columns import header_names, selected, with_lists
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import literal
@@ -48,6 +48,7 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     else:
         names, skip = [column.source for column in contract.columns], form.skip_lines
     found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
+    found = with_lists(found, form.unpivot)
     columns = selected(contract, found)
     path = _close_head(file, form, skip)
     path = _load_closed(connection, file, path, form, columns, len(names), skip)

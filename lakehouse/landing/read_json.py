@@ -4,41 +4,39 @@ from __future__ import annotations
 
 import duckdb
 
-from lakehouse.contracts.extension import GeojsonForm, JsonForm
+from lakehouse.contracts.forms import GeojsonForm, JsonForm, NdjsonForm
 from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.landing.columns import refuse_foreign_records
+from lakehouse.landing.lines import load_lines
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
 
-MAX_LINE_BYTES = 8 << 20
 # The fields of a file are those of so many of its first records.
 RECORDS_LOOKED_AT = 100
 # What a feature has beside its properties.
 OWN = ("id", "geometry")
 
 
-def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> list[str]:
+def read_ndjson(
+    connection: duckdb.DuckDBPyConnection, file: PlainFile, form: NdjsonForm, contract: Contract
+) -> list[str]:
     """One record a line; a line that is no JSON object is malformed, a blank one is nothing.
 
     Returns the fields of the first records.
 
     Raises :class:`DeliveryRefused` where no record has a column that is required.
     """
-    # Four bytes that stand together in no text: every line is one value.
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE lines AS SELECT l, json_valid(l) AND json_type(try_cast(l AS JSON)) = "
-        f"'OBJECT' AS good FROM read_csv({literal(str(file.path))}, auto_detect=false, header=false, "
-        f"columns={{'l': 'VARCHAR'}}, delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES})"
-    )
+    good = "json_valid(l) AND json_type(try_cast(l AS JSON)) = 'OBJECT' AS good"
+    load_lines(connection, file, columns=f"l, {good}")
     connection.execute(
         "INSERT INTO malformed SELECT rowid + 1, 'no JSON object', l FROM lines "
         "WHERE trim(coalesce(l, ''), ' ' || chr(9) || chr(13)) <> '' AND NOT coalesce(good, false)"
     )
-    paths = [_path(column) for column in contract.columns]
+    paths = [_line_path(column, form.unnest) for column in contract.columns]
     fields = _fields(connection, f"SELECT json_keys(l) FROM lines WHERE good LIMIT {RECORDS_LOOKED_AT}")
-    _deliver(
-        connection, contract, "SELECT rowid + 1 AS exchange_line, l AS record FROM lines WHERE good", paths, fields
-    )
+    source = "SELECT rowid + 1 AS exchange_line, l AS record FROM lines WHERE good"
+    _deliver(connection, contract, source, paths, form.unnest, fields)
     return fields
 
 
@@ -57,7 +55,7 @@ def read_document(
     )
     geojson = isinstance(form, GeojsonForm)
     records = "features" if isinstance(form, GeojsonForm) else form.records
-    list_path = "$" + "".join(f'."{step}"' for step in records.split(".") if step)
+    list_path = _steps(records)
     valid, kind = connection.execute(
         f"SELECT json_valid(root), CASE WHEN json_valid(root) THEN json_type(root, {literal(list_path)}) END "
         "FROM document"
@@ -72,7 +70,8 @@ def read_document(
             f"There is no list of records at {records or 'the top'!r} of {file.name}.",
             "Deliver a document of the form that the contract states.",
         )
-    paths = [_feature_path(column) if geojson else _record_path(column) for column in contract.columns]
+    unnest = None if isinstance(form, GeojsonForm) else form.unnest
+    paths = [_feature_path(column) if geojson else _path(column) for column in contract.columns]
     source = (
         "SELECT generate_subscripts(items, 1) AS exchange_line, unnest(items) AS record, root_values FROM ("
         f"SELECT json_extract(root, {literal(list_path)})::JSON[] AS items, {_values('root', paths)} FROM document)"
@@ -80,7 +79,7 @@ def read_document(
     within = ".properties" if geojson else ""
     places = ", ".join(literal(f"{list_path}[{number}]{within}") for number in range(RECORDS_LOOKED_AT))
     fields = _fields(connection, f"SELECT unnest(json_keys(root, [{places}])) FROM document")
-    _deliver(connection, contract, source, paths, fields)
+    _deliver(connection, contract, source, paths, unnest, fields)
     return [name for name in fields if not geojson or name not in OWN]
 
 
@@ -95,9 +94,23 @@ def _deliver(
     contract: Contract,
     source: str,
     paths: list[tuple[str, str]],
+    unnest: str | None,
     fields: list[str],
 ) -> None:
-    """``delivered`` out of a source with ``exchange_line``, ``record`` and, of a document, ``root_values``."""
+    """``delivered`` out of a source with ``exchange_line``, ``record`` and, of a document, ``root_values``.
+
+    With ``unnest`` the rows are the entries of that list in each record; a record without the list is malformed.
+    """
+    if unnest is not None:
+        inner = literal(_steps(unnest))
+        connection.execute(
+            f"INSERT INTO malformed SELECT exchange_line, {literal(f'no list at {unnest}')}, record FROM ({source}) "
+            f"WHERE coalesce(json_type(record, {inner}), '') <> 'ARRAY'"
+        )
+        source = (
+            f"SELECT * REPLACE (unnest(json_extract(record, {inner})::JSON[]) AS record), "
+            f"{_values('record', paths, of='parent')} FROM ({source}) WHERE json_type(record, {inner}) = 'ARRAY'"
+        )
     columns = []
     for number, (column, (where, _)) in enumerate(zip(contract.columns, paths, strict=True)):
         place = sum(at == where for at, _ in paths[: number + 1])
@@ -107,46 +120,41 @@ def _deliver(
         f"FROM (SELECT *, {_values('record', paths)} FROM ({source}))"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
-    _refuse_foreign_records(connection, contract, fields)
+    refuse_foreign_records(connection, contract, fields)
 
 
-def _values(where: str, paths: list[tuple[str, str]]) -> str:
-    """All texts that are wanted of a record (or of the root), in one pass over it and not one for each column."""
+def _values(node: str, paths: list[tuple[str, str]], *, of: str | None = None) -> str:
+    """All texts that are wanted of a record (its parent, or the root), in one pass over it and not one for each
+    column."""
+    where = of or node
     wanted = ", ".join(literal(path) for at, path in paths if at == where)
-    return f"json_extract_string({where}, [{wanted}]::VARCHAR[]) AS {where}_values"
+    return f"json_extract_string({node}, [{wanted}]::VARCHAR[]) AS {where}_values"
+
+
+def _steps(dotted: str) -> str:
+    return "$" + "".join(f'."{step}"' for step in dotted.split(".") if step)
 
 
 def _path(column: Column) -> tuple[str, str]:
-    # Only a path that the contract states is taken apart: a name may have a dot in it, as PM2.5.
-    steps = column.parse.path.removeprefix("$.").split(".") if column.parse.path else [column.source]
-    return "record", "$" + "".join(f'."{step}"' for step in steps)
+    """Where a column stands: in the ``record``, its ``parent`` or the ``root``; and the path from there."""
+    path = column.parse.path
+    if path is None:
+        # Only a path that the contract states is taken apart: a name may have a dot in it, as PM2.5.
+        return "record", f'$."{column.source}"'
+    where = {"$.": "root", "^.": "parent"}.get(path[:2], "record")
+    return where, _steps(path if where == "record" else path[2:])
 
 
-def _record_path(column: Column) -> tuple[str, str]:
+def _line_path(column: Column, unnest: str | None) -> tuple[str, str]:
+    """In a file of a record a line, that record is the root."""
     where, path = _path(column)
-    return "root" if (column.parse.path or "").startswith("$.") else where, path
+    if where == "root":
+        where = "parent" if unnest else "record"
+    return where, path
 
 
 def _feature_path(column: Column) -> tuple[str, str]:
     """A column is a property of the feature, but for the feature's own ``id`` and ``geometry``."""
     where, path = _path(column)
     own = (column.parse.path or column.source) in OWN
-    return where, path if own else f"$.properties{path.removeprefix('$')}"
-
-
-def _refuse_foreign_records(connection: duckdb.DuckDBPyConnection, contract: Contract, fields: list[str]) -> None:
-    """Records without a single value for a required column are another dataset's."""
-    required = [column for column in contract.columns if column.required]
-    counts = connection.execute(
-        f"SELECT count(*), {', '.join(f'count({identifier(column.name)})' for column in required)} FROM delivered"
-    ).fetchone()
-    if not counts or counts[0] == 0:
-        return
-    absent = [column for column, count in zip(required, counts[1:], strict=True) if count == 0]
-    if absent:
-        raise DeliveryRefused(
-            "missing_columns",
-            f"No record has: {', '.join(repr(column.parse.path or column.source) for column in absent)}.",
-            "Is it the right file for this dataset? If the fields were renamed, tell the exchange first.",
-            found=fields,
-        )
+    return where, path if own or where == "root" else f"$.properties{path.removeprefix('$')}"

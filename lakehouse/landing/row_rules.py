@@ -8,7 +8,7 @@ from datetime import date
 from itertools import starmap
 
 from lakehouse.contracts.derive import duckdb_type
-from lakehouse.contracts.extension import FileForm
+from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.contracts.rules import row_condition
 from lakehouse.landing.local_time import has_local_time
@@ -101,7 +101,7 @@ def _type_faults(column: Column, form: FileForm) -> Iterator[tuple[str, str, str
             expected = f"a time with an offset, since {zone} has this hour twice"
             yield "time_ambiguous", f"{mark} = 'ambiguous'", expected
         excused = f" AND {mark} IS NULL"
-    if kind == "integer":
+    if kind == "integer" and not column.parse.seconds_of_day:
         excused = f" AND NOT ({is_fraction(column, form)})"
         yield "not_a_whole_number", is_fraction(column, form), "a whole number"
     wrong = f"{value} IS NULL"
@@ -123,6 +123,8 @@ def _expected(column: Column, form: FileForm) -> str:
             return f"a {column.logicalType} as {' or '.join(column.parse.formats)}"
         case "timestamp" if column.parse.zone is None:
             return "a timestamp with an offset, as 2024-01-31T12:00:00Z"
+        case "integer" if column.parse.seconds_of_day:
+            return "a clock time, as 25:30:00"
         case "integer":
             return "a whole number"
         case "number":

@@ -11,17 +11,21 @@ from typing import Any, Literal
 import duckdb
 import fastexcel
 
-from lakehouse.contracts.extension import (
+from lakehouse.contracts.forms import (
     CsvForm,
     FileForm,
     GeojsonForm,
     JsonForm,
+    LayerForm,
     NdjsonForm,
     ParquetForm,
     XlsxForm,
+    XmlForm,
 )
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.lines import lines_of
 from lakehouse.landing.read import read_file
+from lakehouse.landing.read_layer import GEOMETRY, layers_of
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile, unpack
 from lakehouse.settings import Settings
@@ -50,7 +54,8 @@ class FoundColumn:
 class Sniffed:
     """``reasons``: why each field of the form was guessed. ``ignored``: names that no contract can load.
 
-    ``files``: how many the delivery holds; only the first was looked at.
+    ``files``: how many the delivery holds, of which one was looked at: the ``member`` that has the dataset's name,
+    or the first.
     """
 
     form: FileForm
@@ -58,9 +63,10 @@ class Sniffed:
     columns: list[FoundColumn] = field(default_factory=list)
     ignored: list[str] = field(default_factory=list)
     files: int = 1
+    member: str | None = None
 
 
-def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, folder: Path) -> Sniffed:
+def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, dataset: str, folder: Path) -> Sniffed:
     """Makes ``sample_text`` of its first :data:`SAMPLE_ROWS` rows: a column of text ``c0``, ``c1`` … for each found
     one, in that order.
 
@@ -68,7 +74,8 @@ def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, folder: Path) 
     or holds no rows.
     """
     files = _open(sample, folder)
-    file = files[0]
+    named = [file for file in files if file.member and _names(file.name, dataset)]
+    file = named[0] if named and len(files) > 1 else files[0]
     try:
         found = _SNIFFERS[file.form.format](connection, file)
         read_as_text(connection, file, found)
@@ -76,9 +83,17 @@ def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, folder: Path) 
         problem = f"{file.name} cannot be read as {file.form.format}: {str(error).splitlines()[0]}."
         raise DeliveryRefused("unreadable", problem, "Is the file whole? Try another sample.") from error
     found.files = len(files)
+    if named and len(files) > 1:
+        found.member = file.name
     if not connection.execute("SELECT count(*) > 0 FROM sample_text").fetchall()[0][0]:
         raise DeliveryRefused("no_rows", f"{file.name} holds no rows.", "Draft from a sample with data in it.")
     return found
+
+
+def _names(file: str, dataset: str) -> bool:
+    """Whether a dataset has its name of a file: ``gtfs_stop_times`` of ``stop_times.txt``."""
+    stem = Path(file).stem.lower()
+    return f"_{dataset}".endswith(f"_{stem}")
 
 
 def _open(sample: Path, folder: Path) -> list[PlainFile]:
@@ -88,7 +103,8 @@ def _open(sample: Path, folder: Path) -> list[PlainFile]:
     for encoding in encodings:
         forms = (
             CsvForm(encoding=encoding), JsonForm(encoding=encoding), NdjsonForm(encoding=encoding),
-            GeojsonForm(), ParquetForm(), XlsxForm(),
+            GeojsonForm(), ParquetForm(), XlsxForm(), LayerForm(format="geopackage"), LayerForm(format="shapefile"),
+            XmlForm(records="unknown"),
         )  # fmt: skip
         limit = Settings().max_unpacked_bytes
         try:
@@ -159,6 +175,8 @@ def _sniff_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffe
         "SELECT Delimiter, Quote, Escape, SkipRows, HasHeader, len(Columns) "
         f"FROM sniff_csv({path}, sample_size={SAMPLE_LINES})"
     ).fetchall()[0]
+    if width == 1:
+        _refuse_fixed_width(connection, file)
     # A sample without quotes says nothing of the next delivery.
     quote = quote if len(quote) == 1 else '"'
     escape = escape if len(escape) == 1 else quote
@@ -184,6 +202,40 @@ def _sniff_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffe
     return Sniffed(form=form, reasons=reasons, columns=columns, ignored=ignored)
 
 
+def _refuse_fixed_width(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> None:
+    lengths, apart = connection.execute(
+        f"SELECT count(DISTINCT length(l)), bool_and(contains(trim(l), '  ')) FROM {lines_of(file)} "
+        "WHERE trim(coalesce(l, '')) <> ''"
+    ).fetchall()[0]
+    if lengths == 1 and apart:
+        raise DeliveryRefused(
+            "cannot_draft",
+            f"{file.name} looks like columns at fixed places, and where each begins cannot be guessed.",
+            "Write the contract by hand, with `format: fixed_width` and its `fields`.",
+        )
+
+
+def _refuse_xml(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
+    raise DeliveryRefused(
+        "cannot_draft",
+        f"{file.name} is XML, and which of its elements are rows cannot be guessed.",
+        "Write the contract by hand, with `format: xml`, its `records` and a `path` for each column.",
+    )
+
+
+def _sniff_layer(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
+    form = file.form
+    assert isinstance(form, LayerForm)
+    layers = layers_of(connection, file, form)
+    layer, names = layers[0], [str(layer["name"]) for layer in layers]
+    reasons = {"layer": f"the first of {', '.join(names)}"}
+    if len(layers) > 1:
+        form = form.model_copy(update={"layer": names[0]})
+    columns, ignored = _named([field["name"] for field in layer["fields"] if field["name"] != GEOMETRY])
+    shape = [FoundColumn(source=GEOMETRY, geometry="wkt")] if layer["geometry_fields"] else []
+    return Sniffed(form=form, reasons=reasons, columns=[*columns, *shape], ignored=ignored)
+
+
 def _sniff_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
     described = connection.execute(f"DESCRIBE FROM read_parquet({literal(str(file.path))})").fetchall()
     columns, ignored = _named([name for name, *_ in described])
@@ -191,17 +243,27 @@ def _sniff_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sn
 
 
 def _sniff_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
-    rows = (
-        fastexcel.read_excel(file.path)
-        .load_sheet(0, header_row=None, skip_rows=0, n_rows=HEADER_ROWS, dtypes="string")
+    workbook = fastexcel.read_excel(file.path)
+    sheets = {
+        name: workbook.load_sheet(name, header_row=None, skip_rows=0, n_rows=HEADER_ROWS, dtypes="string")
         .to_arrow()
         .to_pylist()
-    )
-    filled = [sum(value is not None for value in row.values()) for row in rows] or [0]
+        for name in workbook.sheet_names
+    }
+    sheet, rows = max(sheets.items(), key=lambda named: sum(map(_filled, named[1])))
+    filled = [_filled(row) for row in rows] or [0]
     header = filled.index(max(filled))
     columns, ignored = _named([value or "" for value in rows[header].values()] if rows else [])
-    reasons = {"header_row": "the first row that is filled to the end"}
-    return Sniffed(form=XlsxForm(header_row=header + 1), reasons=reasons, columns=columns, ignored=ignored)
+    reasons = {
+        "header_row": "the first row that is filled to the end",
+        "sheet": f"the fullest of {', '.join(sheets)}",
+    }
+    form = XlsxForm(header_row=header + 1, sheet=sheet if len(sheets) > 1 else None)
+    return Sniffed(form=form, reasons=reasons, columns=columns, ignored=ignored)
+
+
+def _filled(row: dict[str, Any]) -> int:
+    return sum(value is not None for value in row.values())
 
 
 def _sniff_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
@@ -287,4 +349,7 @@ _SNIFFERS = {
     "ndjson": _sniff_ndjson,
     "parquet": _sniff_parquet,
     "xlsx": _sniff_xlsx,
+    "geopackage": _sniff_layer,
+    "shapefile": _sniff_layer,
+    "xml": _refuse_xml,
 }

@@ -141,10 +141,12 @@ def _collect(
     """The faults of the rows that have any: their text is typed a second time, the rest is not kept."""
     first = part * PART_LINES
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE struck_rows AS SELECT exchange_line - {first} AS exchange_line, exchange_bad "
+        f"CREATE OR REPLACE TEMP TABLE struck_rows AS SELECT exchange_line - {first} AS exchange_line "
         f"FROM rows WHERE exchange_line >= {first} AND (exchange_bad OR exchange_warned)"
     )
     source = "(FROM delivered SEMI JOIN struck_rows USING (exchange_line))"
+    # A line may hold several rows, of which some are good.
+    bad = f"{_any(found, warning=False)} AS exchange_bad"
     named = ", ".join(
         f"({number}, {literal(rule.rule)}, {literal(rule.column) if rule.column else 'NULL'}, "
         f"{literal(rule.expected)}, {rule.warning})"
@@ -162,7 +164,7 @@ def _collect(
         SELECT {part}, {member}, exchange_line, column_name, struck.value, rule, expected, warning, row_text
         FROM (
             SELECT exchange_line, unnest([{struck}]) AS struck, to_json({{{row}}})::VARCHAR AS row_text
-            FROM ({typed_rows(contract.columns, file.form, source=source)}) JOIN struck_rows USING (exchange_line)
+            FROM (SELECT *, {bad} FROM ({typed_rows(contract.columns, file.form, source=source)}))
         )
         JOIN (VALUES {named}) AS r (number, rule, column_name, expected, warning) ON r.number = struck.number
         """

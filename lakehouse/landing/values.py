@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from lakehouse.contracts.derive import duckdb_type
-from lakehouse.contracts.extension import CsvForm, FileForm
+from lakehouse.contracts.forms import CsvForm, FileForm, FixedWidthForm
 from lakehouse.contracts.odcs import Column
 from lakehouse.landing.local_time import (
     earlier_moment,
@@ -78,6 +78,8 @@ def _typed(column: Column, form: FileForm) -> str:
     match column.logicalType:
         case "string":
             return text
+        case "integer" if column.parse.seconds_of_day:
+            return _seconds_of_day(text)
         case "integer":
             return _integer(_plain_number(text, form))
         case "number":
@@ -97,6 +99,13 @@ def _integer(plain: str) -> str:
         f"CASE WHEN regexp_full_match({plain}, '[+-]?\\d+') THEN TRY_CAST({plain} AS BIGINT) "
         f"WHEN regexp_full_match({plain}, {literal(NUMBER)}) AND {whole} THEN TRY_CAST({plain} AS BIGINT) END"
     )
+
+
+def _seconds_of_day(text: str) -> str:
+    """A trip that ends after midnight has times past 24:00:00; on days of 23 or 25 hours noon is what holds."""
+    hours, minutes, seconds = (f"split_part({text}, ':', {place})::BIGINT" for place in (1, 2, 3))
+    clock = "\\d{1,3}:[0-5]\\d:[0-5]\\d"
+    return f"CASE WHEN regexp_full_match({text}, '{clock}') THEN {hours} * 3600 + {minutes} * 60 + {seconds} END"
 
 
 def _number(plain: str, type_: str) -> str:
@@ -121,7 +130,7 @@ def _plain_number(text: str, form: FileForm) -> str:
     Numbers of JSON and Excel have a decimal point whatever the form says of numbers in text.
     """
     decimal, thousands = getattr(form, "decimal", "."), getattr(form, "thousands", "")
-    if not isinstance(form, CsvForm):
+    if not isinstance(form, CsvForm | FixedWidthForm):
         return f"replace({text}, ',', '.')" if decimal == "," else text
     if thousands:
         # 12.5 where the point parts thousands must not become 125.
@@ -204,7 +213,7 @@ def _timestamp(column: Column, text: str) -> str:
 
 
 def _geometry(column: Column, text: str) -> str:
-    wkt, geojson = f"TRY(ST_AsText(ST_GeomFromText({text})))", f"TRY(ST_AsText(ST_GeomFromGeoJSON({text})))"
+    wkt, geojson = f"TRY(ST_GeomFromText({text}))", f"TRY(ST_GeomFromGeoJSON({text}))"
     match column.parse.geometry:
         case "wkt":
             return wkt

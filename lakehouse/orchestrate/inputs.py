@@ -11,8 +11,8 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from lakehouse.contracts.derive import inbox_prefix, landing_bucket
-from lakehouse.contracts.extension import CsvForm
 from lakehouse.contracts.extract import PagedJsonApi
+from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.sources.loopback_table import LoopbackDataset

@@ -4,7 +4,7 @@ with placed as (
     select counts.count_id_kk, min(districts.district_code_kk) as district_code_kk
     from {{ ref('traffic_counts') }} as counts
     inner join {{ ref('districts') }} as districts
-        on {{ point_in_polygon('counts.site_wkt', 'districts.boundary_wkt') }}
+        on {{ point_in_polygon('counts.site_point', 'districts.boundary') }}
     group by counts.count_id_kk
 )
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import openpyxl
 import polars as pl
 import pytest
 
@@ -23,6 +24,7 @@ from lakehouse.landing.guess_meaning import snake_name, unit_of
 from lakehouse.landing.intake import intake
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.settings import Settings
+from tests.promise import SAMPLE, as_fixed_width, as_geopackage, as_shapefile, as_xml
 
 REAL = Path(__file__).resolve().parents[4] / "shared" / "data"
 # Two private columns, quotes, a comma as decimal sign, and a token for no value.
@@ -286,3 +288,45 @@ def test_a_real_delivery_lands_under_its_draft(tmp_path: Path, delivery: Path) -
     receipt = landed(tmp_path, drafted(tmp_path, sample), sample)
     assert receipt["delivered"] > 5
     assert receipt["accepted"] >= 0.99 * receipt["delivered"]
+
+
+def test_one_table_of_a_timetable_s_zip_is_drafted_by_its_name(tmp_path: Path) -> None:
+    sample = tmp_path / "gtfs.zip"
+    with zipfile.ZipFile(sample, "w") as archive:
+        archive.writestr("stops.txt", "stop_id,stop_name\ns1,A\ns2,B\n")
+        archive.writestr("stop_times.txt", "trip_id,departure_time\nt1,8:05:00\nt2,25:35:10\n")
+    contract = drafted(tmp_path, sample, dataset="gtfs_stop_times")
+    assert contract.exchange.delivery.members == ("stop_times.txt",)
+    assert contract.column("departure_time").parse.seconds_of_day
+    assert landed(tmp_path, contract, sample)["accepted"] == 2
+
+
+def test_the_fullest_of_several_sheets_is_drafted(tmp_path: Path) -> None:
+    sample = tmp_path / "book.xlsx"
+    book = openpyxl.Workbook()
+    book.active.append(["Forbrug 2024"])
+    sheet = book.create_sheet("Tal")
+    for row in (["måler", "forbrug"], ["a", 1.5], ["b", 2.5]):
+        sheet.append(row)
+    book.save(sample)
+    contract = drafted(tmp_path, sample)
+    assert contract.exchange.delivery.forms[0].model_dump(exclude_defaults=True) == {"sheet": "Tal"}
+    assert landed(tmp_path, contract, sample)["accepted"] == 2
+
+
+@pytest.mark.parametrize("kind", ["geopackage", "shapefile"])
+def test_a_layer_is_drafted_with_its_geometry(tmp_path: Path, kind: str) -> None:
+    write = {"geopackage": as_geopackage, "shapefile": as_shapefile}[kind]
+    sample = tmp_path / "layer"
+    sample.write_bytes(write(SAMPLE))
+    contract = drafted(tmp_path, sample)
+    assert contract.column("geometry").parse.geometry == "wkt"
+    assert landed(tmp_path, contract, sample)["accepted"] == len(SAMPLE)
+
+
+@pytest.mark.parametrize(("content", "said"), [(as_xml(SAMPLE), "XML"), (as_fixed_width(SAMPLE), "fixed places")])
+def test_what_cannot_be_drafted_is_said(tmp_path: Path, content: bytes, said: str) -> None:
+    sample = tmp_path / "sample"
+    sample.write_bytes(content)
+    with pytest.raises(DeliveryRefused, match=said):
+        draft_contract(provider="town", dataset="readings", sample=sample)

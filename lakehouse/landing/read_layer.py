@@ -1,0 +1,123 @@
+"""One layer of a GeoPackage or a shapefile into ``delivered``, its geometry in EPSG:4326."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import duckdb
+
+from lakehouse.contracts.forms import LayerForm
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.columns import selected
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.unpack import PlainFile
+from lakehouse.storage.spatial import load_spatial
+from lakehouse.storage.sql import identifier, literal
+
+DRIVERS = {"geopackage": "GPKG", "shapefile": "ESRI Shapefile"}
+LAKE_CRS = "EPSG:4326"
+GEOMETRY = "geometry"
+# GDAL's number of a row, where the file has none of its own.
+MADE_UP = ("fid", "ogc_fid")
+
+
+def read_layer(
+    connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm, contract: Contract
+) -> list[str]:
+    """A row's line is its place in the layer, from 1. Returns the names of fields that the contract does not know.
+
+    Raises :class:`DeliveryRefused` where the layer cannot be told among several, or its coordinates have a reference
+    system that neither the file nor the contract states, or that is none.
+    """
+    layer = _layer(connection, file, form)
+    source = (
+        f"st_read({literal(_gdal_path(file, form))}, layer={literal(layer['name'])}, "
+        f"allowed_drivers=[{literal(DRIVERS[form.format])}])"
+    )
+    described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
+    shapes = [name for name, type_, *_ in described if type_.startswith("GEOMETRY")]
+    found = {name: f"CAST({identifier(name)} AS VARCHAR)" for name, *_ in described if name not in shapes}
+    if shapes:
+        found[GEOMETRY] = f"ST_AsText({_in_lake_crs(connection, file, form, layer, identifier(shapes[0]))})"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE delivered_rows AS "
+        f"SELECT row_number() OVER () AS exchange_line, {selected(contract, found)} FROM {source}"
+    )
+    connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
+    return [name for name in found if name.lower() not in MADE_UP]
+
+
+def layers_of(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm) -> list[dict[str, Any]]:
+    """What GDAL says of each layer: ``name``, ``fields`` and ``geometry_fields``, each with a ``name``.
+
+    Raises :class:`DeliveryRefused` for a shapefile without its parts.
+    """
+    load_spatial(connection)
+    _refuse_bare_shapefile(file, form)
+    meta = f"SELECT layers FROM st_read_meta({literal(_gdal_path(file, form))})"
+    (layers,) = connection.execute(meta).fetchone() or ([],)
+    return [dict(layer) for layer in layers]
+
+
+def _gdal_path(file: PlainFile, form: LayerForm) -> str:
+    """GDAL tells a file's kind by its ending too."""
+    if file.path.suffix:
+        return str(file.path)
+    path = file.scratch / f"layer.{'gpkg' if form.format == 'geopackage' else 'shp'}"
+    if not path.is_symlink():
+        path.symlink_to(file.path)
+    return str(path)
+
+
+def _refuse_bare_shapefile(file: PlainFile, form: LayerForm) -> None:
+    if form.format == "geopackage":
+        return
+    missing = [part for part in (".shx", ".dbf") if not file.path.with_suffix(part).exists()]
+    if missing or file.member is None:
+        raise DeliveryRefused(
+            "incomplete_shapefile",
+            f"{file.name} comes without its {' and '.join(missing or ['other parts'])}.",
+            "Deliver the .shp, .shx, .dbf and .prj of one layer together in a zip.",
+        )
+
+
+def _layer(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm) -> dict[str, Any]:
+    layers = layers_of(connection, file, form)
+    if form.format == "shapefile":
+        # Its own name was left behind when the zip was opened.
+        return layers[0]
+    names = [layer["name"] for layer in layers]
+    if form.layer in names or (form.layer is None and len(names) == 1):
+        return layers[names.index(form.layer or names[0])]
+    problem = f"has no layer {form.layer!r}" if form.layer else f"has {len(names)} layers, and the contract names none"
+    raise DeliveryRefused(
+        "no_such_layer",
+        f"{file.name} {problem}. It has: {', '.join(repr(name) for name in names) or 'none'}.",
+        "Deliver the layer that the contract names, or ask for the contract to be changed.",
+    )
+
+
+def _in_lake_crs(
+    connection: duckdb.DuckDBPyConnection, file: PlainFile, form: LayerForm, layer: dict[str, Any], shape: str
+) -> str:
+    """SQL of the geometry with longitude and latitude, in that order."""
+    stated = (layer["geometry_fields"] or [{}])[0].get("crs") or {}
+    named = f"{stated['auth_name']}:{stated['auth_code']}" if stated.get("auth_name") else stated.get("wkt")
+    crs = named or form.crs
+    if not crs:
+        raise DeliveryRefused(
+            "no_reference_system",
+            f"{file.name} does not say which reference system its coordinates are in.",
+            "Deliver a shapefile with its .prj, a GeoPackage with its srs; or have the contract state `crs`.",
+        )
+    if crs == LAKE_CRS:
+        return shape
+    try:
+        connection.execute(f"SELECT ST_Transform(ST_Point(0, 0), {literal(crs)}, '{LAKE_CRS}', always_xy := true)")
+    except duckdb.Error:
+        raise DeliveryRefused(
+            "no_reference_system",
+            f"{file.name} is in a reference system that is not known: {crs[:80]}.",
+            "Deliver the layer in EPSG:4326, or in another system of the EPSG register.",
+        ) from None
+    return f"ST_Transform({shape}, {literal(crs)}, '{LAKE_CRS}', always_xy := true)"

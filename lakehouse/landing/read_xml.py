@@ -1,0 +1,164 @@
+"""XML into ``delivered``: a row for each element at a declared path, with what stands around it. Memory is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import cast
+
+import duckdb
+import pyarrow as pa
+from lxml import etree
+
+from lakehouse.contracts.forms import XmlForm, xml_steps
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.columns import refuse_foreign_records
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.unpack import PlainFile
+from lakehouse.storage.sql import identifier
+
+BATCH = 10_000
+Row = list[str | int | None]
+
+
+def read_xml(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XmlForm, contract: Contract) -> list[str]:
+    """A row's line is that of its element's start tag. Returns no name: only declared paths are looked for.
+
+    Raises :class:`DeliveryRefused` where the document is broken or declares a document type, holds no such element,
+    or nowhere a value that is required.
+    """
+    names = ["exchange_line", *(column.name for column in contract.columns)]
+    types = [pa.int64(), *([pa.string()] * len(contract.columns))]
+    columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names[1:])
+    connection.execute(f"CREATE OR REPLACE TEMP TABLE delivered_rows (exchange_line BIGINT, {columns})")
+    rows = _Document(file, form, contract).rows()
+    try:
+        while batch := list(islice(rows, BATCH)):
+            arrays = [pa.array(values, type_) for values, type_ in zip(zip(*batch, strict=True), types, strict=True)]
+            connection.register("xml_rows", pa.table(arrays, names))
+            connection.execute("INSERT INTO delivered_rows FROM xml_rows")
+            connection.unregister("xml_rows")
+    except etree.XMLSyntaxError as error:
+        detail = "" if contract.private else f": {error.msg}"
+        raise DeliveryRefused(
+            "not_xml",
+            f"{file.name} is not well-formed XML{detail}; it may have been cut off.",
+            "Deliver the whole file anew.",
+            line=error.lineno,
+        ) from None
+    connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
+    refuse_foreign_records(connection, contract, [])
+    return []
+
+
+class _Document:
+    """One pass over a document. A record is dropped once it is read, and so is what no column can ask for again."""
+
+    def __init__(self, file: PlainFile, form: XmlForm, contract: Contract) -> None:
+        self._file = file
+        self._form = form
+        self._record = xml_steps(form.records, form.namespaces)
+        paths = [column.parse.path or column.source for column in contract.columns]
+        # A path from the root is the newest such value, kept as text; all others are asked of the record.
+        self._from_root = [xml_steps(path, form.namespaces) if path.startswith("/") else None for path in paths]
+        self._from_record = [
+            None if path.startswith("/") else etree.XPath(path, namespaces=form.namespaces, smart_strings=False)
+            for path in paths
+        ]
+        self._climb = max(path.count("..") for path in paths)
+        self._watched = {steps[:-1] if steps[-1].startswith("@") else steps for steps in self._from_root if steps}
+        self._newest: dict[tuple[str, ...], str | None] = {}
+        self._since_record: set[tuple[str, ...]] = set()
+
+    def rows(self) -> Iterator[Row]:
+        depth, path, found = len(self._record), tuple[str, ...](), False
+        for event, element in _events(self._file.path):
+            if event == "start":
+                path = (*path, element.tag)
+                if len(path) == 1:
+                    self._refuse_document_type(element)
+                if path in self._watched:
+                    self._note_attributes(path, element)
+                continue
+            if path == self._record:
+                found = True
+                self._since_record.clear()
+                yield [_line(element), *self._values(element)]
+            elif path in self._watched:
+                self._note(path, element.text, element)
+            inside = path[:depth] == self._record and len(path) > depth
+            within_reach = len(path) > depth - self._climb and path != self._record[: len(path)]
+            parent = element.getparent()
+            if parent is not None and not inside and not within_reach:
+                parent.remove(element)
+            path = path[:-1]
+        if not found:
+            raise DeliveryRefused(
+                "no_records",
+                f"There is no element at {self._form.records!r} in {self._file.name}.",
+                "Deliver a document of the form that the contract states.",
+            )
+
+    def _values(self, record: etree._Element) -> Iterator[str | None]:
+        for steps, ask in zip(self._from_root, self._from_record, strict=True):
+            if steps is not None:
+                yield self._newest.get(steps)
+            elif ask is not None:
+                yield _text(ask(record))
+
+    def _note_attributes(self, path: tuple[str, ...], element: etree._Element) -> None:
+        for name, value in element.attrib.items():
+            self._note((*path, "@" + str(name)), str(value), element)
+
+    def _note(self, steps: tuple[str, ...], value: str | None, element: etree._Element) -> None:
+        if steps not in self._from_root:
+            return
+        if steps in self._since_record and self._newest[steps] != value:
+            raise DeliveryRefused(
+                "ambiguous_path",
+                f"{self._file.name} has two values at {'/'.join(etree.QName(s).localname for s in steps)!r} before a "
+                f"record at {self._form.records!r}: which one is the record's cannot be told.",
+                "Let each stand before its own records, or ask for the contract to be changed.",
+                line=_line(element),
+            )
+        self._newest[steps] = value
+        self._since_record.add(steps)
+
+    def _refuse_document_type(self, root: etree._Element) -> None:
+        if root.getroottree().docinfo.internalDTD is not None:
+            raise DeliveryRefused(
+                "document_type",
+                f"{self._file.name} declares a document type (<!DOCTYPE …>), which may name entities and other files.",
+                "Deliver it without that line; entities are not read.",
+            )
+
+
+def _events(path: Path) -> Iterator[tuple[str, etree._Element]]:
+    with path.open("rb") as source:
+        yield from etree.iterparse(
+            source,
+            events=("start", "end"),
+            resolve_entities=False,
+            no_network=True,
+            load_dtd=False,
+            huge_tree=False,
+            remove_comments=True,
+            remove_pis=True,
+        )
+
+
+def _line(element: etree._Element) -> int | None:
+    # The library's stubs leave its type open.
+    return cast("int | None", element.sourceline)
+
+
+def _text(found: object) -> str | None:
+    """The first of what a path leads to: an element's text, or an attribute."""
+    if isinstance(found, list):
+        if not found:
+            return None
+        found = found[0]
+    if isinstance(found, etree._Element):
+        return "".join(str(part) for part in found.itertext())
+    return str(found)

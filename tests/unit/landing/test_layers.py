@@ -1,0 +1,125 @@
+"""Geometries: shapefiles and GeoPackages, and how `clean` keeps them."""
+
+from __future__ import annotations
+
+import io
+import json
+import sqlite3
+import zipfile
+from pathlib import Path
+
+import duckdb
+import pyarrow.parquet as pq
+import pytest
+
+from lakehouse.storage.spatial import load_spatial
+from tests.unit.landing.conftest import House, column, faults
+
+COLUMNS = [
+    column("place", "string", key=1),
+    column("shape", "string", parse={"path": "geometry", "geometry": "any"}, physicalName="geometry"),
+]
+UTM = "SELECT 'Nørrebro' AS place, ST_Point(724000, 6175000) AS geom UNION ALL SELECT 'b', ST_Point(724000, 6175100)"
+LON_LAT = ("12.562", "55.669")
+
+
+def layer(folder: Path, rows: str, *, driver: str, srs: str = "EPSG:25832", name: str = "layer") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.{'gpkg' if driver == 'GPKG' else 'shp'}"
+    with duckdb.connect() as connection:
+        load_spatial(connection)
+        stated = f", SRS '{srs}'" if srs else ""
+        connection.execute(f"COPY ({rows}) TO '{path}' (FORMAT gdal, DRIVER '{driver}'{stated})")
+    return path
+
+
+def zipped(folder: Path, *, without: tuple[str, ...] = ()) -> bytes:
+    content = io.BytesIO()
+    with zipfile.ZipFile(content, "w") as archive:
+        for path in sorted(folder.iterdir()):
+            if path.suffix not in without:
+                archive.write(path, f"til levering/{path.name}")
+        archive.writestr("til levering/læsmig.txt", "Leveret af kommunen.")
+    return content.getvalue()
+
+
+def shapefile(folder: Path, *, without: tuple[str, ...] = (), srs: str = "EPSG:25832") -> bytes:
+    layer(folder, UTM, driver="ESRI Shapefile", srs=srs)
+    return zipped(folder, without=without)
+
+
+def places(house: House, contract: object) -> list[tuple[str, str, str]]:
+    rows = house.clean(contract, "place, shape::VARCHAR, exchange_line", order="exchange_line")  # type: ignore[arg-type]
+    return [(place, *point.removeprefix("POINT (").split(" ")) for place, point, _ in rows]
+
+
+@pytest.mark.parametrize("format_", ["geopackage", "shapefile"])
+def test_a_layer_is_read_with_longitude_and_latitude(house: House, tmp_path: Path, format_: str) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": format_}], kind="snapshot", delivery={"members": ["*.shp"]})
+    if format_ == "geopackage":
+        content = layer(tmp_path / "l", UTM, driver="GPKG").read_bytes()
+    else:
+        content = shapefile(tmp_path / "l")
+    receipt = house.deliver(contract, content, "layer.zip")
+    assert (receipt["status"], receipt["accepted"], receipt["warnings"]) == ("accepted", 2, [])
+    [(first, east, north), (second, *_)] = places(house, contract)
+    assert (first, second) == ("Nørrebro", "b")
+    assert (east[:6], north[:6]) == LON_LAT
+
+
+def test_a_shapefile_without_prj_is_refused_unless_the_contract_states_the_system(house: House, tmp_path: Path) -> None:
+    content = shapefile(tmp_path / "l", without=(".prj",))
+    delivery = {"members": ["*.shp"]}
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot", delivery=delivery)
+    assert list(faults(house.deliver(contract, content, "a.zip"))) == [("no_reference_system", None)]
+    stated = {"format": "shapefile", "crs": "EPSG:25832"}
+    contract = house.contract(COLUMNS, forms=[stated], kind="snapshot", delivery=delivery)
+    assert house.deliver(contract, content, "b.zip")["accepted"] == 2
+
+
+@pytest.mark.parametrize("without", [(".dbf",), (".shx",)])
+def test_a_shapefile_without_a_part_is_refused(house: House, tmp_path: Path, without: tuple[str, ...]) -> None:
+    contract = house.contract(
+        COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot", delivery={"members": ["*.shp"]}
+    )
+    receipt = house.deliver(contract, shapefile(tmp_path / "l", without=without), "a.zip")
+    assert list(faults(receipt)) == [("incomplete_shapefile", None)]
+    assert without[0] in receipt["message"]
+
+
+def test_a_layer_among_several_must_be_named(house: House, tmp_path: Path) -> None:
+    path = layer(tmp_path / "l", "SELECT 'a' AS place, ST_Point(1, 2) AS geom", driver="GPKG", name="byer")
+    with sqlite3.connect(path) as db:
+        db.execute("CREATE TABLE veje AS SELECT fid, geom, place FROM byer")
+        db.execute(
+            "INSERT INTO gpkg_contents (table_name, data_type, identifier, srs_id) VALUES ('veje', 'features', 'v', 4326)"
+        )
+        db.execute("INSERT INTO gpkg_geometry_columns VALUES ('veje', 'geom', 'POINT', 4326, 0, 0)")
+    contract = house.contract(COLUMNS, forms=[{"format": "geopackage"}], kind="snapshot")
+    receipt = house.deliver(contract, path.read_bytes(), "two.gpkg")
+    assert list(faults(receipt)) == [("no_such_layer", None)]
+    assert "'byer', 'veje'" in receipt["message"]
+    contract = house.contract(COLUMNS, forms=[{"format": "geopackage", "layer": "veje"}], kind="snapshot")
+    assert house.deliver(contract, path.read_bytes(), "two.gpkg")["accepted"] == 1
+
+
+def test_clean_is_geoparquet_and_a_geometry_delivered_again_is_a_duplicate(house: House) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "geojson"}], kind="snapshot")
+
+    def collection(x: float) -> str:
+        ring = [[x, 55.0, 1.5], [x + 1, 55.0, 1.5], [x, 56.0, 2], [x, 55.0, 1.5]]
+        shapes = {"a": {"type": "Polygon", "coordinates": [ring]}, "b": None}
+        features = [{"properties": {"place": place}, "geometry": shape} for place, shape in shapes.items()]
+        return json.dumps({"type": "FeatureCollection", "features": features})
+
+    assert house.deliver(contract, collection(12), "1.json")["accepted"] == 2
+    moved = house.deliver(contract, collection(13), "2.json")
+    assert (moved["accepted"], moved["corrections"], moved["duplicates"]) == (1, 1, 1)
+    [first, _] = sorted((house.folder / "lake" / "clean").rglob("*.parquet"))
+    file = pq.ParquetFile(first)
+    geo = json.loads(file.metadata.metadata[b"geo"])
+    # Without a stated system GeoParquet means OGC:CRS84: EPSG:4326 with longitude first.
+    assert (geo["primary_column"], geo["columns"]["shape"]["encoding"]) == ("shape", "WKB")
+    assert (geo["columns"]["shape"]["geometry_types"], geo["columns"]["shape"].get("crs")) == (["Polygon Z"], None)
+    assert str(file.schema_arrow.field("shape").type) == "binary"
+    assert house.clean(contract, "place, shape::VARCHAR")[0][1].startswith("POLYGON Z ((12 55 1.5")
