@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.requirements
 
-.PHONY: setup run test check lint types airflow requirements clean
+.PHONY: setup run test check lint types airflow requirements docs-tables clean
 .DEFAULT_GOAL := run
 
 setup: $(STAMP)
@@ -40,6 +40,10 @@ airflow: setup
 
 requirements:
 	@$(BIN)/uv pip compile --quiet --no-header --no-annotate --upgrade requirements.in --output-file requirements.txt
+
+# The page of bad deliveries, as the tests find it.
+docs-tables: setup
+	@WRITE_DOCS=1 $(BIN)/python -m pytest tests/unit/landing/test_bad_deliveries.py
 
 clean:
 	rm -rf .exchange lake dbt_project/target dbt_project/logs dbt_project/models/staging

@@ -21,6 +21,7 @@ from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_mov
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.read import read_file
+from lakehouse.landing.read_csv import MAX_LINE_BYTES
 from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused
@@ -36,6 +37,10 @@ NOT_DAMAGE = (
     duckdb.CatalogException,
     duckdb.ParserException,
 )
+
+
+# DuckDB's words, behind which it repeats the line.
+LONG_LINE = "Maximum line size"
 
 
 @dataclass(kw_only=True)
@@ -120,6 +125,12 @@ def _read(
         # A damaged Parquet file may even break the message about it.
         if isinstance(error, NOT_DAMAGE) or "No space left" in str(error):
             raise
+        if LONG_LINE in str(error):
+            raise DeliveryRefused(
+                "unreadable",
+                f"{file.name} has a line of more than {MAX_LINE_BYTES:,} bytes.",
+                "Is a quote left open, or are the ends of lines gone? Mend the file, and deliver it anew.",
+            ) from None
         # DuckDB's words may show a value, and name files of this machine.
         words = str(error).splitlines()[0].replace(str(file.path), file.name)
         detail = "" if contract.private or isinstance(error, UnicodeDecodeError) else f" ({words})"
