@@ -148,6 +148,10 @@ def build_receipt(
             "first": touched[0] if touched else None,
             "last": touched[-1] if touched else None,
         },
+        "replayed_at": None,
+        "before": None,
+        "released_from_quarantine": 0,
+        "generation": 0,
         "message": message,
         "next_step": next_step,
     }

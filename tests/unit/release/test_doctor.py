@@ -8,7 +8,7 @@ import sqlalchemy as sa
 
 from lakehouse.build.dbt import DbtProject
 from lakehouse.landing.intake import intake
-from lakehouse.release.doctor import rebuild_index, sweep_candidates
+from lakehouse.release.doctor import rebuild_index, sweep
 from lakehouse.release.listing import list_releases
 from lakehouse.storage.index import clean_files, deliveries
 from tests.mini_exchange import COUNTS, DAYS, READINGS, TRAFFIC, WATER, Mini, readings, traffic
@@ -119,8 +119,10 @@ def test_candidates_that_lead_nowhere_give_their_room_back(second: Mini, parsed:
     second.deliver(COUNTS, "later.csv", traffic(date(2024, 10, 3), more=1))
     [made] = second.build([TRAFFIC], project=parsed).candidates
     # The superseded candidate's one file goes; the one that waits keeps its two.
-    assert sweep_candidates(second.exchange) == 1
+    told = sweep(second.exchange, dry_run=True)
+    assert sweep(second.exchange) == told
+    assert (len(told.candidates), told.clean) == (1, ())
     left = {entry.key for entry in second.exchange.lake.list("candidates") if entry.key.endswith(".parquet")}
     assert left == {f"{TRAFFIC}/{made['candidate']}/day=2024-10-0{day}/part-0.parquet" for day in (2, 3)}
     second.release()
-    assert sweep_candidates(second.exchange) == 0
+    assert sweep(second.exchange).candidates == ()
