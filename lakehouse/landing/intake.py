@@ -20,7 +20,14 @@ from lakehouse.landing.clean import CleanFile, Standing, StandingChanged
 from lakehouse.landing.load import load
 from lakehouse.landing.receipt import Sender, build_receipt, receipt_html, receipt_json
 from lakehouse.landing.seal import seal_inbox
-from lakehouse.storage.index import clean_files, deliveries, next_change
+from lakehouse.storage.index import (
+    clean_files,
+    deliveries,
+    delivery_profiles,
+    next_change,
+    profile_row,
+    upsert,
+)
 from lakehouse.storage.spatial import load_spatial
 from lakehouse.storage.sql import literal
 
@@ -61,6 +68,8 @@ def load_sealed(exchange: Exchange, contract: Contract, *, progress: Progress = 
             receipt = row["receipt"] or _take_in(exchange, contract, delivery, connection, folder)
             write_receipt(exchange, receipt, title=contract.name, raw_key=row["raw_key"])
             progress(f"{contract.key}: {row['file']}: {receipt['message']}")
+            for alarm in (receipt.get("profile") or {}).get("alarms", []):
+                progress(f"{contract.key}: {row['file']}: {alarm}")
             receipts.append(receipt)
     return receipts
 
@@ -162,6 +171,7 @@ def record(
         if won.rowcount == 0:
             standing: dict[str, Any] = connection.execute(sa.select(deliveries.c.receipt).where(mine)).scalar_one()
             return standing
+        upsert(connection, delivery_profiles, profile_row(receipt))
         if files:
             change = next_change(connection)
             connection.execute(sa.insert(clean_files), [index_row(delivery, file, change) for file in files])

@@ -21,6 +21,7 @@ from lakehouse.landing.clean import (
     touched_partitions,
     write_partitions,
 )
+from lakehouse.landing.profile import profile_delivery
 from lakehouse.landing.read import read_file
 from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
@@ -147,6 +148,7 @@ def _reconciled(
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
+    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered)
     faults, fault_rows = write_faults(connection, folder)
     files = write_partitions(
         connection=connection, contract=contract, delivery=delivery, rows=result.accepted, folder=folder
@@ -161,7 +163,8 @@ def _reconciled(
         duplicates=result.duplicates,
         corrections=result.corrections,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
-        warnings=_warnings(connection, contract, tally),
+        warnings=_warnings(connection, contract, tally) + alarms,
+        profile=profile,
         checks=checks,
         partitions=sorted({file.partition for file in files}),
         message=_message(result, refused),

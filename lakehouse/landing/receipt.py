@@ -25,6 +25,12 @@ ADVICE = {
     "not_in_list": "Use one of the listed values, or ask for the contract to be widened.",
     "below_minimum": "Check the value and its unit.",
     "above_maximum": "Check the value and its unit.",
+    "late_delivery": "See what held the delivery up; if the rhythm has changed, ask for the contract to say so.",
+    "stale_data": "See whether the newest rows are missing; if the delay is to stay, ask for the contract to say so.",
+    "unusual_volume": "Check that the file is the whole delivery, and nothing else.",
+    "null_share_rose": "Check whether a source of this column failed, or the column was renamed.",
+    "distinct_share_changed": "Check whether rows are repeated, or ids were made anew.",
+    "distribution_drifted": "Check the unit and the source of this column.",
 }
 DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
 SHOWN_CHARACTERS = 200
@@ -113,6 +119,7 @@ def build_receipt(
     warnings: list[dict[str, Any]] | None = None,
     checks: list[dict[str, Any]] | None = None,
     partitions: list[str] | None = None,
+    profile: dict[str, Any] | None = None,
     message: str,
     next_step: str,
 ) -> dict[str, Any]:
@@ -152,6 +159,7 @@ def build_receipt(
         "before": None,
         "released_from_quarantine": 0,
         "generation": 0,
+        "profile": profile,
         "message": message,
         "next_step": next_step,
     }

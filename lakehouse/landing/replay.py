@@ -30,7 +30,15 @@ from lakehouse.landing.intake import (
 )
 from lakehouse.landing.load import Loaded, load, write_faults
 from lakehouse.landing.type_rows import create_tables
-from lakehouse.storage.index import clean_files, deliveries, next_change, replaced_files
+from lakehouse.storage.index import (
+    clean_files,
+    deliveries,
+    delivery_profiles,
+    next_change,
+    profile_row,
+    replaced_files,
+    upsert,
+)
 from lakehouse.storage.sql import literal
 
 Progress = Callable[[str], None]
@@ -271,6 +279,7 @@ def _swap(exchange: Exchange, delivery: dict[str, Any], loaded: Loaded, outcome:
                 named = [index_row(delivery, file, since.get(file.partition, change)) for file in files]
                 connection.execute(sa.insert(clean_files), named)
         receipt = _receipt(before, loaded.receipt, outcome, generation)
+        upsert(connection, delivery_profiles, profile_row(receipt))
         connection.execute(
             sa.update(deliveries)
             .where(mine)

@@ -22,7 +22,9 @@ from lakehouse.storage.index import (
     changes,
     clean_files,
     deliveries,
+    delivery_profiles,
     mart_state,
+    profile_row,
     releases,
     replaced_files,
 )
@@ -64,10 +66,17 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
     if dry_run:
         return rebuilt
     with exchange.index.begin() as connection:
-        for table in (deliveries, clean_files, replaced_files, candidates, releases, mart_state, changes):
+        for table in (
+            deliveries, delivery_profiles, clean_files, replaced_files, candidates, releases, mart_state, changes,
+        ):  # fmt: skip
             connection.execute(sa.delete(table))
         connection.execute(sa.insert(changes).values(last=last))
-        made = ((deliveries, list(arrivals.values())), (clean_files, files), (replaced_files, replaced))
+        made = (
+            (deliveries, list(arrivals.values())),
+            (delivery_profiles, [profile_row(row["receipt"]) for row in arrivals.values() if row["receipt"]]),
+            (clean_files, files),
+            (replaced_files, replaced),
+        )
         for table, rows in made:
             if rows:
                 connection.execute(sa.insert(table), rows)
