@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import OperationalError
 
-from lakehouse.commands import upkeep
+from lakehouse.commands import quality, upkeep
 from lakehouse.commands.console import (
     REFUSED,
     WRONG_USE,
@@ -19,6 +19,7 @@ from lakehouse.commands.console import (
     WrongUse,
     app,
     err,
+    moment,
     out,
     print_json,
     print_progress,
@@ -31,7 +32,7 @@ from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
 
 # Each module adds its commands.
-__all__ = ["app", "main", "upkeep"]
+__all__ = ["app", "main", "quality", "upkeep"]
 
 
 def main() -> None:
@@ -208,13 +209,17 @@ def receipts(
 
 
 @app.command()
-def releases(mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None, as_json: AsJson = False) -> None:
+def releases(
+    mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Only what was the newest at this time, as 2024-10-10.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """What has been published."""
     from lakehouse.release.listing import list_releases
 
     exchange = Exchange.from_environment()
     exchange.index.create()
-    found = list_releases(exchange, mart=mart)
+    found = list_releases(exchange, mart=mart, as_of=moment(as_of) if as_of else None)
     if as_json:
         print_json(found)
         return

@@ -272,8 +272,8 @@ class Contract(Strict):
     def private(self) -> bool:
         return any(column.classification.private for column in self.columns)
 
-    def promised(self, name: Literal["latency", "frequency"]) -> timedelta | None:
-        """The span that the provider's SLA states, or ``None``."""
+    def promised(self, name: str) -> timedelta | None:
+        """The ``latency`` or ``frequency`` that the provider's SLA states, or ``None``."""
         for sla in self.slaProperties:
             if sla.property == name and sla.unit is not None:
                 return timedelta(hours=float(sla.value) * HOURS[sla.unit])

@@ -67,19 +67,25 @@ def is_late(frequency: timedelta, hours: float) -> bool:
     return hours > LATE * frequency.total_seconds() / 3600
 
 
+def is_stale(contract: Contract, profile: Profile) -> bool:
+    """Whether the newest row was older on arrival than the provider promises."""
+    latency, age = contract.promised("latency"), profile["age_hours"]
+    return latency is not None and age is not None and bool(age > latency.total_seconds() / 3600)
+
+
 def _freshness(contract: Contract, profile: Profile, before: Sequence[Profile]) -> Iterator[Alarm]:
     if not is_live(contract, before):
         return
     frequency, latency = contract.promised("frequency"), contract.promised("latency")
-    waited, age = profile["hours_since_last"], profile["age_hours"]
+    waited = profile["hours_since_last"]
     if frequency is not None and waited is not None and is_late(frequency, waited):
         promise = span_in_words(frequency.total_seconds() / 3600)
         yield Alarm(
             rule="late_delivery",
             words=f"a delivery every {promise}; the one before came {span_in_words(waited)} earlier",
         )
-    if latency is not None and age is not None and age > latency.total_seconds() / 3600:
-        promise = span_in_words(latency.total_seconds() / 3600)
+    if latency is not None and is_stale(contract, profile):
+        promise, age = span_in_words(latency.total_seconds() / 3600), profile["age_hours"]
         yield Alarm(
             rule="stale_data",
             words=f"newest row at most {promise} old on arrival; it was {span_in_words(age)} old",

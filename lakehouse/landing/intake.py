@@ -169,8 +169,8 @@ def record(
             )
         )
         if won.rowcount == 0:
-            standing: dict[str, Any] = connection.execute(sa.select(deliveries.c.receipt).where(mine)).scalar_one()
-            return standing
+            recorded: dict[str, Any] = connection.execute(sa.select(deliveries.c.receipt).where(mine)).scalar_one()
+            return recorded
         upsert(connection, delivery_profiles, profile_row(receipt))
         if files:
             change = next_change(connection)

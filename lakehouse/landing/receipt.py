@@ -170,7 +170,12 @@ def receipt_json(receipt: dict[str, Any]) -> bytes:
 
 
 def receipt_html(receipt: dict[str, Any], *, title: str) -> bytes:
-    return _environment().get_template("receipt.html").render(receipt=receipt, title=title).encode()
+    return render("receipt.html", receipt=receipt, title=title)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """One of the pages of this room; what is missing among the values is an error."""
+    return _environment().get_template(template).render(**values).encode()
 
 
 @cache
