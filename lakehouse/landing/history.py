@@ -29,8 +29,8 @@ def history(
     and ``stands``: whether it is the newest of its key. ``as_of``: as it was then, without what came later.
     Raises :class:`NoSuchValue`.
     """
-    known = {column.name for column in contract.columns}
-    if unknown := where.keys() - known:
+    known = [column.name for column in contract.columns]
+    if unknown := where.keys() - set(known):
         raise NoSuchValue(f"{contract.key} has no column {', '.join(sorted(unknown))}; it has: {', '.join(known)}")
     files = exchange.index.rows(
         sa.select(clean_files.c.key)

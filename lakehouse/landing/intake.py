@@ -110,7 +110,7 @@ def upload_clean(exchange: Exchange, files: list[CleanFile]) -> None:
 
 def repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -> dict[str, Any] | None:
     """The receipt of bytes that were loaded before by the same contract, or ``None``."""
-    if delivery["inbox_key"].startswith("extract/"):
+    if is_extract(delivery):
         # Sealed only where the source had answered otherwise in between.
         return None
     earlier = exchange.index.row(
@@ -127,7 +127,16 @@ def repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) ->
     # By another version of the contract the same bytes may mean something else: they are read anew.
     if earlier is None or earlier["receipt"]["contract_version"] != contract.version:
         return None
-    rows = int(earlier["receipt"]["delivered"])
+    return repetition(contract, delivery, earlier["receipt"])
+
+
+def is_extract(delivery: dict[str, Any]) -> bool:
+    return str(delivery["inbox_key"]).startswith("extract/")
+
+
+def repetition(contract: Contract, delivery: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
+    """The receipt of a delivery whose bytes came before, with that receipt."""
+    rows = int(earlier["delivered"])
     return build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,
