@@ -2,46 +2,37 @@
 
 from __future__ import annotations
 
-import json
-import os
 import sys
 from datetime import date
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from lakehouse.commands import quality, upkeep
+from lakehouse.commands.console import (
+    REFUSED,
+    WRONG_USE,
+    AsJson,
+    Refused,
+    WrongUse,
+    app,
+    err,
+    moment,
+    out,
+    print_json,
+    print_progress,
+    print_table,
+)
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
 from lakehouse.release.listing import NoSuchRelease
 from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
 
-app = typer.Typer(
-    help="The City Data Exchange: contracts in, releases out.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    add_completion=False,
-)
-# Piped output is not folded at 80 columns: it goes to files and to other programs.
-WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
-out = Console(soft_wrap=True, highlight=False, markup=False, width=WIDTH)
-err = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
-
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs.")]
-REFUSED, WRONG_USE = 1, 2
-
-
-class Refused(Exception):
-    """Ends the command with status 1 and a reason."""
-
-
-class WrongUse(Exception):
-    """Ends the command with status 2 and a reason."""
+# Each module adds its commands.
+__all__ = ["app", "main", "quality", "upkeep"]
 
 
 def main() -> None:
@@ -61,23 +52,6 @@ def main() -> None:
     except (WrongUse, UnknownDataset, NoSuchRelease) as error:
         err.print(str(error))
         sys.exit(WRONG_USE)
-
-
-def _print_json(value: Any) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, ensure_ascii=False, default=str) + "\n")
-
-
-def _table(title: str, columns: list[tuple[str, bool]], rows: list[list[str]]) -> None:
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False, header_style="bold")
-    for name, right in columns:
-        table.add_column(name, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        table.add_row(*row)
-    out.print(table)
-
-
-def _progress(text: str) -> None:
-    err.print(f"  {text}")
 
 
 @app.command()
@@ -128,7 +102,7 @@ def check(
 
     faults, counted = check_project(Settings(), only=source)
     if as_json:
-        _print_json(faults)
+        print_json(faults)
     else:
         for fault in faults:
             out.print(f"{fault['file']}:{fault['line']}: {fault['field']}: {fault['problem']}")
@@ -177,11 +151,11 @@ def run(
     if folder is not None and not folder.is_dir():
         raise WrongUse(f"{folder} is no folder with deliveries")
     try:
-        outcome = run_job(Exchange(settings), inputs=folder, progress=_progress)
+        outcome = run_job(Exchange(settings), inputs=folder, progress=print_progress)
     except (AirflowNotStarted, RunFailed) as error:
         raise Refused(str(error)) from None
     if as_json:
-        _print_json(
+        print_json(
             {
                 "inputs": outcome.inputs,
                 "deliveries": outcome.deliveries,
@@ -214,7 +188,7 @@ def receipts(
     exchange.index.create()
     found = list_receipts(exchange, provider=provider)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     if not found:
         out.print("no delivery has come to a receipt yet; `exchange run` or `exchange drop` begins")
@@ -224,7 +198,7 @@ def receipts(
         [f"{r['provider']}/{r['dataset']}", r["file"], *(f"{r[name]:,}" for name in counts), r["status"]] for r in found
     ]
     headings = [("dataset", False), ("file", False), *((name, True) for name in counts), ("status", False)]
-    _table("", headings, rows)
+    print_table("", headings, rows)
     for receipt in found:
         for fault in receipt["errors"]:
             where = f"line {fault['first_line']}" if fault["first_line"] is not None else "the whole file"
@@ -235,15 +209,19 @@ def receipts(
 
 
 @app.command()
-def releases(mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None, as_json: AsJson = False) -> None:
+def releases(
+    mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None,
+    as_of: Annotated[str | None, typer.Option(help="Only what was the newest at this time, as 2024-10-10.")] = None,
+    as_json: AsJson = False,
+) -> None:
     """What has been published."""
     from lakehouse.release.listing import list_releases
 
     exchange = Exchange.from_environment()
     exchange.index.create()
-    found = list_releases(exchange, mart=mart)
+    found = list_releases(exchange, mart=mart, as_of=moment(as_of) if as_of else None)
     if as_json:
-        _print_json(found)
+        print_json(found)
         return
     rows = []
     for r in found:
@@ -251,7 +229,7 @@ def releases(mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = Non
         numbers = [f"{r['rows']:,}", f"{r['bytes']:,}"]
         rows.append([r["mart"], f"v{r['major']}", name, *numbers, r["created_at"][:19]])
     headings = [("mart", False), ("major", False), ("release (* latest)", False), ("rows", True), ("bytes", True)]
-    _table("", [*headings, ("created, UTC", False)], rows)
+    print_table("", [*headings, ("created, UTC", False)], rows)
     out.print("`exchange show MART` says where a release stands and what is in it.")
 
 
@@ -266,7 +244,7 @@ def show(name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")], as_json
     exchange.index.create()
     manifest = find_release(exchange, name)
     if as_json:
-        _print_json(manifest.model_dump(mode="json"))
+        print_json(manifest.model_dump(mode="json"))
         return
     place = location(exchange, release_prefix(manifest.mart, manifest.major, manifest.release))
     report = exchange.lake.duckdb_url("reports", f"{manifest.mart}/{manifest.release}/index.html")
@@ -289,7 +267,7 @@ def get(
     exchange.index.create()
     manifest = find_release(exchange, name)
     try:
-        folder = fetch(exchange, manifest, to=to, form=form, progress=_progress)
+        folder = fetch(exchange, manifest, to=to, form=form, progress=print_progress)
     except TamperedFile as error:
         raise Refused(str(error)) from None
     out.print(f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}, every hash checked")
@@ -306,7 +284,7 @@ def diff(mart: str, before: str, after: str, as_json: AsJson = False) -> None:
     exchange.index.create()
     found = compare(exchange, find_release(exchange, f"{mart}@{before}"), find_release(exchange, f"{mart}@{after}"))
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         print_diff(out, found)
 
@@ -341,11 +319,11 @@ def simulate(
         households=households, days=days, start=first, seed=seed, stations=stations, quirks=quirks,
         file_format="csv" if file_format == "csv" else "parquet",
     )  # fmt: skip
-    written = make(city=city, out=to, datasets=dataset or DATASETS, progress=_progress)
+    written = make(city=city, out=to, datasets=dataset or DATASETS, progress=print_progress)
     if as_json:
-        _print_json([asdict(entry) for entry in written])
+        print_json([asdict(entry) for entry in written])
     else:
-        _table("", [("dataset", False), ("rows", True), ("file", False)],
+        print_table("", [("dataset", False), ("rows", True), ("file", False)],
                [[f"{w.provider}/{w.dataset}", f"{w.rows:,}", str(w.path)] for w in written])  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from lakehouse.build.plan import MartPlan, margin
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.storage.index import clean_files
+from lakehouse.storage.index import clean_files, replaced_files
 from lakehouse.storage.sql import identifier, literal
 
 DOWNLOADS = 8
@@ -70,18 +70,21 @@ class Inputs:
 
 
 def _standing(exchange: Exchange, dataset: str, partitions: Sequence[str], change: int) -> dict[str, list[CleanFile]]:
+    """The files that stood at the change, by partition: also those that a replay has taken away since."""
     provider, name = dataset.split("/")
     found: dict[str, list[CleanFile]] = defaultdict(list)
     for start in range(0, len(partitions), ASKED_AT_ONCE):
-        rows = exchange.index.rows(
-            sa.select(clean_files).where(
-                clean_files.c.provider == provider,
-                clean_files.c.dataset == name,
-                clean_files.c.partition.in_(partitions[start : start + ASKED_AT_ONCE]),
-                clean_files.c.change <= change,
+        asked = [
+            sa.select(table.c.partition, table.c.key, table.c.delivery, table.c.rows).where(
+                table.c.provider == provider,
+                table.c.dataset == name,
+                table.c.partition.in_(partitions[start : start + ASKED_AT_ONCE]),
+                table.c.change <= change,
+                *([] if table is clean_files else [table.c.replaced > change]),
             )
-        )
-        for row in rows:
+            for table in (clean_files, replaced_files)
+        ]
+        for row in exchange.index.rows(sa.union_all(*asked)):
             file = CleanFile(
                 dataset=dataset,
                 partition=row["partition"],

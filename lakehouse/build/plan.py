@@ -15,7 +15,7 @@ from lakehouse.contracts.mart import AggregatePolicy, Mart
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest
-from lakehouse.storage.index import clean_files, mart_state
+from lakehouse.storage.index import clean_files, mart_state, replaced_files
 
 
 class NotBuildable(ValueError):
@@ -141,12 +141,17 @@ def _taken(exchange: Exchange, mart: Mart, base: Manifest | None) -> _Taken | No
 
 
 def _touched(exchange: Exchange, inputs: Iterable[str], *, since: int, until: int) -> list[tuple[str, str]]:
-    dataset = clean_files.c.provider + "/" + clean_files.c.dataset
-    rows = exchange.index.rows(
-        sa.select(dataset.label("dataset"), clean_files.c.partition)
-        .where(clean_files.c.change > since, clean_files.c.change <= until, dataset.in_(sorted(inputs)))
-        .distinct()
-    )
+    """Partitions that got a file, or lost one to a replay."""
+    wanted = sorted(inputs)
+    asked = []
+    for table, change in ((clean_files, clean_files.c.change), (replaced_files, replaced_files.c.replaced)):
+        dataset = table.c.provider + "/" + table.c.dataset
+        asked.append(
+            sa.select(dataset.label("dataset"), table.c.partition).where(
+                change > since, change <= until, dataset.in_(wanted)
+            )
+        )
+    rows = exchange.index.rows(sa.union(*asked))
     return sorted((row["dataset"], row["partition"]) for row in rows)
 
 

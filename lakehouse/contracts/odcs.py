@@ -7,7 +7,7 @@ accept is also accepted by the standard's own package (a test holds them to it).
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal
@@ -20,6 +20,12 @@ Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 LIFTED = "customProperties."
 LIFTED_PROPERTIES = ("exchange", "unit", "issuer", "parse", "published_contact")
+# Units of time in the standard's words, in hours. A month and what is longer are calendar spans: about so long.
+HOURS = {
+    "min": 1 / 60, "minutes": 1 / 60, "h": 1, "hour": 1, "hours": 1, "d": 24, "day": 24, "days": 24, "w": 168,
+    "week": 168, "weeks": 168, "m": 730.5, "month": 730.5, "months": 730.5, "quarter": 2191.5, "quarters": 2191.5,
+    "a": 8766, "y": 8766, "yr": 8766, "year": 8766, "years": 8766,
+}  # fmt: skip
 SemanticVersion = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 
 
@@ -181,7 +187,8 @@ class Role(Strict):
 
 
 class SlaProperty(Strict):
-    """``latency`` and ``frequency`` are read as the freshness that the provider promises."""
+    """``latency`` (age of the newest row on arrival) and ``frequency`` (time from one delivery to the next) are
+    read as the freshness that the provider promises."""
 
     property: Literal["latency", "frequency", "retention", "generalAvailability", "availability"]
     value: str | int | float
@@ -189,6 +196,15 @@ class SlaProperty(Strict):
     element: str | None = None
     driver: str | None = None
     description: str | None = None
+
+    @model_validator(mode="after")
+    def _is_a_span(self) -> SlaProperty:
+        if self.property in ("latency", "frequency"):
+            if self.unit not in HOURS:
+                raise ValueError(f"{self.unit!r} is no unit of {self.property}; use one of {', '.join(HOURS)}")
+            if not isinstance(self.value, int | float) or self.value <= 0:
+                raise ValueError(f"{self.value!r} is no {self.property}; use a number above 0")
+        return self
 
 
 class AuthoritativeDefinition(Strict):
@@ -258,6 +274,13 @@ class Contract(Strict):
     @property
     def private(self) -> bool:
         return any(column.classification.private for column in self.columns)
+
+    def promised(self, name: str) -> timedelta | None:
+        """The ``latency`` or ``frequency`` that the provider's SLA states, or ``None``."""
+        for sla in self.slaProperties:
+            if sla.property == name and sla.unit is not None:
+                return timedelta(hours=float(sla.value) * HOURS[sla.unit])
+        return None
 
     def column(self, name: str) -> Column:
         """Raises ``KeyError`` where the contract has no such column."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.storage.index import clean_files
+from lakehouse.storage.index import clean_files, hold_changes
 from lakehouse.storage.sql import identifier, literal
 
 # Rows that DuckDB gives to one thread at a time.
@@ -36,30 +37,74 @@ def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract
     return sorted(str(date) for (date,) in connection.execute(query).fetchall())
 
 
-def standing_rows(exchange: Exchange, contract: Contract, partitions: Sequence[str]) -> str | None:
-    """SQL of the clean rows that stand in the partitions, or ``None`` where there are none.
+class StandingChanged(Exception):
+    """The rows that a delivery was judged by stand no more, for others came between: it is to be judged anew."""
 
-    In the types of today's contract: a column that files of an older version lack is NULL.
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The clean files that a delivery is judged by: those of the deliveries before it, in its partitions.
+
+    ``urls`` are what DuckDB reads, ``keys`` the same files by name.
     """
-    rows = exchange.index.rows(
-        sa.select(clean_files.c.key)
+
+    asked: sa.Select[Any]
+    keys: tuple[str, ...]
+    urls: tuple[str, ...]
+
+    def require_unchanged(self, connection: Connection) -> None:
+        """To be called in the transaction that stores what was judged by them: nothing else is stored before it
+        ends. Raises :class:`StandingChanged`."""
+        hold_changes(connection)
+        if tuple(connection.execute(self.asked).scalars()) != self.keys:
+            raise StandingChanged
+
+
+def standing_files(
+    exchange: Exchange,
+    contract: Contract,
+    partitions: Sequence[str],
+    *,
+    before: str,
+    instead: Mapping[str, Sequence[CleanFile]],
+) -> Standing:
+    """What stands in the partitions from deliveries before the delivery ``before``.
+
+    ``instead``: deliveries whose files are not those that the index names but these, which a trial has written.
+    """
+    asked = (
+        sa.select(clean_files.c.key, clean_files.c.delivery)
         .where(
             clean_files.c.provider == contract.provider,
             clean_files.c.dataset == contract.dataset,
             clean_files.c.partition.in_(partitions),
+            clean_files.c.delivery < before,
         )
         .order_by(clean_files.c.key)
     )
-    if not rows:
-        return None
-    urls = ", ".join(literal(exchange.lake.duckdb_url("clean", row["key"])) for row in rows)
+    rows = exchange.index.rows(asked)
+    urls = [exchange.lake.duckdb_url("clean", row["key"]) for row in rows if row["delivery"] not in instead]
+    wanted = frozenset(partitions)
+    urls += [
+        str(file.path)
+        for delivery, files in instead.items()
+        for file in files
+        if delivery < before and file.partition in wanted
+    ]
+    return Standing(asked=asked, keys=tuple(row["key"] for row in rows), urls=tuple(urls))
+
+
+def clean_rows(contract: Contract, urls: Sequence[str]) -> str:
+    """SQL of the rows of clean files, at least one, in the types of today's contract: a column that files of an
+    older version lack is NULL, and so is a value that has no place in today's type."""
+    listed = ", ".join(literal(url) for url in urls)
     columns = clean_columns(contract)
     nothing = ", ".join(f"NULL AS {identifier(name)}" for name in columns)
     typed = ", ".join(
         f"TRY_CAST({identifier(name)} AS {type_}) AS {identifier(name)}" for name, type_ in columns.items()
     )
     return (
-        f"SELECT {typed} FROM (FROM read_parquet([{urls}], hive_partitioning=false, union_by_name=true) "
+        f"SELECT {typed} FROM (FROM read_parquet([{listed}], hive_partitioning=false, union_by_name=true) "
         f"UNION ALL BY NAME SELECT {nothing} WHERE false)"
     )
 

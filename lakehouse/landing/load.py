@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
@@ -13,13 +13,21 @@ import duckdb
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.checks import delivery_checks
-from lakehouse.landing.clean import CleanFile, standing_rows, touched_partitions, write_partitions
+from lakehouse.landing.clean import (
+    CleanFile,
+    Standing,
+    clean_rows,
+    standing_files,
+    touched_partitions,
+    write_partitions,
+)
 from lakehouse.landing.columns import dropped_columns, unknown_columns
 from lakehouse.landing.evolution import explained, refuse_changed_types
 from lakehouse.landing.excel import name_excel
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plausibility import changed_units, levels
+from lakehouse.landing.profile import profile_delivery
 from lakehouse.landing.read import read_file
 from lakehouse.landing.read_csv import MAX_LINE_BYTES
 from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
@@ -61,16 +69,30 @@ class Tally:
         self.dropped += [name for name in dropped if name not in self.dropped]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """What came of a delivery: its receipt, the clean files that it adds, the file of its ``faults``, of so many
+    rows, for quarantine, and what it was judged by (``None`` where it was refused before that)."""
+
+    receipt: dict[str, Any]
+    files: list[CleanFile] = field(default_factory=list)
+    faults: Path
+    fault_rows: int
+    standing: Standing | None = None
+
+
 def load(
     exchange: Exchange,
     contract: Contract,
     delivery: dict[str, Any],
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
-) -> tuple[dict[str, Any], list[CleanFile]]:
-    """The receipt of a sealed delivery, and the clean files it adds, written below ``folder``.
+    *,
+    instead: Mapping[str, Sequence[CleanFile]] | None = None,
+) -> Loaded:
+    """Reads a sealed delivery, its row of the index, and writes below ``folder``; nothing in the lake is changed.
 
-    ``delivery`` is its row of the index. The faults go to quarantine. Nothing else in the lake is changed.
+    ``instead``: see :func:`lakehouse.landing.clean.standing_files`.
     """
     create_tables(connection, contract)
     tally = Tally()
@@ -84,9 +106,9 @@ def load(
         if tally.delivered == 0:
             raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
         tally.bad += refuse_personal_data(connection, contract)
-        return _reconciled(exchange, contract, delivery, connection, folder, tally)
+        return _reconciled(exchange, contract, delivery, connection, folder, tally, instead or {})
     except DeliveryRefused as refusal:
-        return _refused(exchange, contract, delivery, connection, folder, tally, refusal), []
+        return _refused(contract, delivery, connection, folder, tally, refusal)
 
 
 def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any], folder: Path) -> list[PlainFile]:
@@ -154,22 +176,24 @@ def _reconciled(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     tally: Tally,
-) -> tuple[dict[str, Any], list[CleanFile]]:
+    instead: Mapping[str, Sequence[CleanFile]],
+) -> Loaded:
     moves = rows_move(contract)
     partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract)
-    standing = standing_rows(exchange, contract, partitions)
-    if moves and standing is not None:
-        standing = without_withdrawn(standing)
-    result = reconcile(connection=connection, contract=contract, standing=standing)
+    standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
+    rows = clean_rows(contract, standing.urls) if standing.urls else None
+    if moves and rows is not None:
+        rows = without_withdrawn(rows)
+    result = reconcile(connection=connection, contract=contract, standing=rows)
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
     level = levels(connection, contract, tally.delivered)
     unit_changes = changed_units(exchange, contract, level)
     _refuse_changed_units(contract, unit_changes)
-    stored = withdraw_moved(connection, contract, standing) if moves else result.accepted
-    if refused:
-        _write_quarantine(exchange, contract, delivery, connection, folder)
+    stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
+    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered)
+    faults, fault_rows = write_faults(connection, folder)
     files = write_partitions(
         connection=connection, contract=contract, delivery=delivery, rows=stored, folder=folder, moved=moves
     )
@@ -183,8 +207,9 @@ def _reconciled(
         duplicates=result.duplicates,
         corrections=result.corrections,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
-        warnings=[*_warnings(connection, contract, tally), *unit_changes],
+        warnings=[*_warnings(connection, contract, tally), *unit_changes, *alarms],
         levels=level,
+        profile=profile,
         checks=checks,
         partitions=sorted({file.partition for file in files}),
         message=_message(result, refused),
@@ -194,7 +219,7 @@ def _reconciled(
             else "Nothing is to be done."
         ),
     )
-    return receipt, files
+    return Loaded(receipt=receipt, files=files, faults=faults, fault_rows=fault_rows, standing=standing)
 
 
 def _warnings(connection: duckdb.DuckDBPyConnection, contract: Contract, tally: Tally) -> list[dict[str, Any]]:
@@ -254,19 +279,15 @@ def _refuse_changed_units(contract: Contract, found: list[dict[str, Any]]) -> No
 
 
 def _refused(
-    exchange: Exchange,
     contract: Contract,
     delivery: dict[str, Any],
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     tally: Tally,
     refusal: DeliveryRefused,
-) -> dict[str, Any]:
-    _write_quarantine(exchange, contract, delivery, connection, folder)
-    if refusal.change and refusal.change["draft"]:
-        key = f"{contract.key}/{delivery['delivery']}/contract-change.diff"
-        exchange.lake.write_bytes("quarantine", key, refusal.change["draft"].encode(), content_type="text/plain")
-    return build_receipt(
+) -> Loaded:
+    faults, fault_rows = write_faults(connection, folder)
+    receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,
         status="refused",
@@ -280,21 +301,15 @@ def _refused(
         message=f"The delivery was refused whole. {refusal.problem}",
         next_step=refusal.advice,
     )
+    return Loaded(receipt=receipt, faults=faults, fault_rows=fault_rows)
 
 
-def _write_quarantine(
-    exchange: Exchange,
-    contract: Contract,
-    delivery: dict[str, Any],
-    connection: duckdb.DuckDBPyConnection,
-    folder: Path,
-) -> None:
-    """The refused rows, with the row as it was delivered, for reviewers; nothing where none was refused."""
+def write_faults(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[Path, int]:
+    """The refused rows, with the row as it was delivered, for reviewers; and how many faults they have."""
     path = folder / "faults.parquet"
     written = connection.execute(
         'COPY (SELECT member, line, column_name AS "column", value, rule, expected, row_text AS row FROM faults '
         f'WHERE NOT warning ORDER BY part, line, rule, "column") TO {literal(str(path))} '
         "(FORMAT parquet, COMPRESSION zstd)"
     ).fetchone()
-    if written and written[0]:
-        exchange.lake.upload("quarantine", f"{contract.key}/{delivery['delivery']}/faults.parquet", path)
+    return path, int(written[0]) if written else 0

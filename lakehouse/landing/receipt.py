@@ -27,6 +27,12 @@ ADVICE = {
     "above_maximum": "Check the value and its unit.",
     "personal_data": "Take it out, and deliver the row again. Is it meant to be there? Then tell the exchange first.",
     "mangled_by_excel": "Export from the source anew without opening the file in Excel, or import the column as text.",
+    "late_delivery": "See what held the delivery up; if the rhythm has changed, ask for the contract to say so.",
+    "stale_data": "See whether the newest rows are missing; if the delay is to stay, ask for the contract to say so.",
+    "unusual_volume": "Check that the file is the whole delivery, and nothing else.",
+    "null_share_rose": "Check whether a source of this column failed, or the column was renamed.",
+    "distinct_share_changed": "Check whether rows are repeated, or ids were made anew.",
+    "distribution_drifted": "Check the unit and the source of this column.",
 }
 DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
 SHOWN_CHARACTERS = 200
@@ -132,6 +138,7 @@ def build_receipt(
     partitions: list[str] | None = None,
     levels: dict[str, dict[str, float]] | None = None,
     contract_change: dict[str, Any] | None = None,
+    profile: dict[str, Any] | None = None,
     message: str,
     next_step: str,
 ) -> dict[str, Any]:
@@ -169,6 +176,11 @@ def build_receipt(
         },
         "levels": levels or {},
         "contract_change": contract_change,
+        "replayed_at": None,
+        "before": None,
+        "released_from_quarantine": 0,
+        "generation": 0,
+        "profile": profile,
         "message": message,
         "next_step": next_step,
     }
@@ -179,7 +191,12 @@ def receipt_json(receipt: dict[str, Any]) -> bytes:
 
 
 def receipt_html(receipt: dict[str, Any], *, title: str) -> bytes:
-    return _environment().get_template("receipt.html").render(receipt=receipt, title=title).encode()
+    return render("receipt.html", receipt=receipt, title=title)
+
+
+def render(template: str, **values: Any) -> bytes:
+    """One of the pages of this room; what is missing among the values is an error."""
+    return _environment().get_template(template).render(**values).encode()
 
 
 @cache

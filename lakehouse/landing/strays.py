@@ -45,7 +45,7 @@ def refuse_strays(exchange: Exchange, provider: str) -> list[dict[str, Any]]:
     receipts = []
     for row in pending:
         delivery = dict(row)
-        receipt = row["receipt"] or record(exchange, delivery, _refusal(exchange, sender, delivery), files=[])
+        receipt = row["receipt"] or record(exchange, delivery, _refusal(exchange, sender, delivery))
         write_receipt(exchange, receipt, title="No known dataset", raw_key=row["raw_key"])
         receipts.append(receipt)
     return receipts

@@ -17,6 +17,7 @@ from lakehouse.contracts.derive import dag_id
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import uncovered
+from lakehouse.landing.scorecard import overdue
 from lakehouse.landing.seal import waiting
 from lakehouse.landing.strays import stray_files
 from lakehouse.orchestrate.airflow_client import AirflowClient, DagRun
@@ -263,6 +264,13 @@ def _summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
         "status",
     )
     outcome.deliveries = [{name: row["receipt"][name] for name in names} for row in rows]
+    for receipt in (row["receipt"] for row in rows):
+        for alarm in (receipt.get("profile") or {}).get("alarms", []):
+            outcome.notes.append(f"{receipt['provider']}/{receipt['dataset']}: {receipt['file']}: {alarm}")
+    if exchange.settings.extracts == "live":
+        for key, contract in exchange.contracts.items():
+            if (late := overdue(exchange, contract)) is not None:
+                outcome.notes.append(f"{key}: {late}")
     made = exchange.index.rows(
         sa.select(candidates).where(candidates.c.created_at >= since).order_by(candidates.c.mart)
     )

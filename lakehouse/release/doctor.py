@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -16,11 +17,23 @@ from lakehouse.contracts.derive import landing_bucket
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
 from lakehouse.release.record import record_release
-from lakehouse.storage.index import candidates, changes, clean_files, deliveries, mart_state, releases
+from lakehouse.storage.index import (
+    candidates,
+    changes,
+    clean_files,
+    deliveries,
+    delivery_profiles,
+    mart_state,
+    profile_row,
+    releases,
+    replaced_files,
+)
 from lakehouse.storage.lake import Entry
 from lakehouse.storage.sql import literal
 
 FOOTERS_AT_ONCE = 1000
+# A clean file's name: its delivery, and which replay wrote it.
+CLEAN_NAME = re.compile(r"(?P<delivery>.+?)(?:-replay(?P<generation>\d+))?-part-\d+\.parquet")
 Rows = list[dict[str, Any]]
 
 
@@ -34,32 +47,42 @@ class Rebuilt:
     problems: list[str] = field(default_factory=list)
 
 
-def rebuild_index(exchange: Exchange) -> Rebuilt:
+def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
     """Replaces all that the index says by what the lake shows. To be run while nothing else runs.
 
     It lists the whole lake. What is not in the lake is lost: candidates that wait (they are built again), what
     became of blocked ones (their reports stay), and which intervals were extracted (they are asked for again, and
     the same answers are not sealed twice). A delivery whose clean files do not add up to its receipt is loaded
-    again by the next intake.
+    again by the next intake. ``dry_run`` reads the lake and leaves the index as it is.
     """
     exchange.init()
     rebuilt = Rebuilt()
     arrivals = _deliveries(exchange)
-    files = _clean_files(exchange, arrivals, rebuilt)
+    files, replaced = _clean_files(exchange, arrivals, rebuilt)
     chains = list(_published(exchange, rebuilt))
-    last = _number_changes(files, [chain[0] for chain in chains])
+    last = _number_changes(files, replaced, [chain[0] for chain in chains])
+    rebuilt.deliveries, rebuilt.clean_files = len(arrivals), len(files)
+    rebuilt.releases = sum(len(chain) for chain in chains)
+    if dry_run:
+        return rebuilt
     with exchange.index.begin() as connection:
-        for table in (deliveries, clean_files, candidates, releases, mart_state, changes):
+        for table in (
+            deliveries, delivery_profiles, clean_files, replaced_files, candidates, releases, mart_state, changes,
+        ):  # fmt: skip
             connection.execute(sa.delete(table))
         connection.execute(sa.insert(changes).values(last=last))
-        for table, rows in ((deliveries, list(arrivals.values())), (clean_files, files)):
+        made = (
+            (deliveries, list(arrivals.values())),
+            (delivery_profiles, [profile_row(row["receipt"]) for row in arrivals.values() if row["receipt"]]),
+            (clean_files, files),
+            (replaced_files, replaced),
+        )
+        for table, rows in made:
             if rows:
                 connection.execute(sa.insert(table), rows)
         for chain in chains:
             for manifest in reversed(chain):
                 record_release(connection, manifest)
-    rebuilt.deliveries, rebuilt.clean_files = len(arrivals), len(files)
-    rebuilt.releases = sum(len(chain) for chain in chains)
     return rebuilt
 
 
@@ -77,7 +100,12 @@ def _deliveries(exchange: Exchange) -> dict[str, dict[str, Any]]:
                 receipt = json.loads(exchange.lake.read_bytes(bucket, entry.key))
                 row = found.setdefault(receipt["delivery"], _row(receipt, status="loaded", source={}))
                 status = receipt["status"] if receipt["status"] in ("refused", "repeated") else "loaded"
-                row |= {"status": status, "receipt": receipt, "receipt_written": True}
+                row |= {
+                    "status": status,
+                    "receipt": receipt,
+                    "receipt_written": True,
+                    "contract_version": receipt["contract_version"],
+                }
     for row in found.values():
         row["raw_key"] = raw_keys.get(f"{row['provider']}/{row['dataset']}/{row['sha256']}")
     return found
@@ -118,14 +146,19 @@ def _row(facts: dict[str, Any], *, status: str, source: dict[str, Any]) -> dict[
     }
 
 
-def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuilt: Rebuilt) -> Rows:
-    """The files of loaded deliveries. One that was left by a load that never ended is not among them."""
-    by_delivery: dict[str, Rows] = defaultdict(list)
+def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuilt: Rebuilt) -> tuple[Rows, Rows]:
+    """The files of loaded deliveries, and those that replays took the place of. One that was left by a load that
+    never ended is not among them."""
+    by_delivery: dict[tuple[str, int], Rows] = defaultdict(list)
     for contract in exchange.contracts.values():
         entries = list(exchange.lake.list("clean", f"{contract.key}/"))
         for entry, rows in zip(entries, _row_counts(exchange, entries), strict=True):
             folder, name = entry.key.removeprefix(f"{contract.key}/").split("/")
-            delivery = name.split("-part-")[0]
+            written = CLEAN_NAME.fullmatch(name)
+            if written is None:
+                rebuilt.problems.append(f"clean/{entry.key}: no file that intake writes; it was left where it is")
+                continue
+            delivery = written["delivery"]
             file = {
                 "provider": contract.provider,
                 "dataset": contract.dataset,
@@ -135,10 +168,14 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
                 "rows": rows,
                 "bytes": entry.size,
             }
-            by_delivery[delivery].append(file)
+            by_delivery[delivery, int(written["generation"] or 0)].append(file)
     kept: Rows = []
+    replaced: Rows = []
     for delivery, row in arrivals.items():
-        files = by_delivery.get(delivery, [])
+        generation = row["receipt"].get("generation", 0) if row["receipt"] else 0
+        for former in range(generation):
+            replaced += by_delivery.get((delivery, former), [])
+        files = by_delivery.get((delivery, generation), [])
         if row["status"] != "loaded":
             continue
         rows = sum(file["rows"] for file in files)
@@ -150,7 +187,7 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
                 "accepted: it will be loaded again"
             )
             row |= {"status": "sealed", "receipt": None, "receipt_written": False}
-    return kept
+    return kept, replaced
 
 
 def _row_counts(exchange: Exchange, entries: list[Entry]) -> list[int]:
@@ -185,32 +222,53 @@ def _published(exchange: Exchange, rebuilt: Rebuilt) -> Iterator[list[Manifest]]
             rebuilt.problems.append(f"{mart}/v{major}/releases/{stray}: was never published, or was rolled back from")
 
 
-def _number_changes(files: Rows, newest: list[Manifest]) -> int:
+def _number_changes(files: Rows, replaced: Rows, newest: list[Manifest]) -> int:
     """Gives each file a change, and returns the last one.
 
     A delivery that a release has taken in gets the release's own number, the lowest where there are several;
     one that no release names comes after all of them. So no mart takes for known what it has not seen; what it
-    has seen and left out (late data of a published period, say) it looks at once more.
+    has seen and left out (late data of a published period, say) it looks at once more, and so at all that a replay
+    changed: a release does not say whether it was made before.
     """
     known: dict[str, int] = {}
     for manifest in sorted(newest, key=lambda manifest: manifest.change, reverse=True):
         known |= dict.fromkeys((entry.delivery for entry in manifest.inputs), manifest.change)
     last = max((manifest.change for manifest in newest), default=0)
+    for file in replaced:
+        file |= {"change": known.pop(file["delivery"], last + 1), "replaced": last + 1}
     for file in files:
         file["change"] = known.get(file["delivery"], last + 1)
-    return max((file["change"] for file in files), default=last)
+    return max((file.get("replaced", file["change"]) for file in [*files, *replaced]), default=last)
 
 
-def sweep_candidates(exchange: Exchange) -> int:
-    """Removes the Parquet of candidates that neither wait nor are blocked; returns how many files went. What a
-    candidate says of itself stays. To be run while nothing else runs: a build's files are not recorded yet."""
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """Keys of the objects that lead nowhere, by bucket."""
+
+    candidates: tuple[str, ...]
+    clean: tuple[str, ...]
+
+
+def sweep(exchange: Exchange, *, dry_run: bool = False) -> Swept:
+    """Removes the Parquet of candidates that neither wait nor are blocked, and the clean files that do not stand: a
+    replay took their place, or the load that wrote them never ended. What a candidate says of itself stays.
+
+    To be run while nothing else runs: what a build or a load has written is not recorded yet. ``dry_run`` removes
+    nothing.
+    """
     rows = exchange.index.rows(sa.select(candidates).where(candidates.c.status.in_(["built", "passed", "blocked"])))
     kept = {(row["mart"], row["candidate"]) for row in rows}
-    gone = [
-        entry.key
-        for entry in exchange.lake.list("candidates", "")
-        if entry.key.endswith(".parquet") and PurePosixPath(entry.key).parts[:2] not in kept
-    ]
-    for key in gone:
-        exchange.lake.delete("candidates", key)
-    return len(gone)
+    standing = {row["key"] for row in exchange.index.rows(sa.select(clean_files.c.key))}
+    found = Swept(
+        candidates=tuple(
+            entry.key
+            for entry in exchange.lake.list("candidates", "")
+            if entry.key.endswith(".parquet") and PurePosixPath(entry.key).parts[:2] not in kept
+        ),
+        clean=tuple(entry.key for entry in exchange.lake.list("clean", "") if entry.key not in standing),
+    )
+    if not dry_run:
+        for bucket, keys in (("candidates", found.candidates), ("clean", found.clean)):
+            for key in keys:
+                exchange.lake.delete(bucket, key)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -25,11 +26,26 @@ def waiting_candidates(exchange: Exchange) -> list[dict[str, str]]:
     return [{"mart": row["mart"], "candidate": row["candidate"]} for row in rows]
 
 
-def list_releases(exchange: Exchange, *, mart: str | None = None) -> list[dict[str, Any]]:
-    """All releases, the newest first within a mart."""
+def list_releases(
+    exchange: Exchange, *, mart: str | None = None, as_of: datetime | None = None
+) -> list[dict[str, Any]]:
+    """All releases, the newest first within a mart; ``as_of``: of each mart and major the one that was newest then."""
     query = sa.select(releases).order_by(releases.c.mart, releases.c.major, releases.c.release.desc())
     if mart is not None:
         query = query.where(releases.c.mart == mart)
+    if as_of is not None:
+        newest = (
+            sa.select(releases.c.mart, releases.c.major, sa.func.max(releases.c.created_at).label("created_at"))
+            .where(releases.c.created_at <= as_of)
+            .group_by(releases.c.mart, releases.c.major)
+            .subquery()
+        )
+        query = query.join(
+            newest,
+            (releases.c.mart == newest.c.mart)
+            & (releases.c.major == newest.c.major)
+            & (releases.c.created_at == newest.c.created_at),
+        )
     return [
         {
             "mart": row["mart"],

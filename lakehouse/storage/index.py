@@ -69,6 +69,41 @@ clean_files = sa.Table(
     sa.Index("clean_files_by_delivery", "delivery"),
 )
 
+# What each delivery was like, from its receipt: `alarms` in words, `profile` of its columns.
+delivery_profiles = sa.Table(
+    "delivery_profiles",
+    metadata,
+    sa.Column("delivery", sa.String, primary_key=True),
+    sa.Column("provider", sa.String, nullable=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("received_at", UtcTime, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("delivered", sa.BigInteger, nullable=False),
+    sa.Column("accepted", sa.BigInteger, nullable=False),
+    sa.Column("refused", sa.BigInteger, nullable=False),
+    sa.Column("duplicates", sa.BigInteger, nullable=False),
+    sa.Column("alarms", sa.JSON, nullable=False),
+    sa.Column("profile", sa.JSON),
+    sa.Index("delivery_profiles_of_dataset", "provider", "dataset", "delivery"),
+)
+
+# Clean files that a replay took the place of; `replaced` is the change that did it. A build that began before that
+# change still reads them, and one after it builds the partitions that lost them.
+replaced_files = sa.Table(
+    "replaced_files",
+    metadata,
+    sa.Column("provider", sa.String, primary_key=True),
+    sa.Column("dataset", sa.String, primary_key=True),
+    sa.Column("partition", sa.String, primary_key=True),
+    sa.Column("key", sa.String, primary_key=True),
+    sa.Column("delivery", sa.String, nullable=False),
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("bytes", sa.BigInteger, nullable=False),
+    sa.Column("change", sa.BigInteger, nullable=False),
+    sa.Column("replaced", sa.BigInteger, nullable=False),
+    sa.Index("replaced_files_by_replaced", "replaced"),
+)
+
 # One row. Taking a number locks it until the writer commits, so changes become visible in their order.
 changes = sa.Table("changes", metadata, sa.Column("last", sa.BigInteger, nullable=False))
 
@@ -179,6 +214,23 @@ def next_change(connection: Connection) -> int:
     """Takes the next change number inside the caller's transaction."""
     connection.execute(sa.update(changes).values(last=changes.c.last + 1))
     return int(connection.execute(sa.select(changes.c.last)).scalar_one())
+
+
+def hold_changes(connection: Connection) -> None:
+    """Keeps every other writer of clean files waiting until the caller's transaction ends."""
+    connection.execute(sa.update(changes).values(last=changes.c.last))
+
+
+def profile_row(receipt: dict[str, Any]) -> dict[str, Any]:
+    """The row of `delivery_profiles` that a receipt gives."""
+    names = ("delivery", "provider", "dataset", "status", "delivered", "accepted", "refused", "duplicates")
+    profile = receipt.get("profile")
+    return {
+        **{name: receipt[name] for name in names},
+        "received_at": datetime.fromisoformat(receipt["received_at"]),
+        "alarms": profile["alarms"] if profile else [],
+        "profile": profile,
+    }
 
 
 def upsert(connection: Connection, table: sa.Table, values: dict[str, Any]) -> None:

@@ -53,7 +53,7 @@ class House:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        (folder / "contracts").mkdir(parents=True)
+        (folder / "contracts").mkdir(parents=True, exist_ok=True)
         settings = Settings(
             project=folder,
             home=folder / "home",

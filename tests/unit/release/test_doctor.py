@@ -8,7 +8,8 @@ import sqlalchemy as sa
 
 from lakehouse.build.dbt import DbtProject
 from lakehouse.landing.intake import intake
-from lakehouse.release.doctor import rebuild_index, sweep_candidates
+from lakehouse.landing.replay import replay
+from lakehouse.release.doctor import rebuild_index, sweep
 from lakehouse.release.listing import list_releases
 from lakehouse.storage.index import clean_files, deliveries
 from tests.mini_exchange import COUNTS, DAYS, READINGS, TRAFFIC, WATER, Mini, readings, traffic
@@ -110,6 +111,55 @@ def test_a_release_that_was_never_published_is_told_and_not_listed(released: Min
     assert [row["release"] for row in list_releases(released.exchange, mart=TRAFFIC)] == [manifest.release]
 
 
+def replayed(mini: Mini) -> Mini:
+    """Of two days in November one has one row alone, and the mended contract refuses one row of each."""
+    lines = [*traffic(date(2024, 11, 6)), "s1,2024-11-05T00:00:00Z,99", "s2,2024-11-06T23:30:00Z,99"]
+    mini.deliver(COUNTS, "late.csv", lines)
+    mini.edit("traffic_counts.odcs.yaml", "{minimum: 0}", "{minimum: 0, maximum: 98}")
+    mini.edit("traffic_counts.odcs.yaml", "version: 1.0.0", "version: 1.1.0")
+    return mini
+
+
+def test_a_partition_whose_only_rows_a_replay_refused_leaves_the_next_release(
+    released: Mini, parsed: DbtProject
+) -> None:
+    mini = replayed(released)
+    mini.build([TRAFFIC], project=parsed)
+    mini.release()
+    before = mini.latest(TRAFFIC)
+    done = replay(mini.exchange, mini.exchange.contract(COUNTS))
+    assert [entry.partitions for entry in done if entry.partitions] == [("2024-11-05", "2024-11-06")]
+    mini.build([TRAFFIC], project=parsed)
+    mini.release()
+    after = mini.latest(TRAFFIC)
+    assert "2024-11-05" in {file.partition for file in before.files}
+    assert after.diff["partitions_removed"] == ["2024-11-05"]
+    assert {file.partition for file in after.files} == {file.partition for file in before.files} - {"2024-11-05"}
+
+
+def test_a_replay_that_no_release_has_taken_in_is_not_lost_with_the_index(released: Mini, parsed: DbtProject) -> None:
+    mini = replayed(released)
+    mini.build([TRAFFIC], project=parsed)
+    mini.release()
+    replay(mini.exchange, mini.exchange.contract(COUNTS))
+    before = rows(mini, deliveries, "inbox_version"), rows(mini, clean_files, "change")
+    assert rebuild_index(lose(mini).exchange).problems == []
+    assert (rows(mini, deliveries, "inbox_version"), rows(mini, clean_files, "change")) == before
+    mini.build([TRAFFIC], project=parsed)
+    mini.release()
+    assert mini.latest(TRAFFIC).diff["partitions_removed"] == ["2024-11-05"]
+    swept = [key.split("/")[2] for key in sweep(mini.exchange).clean]
+    assert swept == ["event_date=2024-11-05", "event_date=2024-11-06"]
+    assert rebuild_index(lose(mini).exchange).problems == []
+    assert rows(mini, clean_files, "change") == before[1]
+
+
+def test_a_trial_of_the_doctor_leaves_the_index_alone(released: Mini) -> None:
+    before = rows(released, clean_files)
+    assert rebuild_index(released.exchange, dry_run=True).clean_files == len(before)
+    assert rows(released, clean_files) == before
+
+
 def test_an_empty_lake_makes_an_empty_index(tmp_path: Path) -> None:
     found = rebuild_index(Mini.make(tmp_path).exchange)
     assert (found.deliveries, found.clean_files, found.releases, found.problems) == (0, 0, 0, [])
@@ -119,8 +169,10 @@ def test_candidates_that_lead_nowhere_give_their_room_back(second: Mini, parsed:
     second.deliver(COUNTS, "later.csv", traffic(date(2024, 10, 3), more=1))
     [made] = second.build([TRAFFIC], project=parsed).candidates
     # The superseded candidate's one file goes; the one that waits keeps its two.
-    assert sweep_candidates(second.exchange) == 1
+    told = sweep(second.exchange, dry_run=True)
+    assert sweep(second.exchange) == told
+    assert (len(told.candidates), told.clean) == (1, ())
     left = {entry.key for entry in second.exchange.lake.list("candidates") if entry.key.endswith(".parquet")}
     assert left == {f"{TRAFFIC}/{made['candidate']}/day=2024-10-0{day}/part-0.parquet" for day in (2, 3)}
     second.release()
-    assert sweep_candidates(second.exchange) == 0
+    assert sweep(second.exchange).candidates == ()

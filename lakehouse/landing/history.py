@@ -1,0 +1,68 @@
+"""The versions of a row: when it was observed, when the exchange knew it, by which delivery, and which one stands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import duckdb
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.exchange import Exchange
+from lakehouse.landing.clean import clean_rows
+from lakehouse.storage.index import clean_files
+from lakehouse.storage.sql import identifier, literal
+
+
+class NoSuchValue(ValueError):
+    """A condition names no column of the contract, or a value that its column cannot hold."""
+
+
+def history(
+    exchange: Exchange, contract: Contract, *, where: Mapping[str, str], as_of: datetime | None = None
+) -> list[dict[str, Any]]:
+    """All versions of the rows of which a version holds the values ``where``, by key and time.
+
+    Each has the contract's columns, ``observed_at`` (``None`` in a register), ``known_at``, ``delivery``, ``line``
+    and ``stands``: whether it is the newest of its key. ``as_of``: as it was then, without what came later.
+    Raises :class:`NoSuchValue`.
+    """
+    known = [column.name for column in contract.columns]
+    if unknown := where.keys() - set(known):
+        raise NoSuchValue(f"{contract.key} has no column {', '.join(sorted(unknown))}; it has: {', '.join(known)}")
+    files = exchange.index.rows(
+        sa.select(clean_files.c.key)
+        .where(clean_files.c.provider == contract.provider, clean_files.c.dataset == contract.dataset)
+        .order_by(clean_files.c.key)
+    )
+    if not files:
+        return []
+    rows = clean_rows(contract, [exchange.lake.duckdb_url("clean", row["key"]) for row in files])
+    with exchange.duckdb() as connection:
+        try:
+            found = connection.execute(_versions(contract, rows, where, as_of))
+        except duckdb.ConversionException:
+            raise NoSuchValue(f"a value of {', '.join(where)} has not the type of its column") from None
+        names = [column[0] for column in found.description or ()]
+        return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+
+
+def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: datetime | None) -> str:
+    keys = ", ".join(identifier(column.name) for column in contract.primary_key)
+    columns = ", ".join(identifier(column.name) for column in contract.columns)
+    matches = " AND ".join(f"{identifier(name)} = {literal(value)}" for name, value in where.items())
+    time = contract.exchange.time
+    observed = identifier(time.column) if time else "NULL"
+    if as_of is not None:
+        rows = f"FROM ({rows}) WHERE exchange_known_at <= TIMESTAMPTZ {literal(as_of.isoformat())}"
+    return f"""
+        WITH known AS MATERIALIZED (
+            FROM ({rows}) SEMI JOIN (SELECT DISTINCT {keys} FROM ({rows}) WHERE {matches}) USING ({keys})
+        )
+        SELECT {columns}, {observed} AS observed_at, exchange_known_at AS known_at, exchange_delivery AS delivery,
+               exchange_line AS line,
+               row_number() OVER (PARTITION BY {keys} ORDER BY exchange_delivery DESC, exchange_line DESC) = 1 AS stands
+        FROM known ORDER BY {keys}, exchange_delivery, exchange_line
+    """

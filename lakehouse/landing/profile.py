@@ -1,0 +1,153 @@
+"""What a delivery is like: freshness, and of each column the share of nulls, of distinct values, and its spread."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+import duckdb
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.exchange import Exchange
+from lakehouse.landing.alarms import Alarm, find_alarms
+from lakehouse.landing.receipt import ADVICE
+from lakehouse.storage.index import delivery_profiles
+from lakehouse.storage.sql import identifier
+
+# Accepted deliveries by which a new one is held.
+HISTORY = 20
+# Rows that are enough for deciles.
+SAMPLE = 100_000
+INNER_DECILES = [number / 10 for number in range(1, 10)]
+
+
+def profile_delivery(
+    exchange: Exchange,
+    contract: Contract,
+    delivery: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    delivered: int,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
+
+    Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
+    """
+    before = past_profiles(exchange, contract, before=delivery["delivery"])
+    profile = _measure(connection, contract, delivery["received_at"])
+    last = _last_arrival(exchange, contract, delivery["delivery"])
+    profile["hours_since_last"] = _hours(delivery["received_at"] - last) if last else None
+    alarms = find_alarms(contract, {"delivered": delivered, **profile}, before)
+    profile["alarms"] = [alarm.words for alarm in alarms]
+    return profile, [_warning(contract, alarm, delivered) for alarm in alarms]
+
+
+def past_profiles(exchange: Exchange, contract: Contract, *, before: str | None = None) -> list[dict[str, Any]]:
+    """The profiles of the last accepted deliveries, the newest first, each with the rows ``delivered``."""
+    query = (
+        sa.select(delivery_profiles.c.delivered, delivery_profiles.c.profile)
+        .where(
+            delivery_profiles.c.provider == contract.provider,
+            delivery_profiles.c.dataset == contract.dataset,
+            delivery_profiles.c.status.in_(["accepted", "partly_accepted"]),
+        )
+        .order_by(delivery_profiles.c.delivery.desc())
+        .limit(HISTORY)
+    )
+    if before is not None:
+        query = query.where(delivery_profiles.c.delivery < before)
+    rows = exchange.index.rows(query)
+    return [{**row["profile"], "delivered": row["delivered"]} for row in rows if row["profile"]]
+
+
+def _measure(connection: duckdb.DuckDBPyConnection, contract: Contract, received: datetime) -> dict[str, Any]:
+    """One query over ``typed`` for all columns; of many rows some give the deciles."""
+    (total,) = connection.execute("SELECT count(*) FROM typed").fetchone() or (0,)
+    sampled = f" FILTER (hash(exchange_line) % {total // SAMPLE} = 0)" if total >= 2 * SAMPLE else ""
+    asked = ["count(*)"]
+    for column in contract.columns:
+        name = identifier(column.name)
+        asked += [f"count({name})", f"approx_count_distinct({name})"]
+        if _has_spread(column):
+            asked += [
+                f"min({name})::DOUBLE",
+                f"approx_quantile({name}::DOUBLE, {INNER_DECILES}){sampled}",
+                f"max({name})::DOUBLE",
+                f"avg({name})::DOUBLE",
+            ]
+    event = contract.exchange.time
+    asked.append(f"max({identifier(event.column)})" if event else "NULL")
+    found = iter(connection.execute(f"SELECT {', '.join(asked)} FROM typed").fetchone() or ())
+    rows = next(found)
+    columns: dict[str, dict[str, Any]] = {}
+    for column in contract.columns:
+        values, distinct = next(found), next(found)
+        columns[column.name] = {
+            "null_share": _share(rows - values, rows),
+            # The count of distinct values is an estimate.
+            "distinct_share": min(1.0, _share(distinct, values)),
+        }
+        if _has_spread(column):
+            low, inner, high, mean = (next(found) for _ in range(4))
+            quantiles = [low, *inner, high] if inner else None
+            columns[column.name] |= {"quantiles": quantiles, "mean": mean}
+    newest = _newest(next(found), contract, received)
+    return {
+        "rows": rows,
+        "newest_event": newest.isoformat() if newest else None,
+        "age_hours": _hours(received - newest) if newest else None,
+        "columns": columns,
+    }
+
+
+def _has_spread(column: Column) -> bool:
+    return column.logicalType in ("integer", "number") and not column.classification.private
+
+
+def _newest(value: Any, contract: Contract, received: datetime) -> datetime | None:
+    """The moment up to which the rows reach; of a date and of a private time the end of the day."""
+    if value is None or contract.exchange.time is None:
+        return None
+    private = contract.column(contract.exchange.time.column).classification.private
+    if isinstance(value, datetime) and not private:
+        return value.astimezone(UTC)
+    day: date = value.astimezone(UTC).date() if isinstance(value, datetime) else value
+    return min(
+        datetime.combine(day, time(), UTC) + timedelta(days=1), max(received, datetime.combine(day, time(), UTC))
+    )
+
+
+def _last_arrival(exchange: Exchange, contract: Contract, delivery: str) -> datetime | None:
+    row = exchange.index.row(
+        sa.select(delivery_profiles.c.received_at)
+        .where(
+            delivery_profiles.c.provider == contract.provider,
+            delivery_profiles.c.dataset == contract.dataset,
+            delivery_profiles.c.delivery < delivery,
+        )
+        .order_by(delivery_profiles.c.delivery.desc())
+        .limit(1)
+    )
+    return row["received_at"] if row else None
+
+
+def _share(part: int, whole: int) -> float:
+    return round(part / whole, 6) if whole else 0.0
+
+
+def _hours(span: timedelta) -> float:
+    return round(span.total_seconds() / 3600, 2)
+
+
+def _warning(contract: Contract, alarm: Alarm, delivered: int) -> dict[str, Any]:
+    return {
+        "rule": alarm.rule,
+        "rows": delivered,
+        "first_line": None,
+        "column": alarm.column,
+        "source_column": contract.column(alarm.column).source if alarm.column else None,
+        "member": None,
+        "value": None,
+        "expected": alarm.words,
+        "advice": ADVICE[alarm.rule],
+    }

@@ -1,0 +1,199 @@
+"""What a delivery is like, and when that is unlike those before it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.alarms import drift, find_alarms
+from lakehouse.landing.profile import past_profiles
+from lakehouse.landing.scorecard import overdue, scorecard, write_pages
+from lakehouse.storage.index import delivery_profiles
+from tests.unit.landing.conftest import METER, READ_AT, USE, House, column
+
+HEADER = "meter,read_at,use_kwh\n"
+
+
+def rows(day: int, *, count: int = 20, scale: float = 1, empty: int = 0) -> str:
+    """A day's readings of as many meters, from 10 to 30 kWh; the first `empty` of them without a value."""
+    lines = [
+        f"m{number},2024-01-{day:02d} 00:00,{'' if number < empty else round((10 + number % 20 + day % 3) * scale, 3)}"
+        for number in range(count)
+    ]
+    return HEADER + "\n".join(lines) + "\n"
+
+
+def usual(house: House, contract: Contract, days: int = 6) -> None:
+    for day in range(1, days + 1):
+        receipt = house.deliver(contract, rows(day, count=20 + day % 2), f"{day}.csv")
+        assert receipt["profile"]["alarms"] == []
+
+
+def rules(receipt: dict[str, Any]) -> dict[str, str]:
+    return {warning["rule"]: warning["expected"] for warning in receipt["warnings"]}
+
+
+def test_a_profile_says_how_fresh_and_how_spread_the_good_rows_are(house: House) -> None:
+    contract = house.contract()
+    receipt = house.deliver(contract, rows(1, empty=5) + "m99,2024-01-01 00:00,-1\n")
+    profile = receipt["profile"]
+    assert (profile["rows"], profile["newest_event"], profile["hours_since_last"]) == (
+        20, "2024-01-01T00:00:00+00:00", None,
+    )  # fmt: skip
+    use = profile["columns"]["use_kwh"]
+    assert (use["null_share"], use["quantiles"][0], use["quantiles"][-1], use["mean"]) == (0.25, 16.0, 30.0, 23.0)
+    assert len(use["quantiles"]) == 11
+    assert profile["columns"]["meter"] == {"null_share": 0.0, "distinct_share": pytest.approx(1, abs=0.1)}
+    [row] = house.exchange.index.rows(sa.select(delivery_profiles))
+    assert (row["delivered"], row["refused"], row["profile"]) == (21, 1, profile)
+
+
+def test_no_value_of_a_private_column_is_in_a_profile(house: House) -> None:
+    contract = house.contract(
+        [
+            column("meter", "string", key=1, classification="identifier"),
+            column("read_at", "timestamp", key=2, parse={"zone": "UTC"}, classification="quasi_identifier"),
+            column("use_kwh", "number", classification="sensitive"),
+        ]
+    )
+    profile = house.deliver(contract, HEADER + "m,2024-01-01 07:31,77\n")["profile"]
+    assert all(set(measured) == {"null_share", "distinct_share"} for measured in profile["columns"].values())
+    assert profile["newest_event"] == "2024-01-02T00:00:00+00:00"
+    assert "77" not in str(profile["columns"])
+
+
+UNUSUAL = {
+    "unusual_volume": (rows(9, count=4), "usually 15 to 26 rows; this delivery has 4"),
+    "null_share_rose": (rows(9, empty=8), "use_kwh: usually at most 5.0% without a value; now 40.0%"),
+    "distribution_drifted": (rows(9, scale=7), "use_kwh: four of five values usually within"),
+}
+
+
+@pytest.mark.parametrize("rule", UNUSUAL)
+def test_a_delivery_unlike_those_before_it_raises_an_alarm_that_names_what_is_usual(house: House, rule: str) -> None:
+    contract = house.contract()
+    usual(house, contract)
+    content, words = UNUSUAL[rule]
+    receipt = house.deliver(contract, content, "unusual.csv")
+    assert receipt["status"] == "accepted"
+    assert words in rules(receipt)[rule]
+    assert rules(receipt)[rule] in receipt["profile"]["alarms"]
+    assert rule.replace("_", " ") in house.published(contract, receipt, "html").decode()
+
+
+def test_a_key_that_is_not_distinct_any_more_raises_an_alarm(house: House) -> None:
+    contract = house.contract()
+    usual(house, contract)
+    again = HEADER + "".join(f"m1,2024-01-09 {hour:02d}:00,15\n" for hour in range(20))
+    alarms = house.deliver(contract, again)["profile"]["alarms"]
+    assert [alarm for alarm in alarms if alarm.startswith("meter: ") and alarm.endswith(" distinct values; now 5%")]
+
+
+def test_a_usual_delivery_and_one_with_too_few_before_it_raise_none(house: House) -> None:
+    contract = house.contract()
+    usual(house, contract, days=4)
+    assert house.deliver(contract, rows(5, count=2), "early.csv")["warnings"] == []
+    assert house.deliver(contract, rows(6), "sixth.csv")["warnings"] == []
+
+
+def test_the_drift_is_the_mean_difference_of_the_quantiles_in_units_of_the_usual_spread() -> None:
+    deciles = [float(number) for number in range(11)]
+    assert drift(deciles, deciles) == 0
+    assert drift([value + 4 for value in deciles], deciles) == pytest.approx(0.5)
+    assert drift([7.0] * 11, [5.0] * 11) == pytest.approx(0.4)
+
+
+def fresh(house: House, **more: Any) -> Contract:
+    """Every hour, at most two hours old."""
+    contract = house.contract(**more)
+    path = house.exchange.settings.contracts_path / "town" / "readings.odcs.yaml"
+    sla = "slaProperties:\n- {property: frequency, value: 1, unit: h}\n- {property: latency, value: 2, unit: h}\n"
+    path.write_text(path.read_text() + sla)
+    house.exchange.__dict__.pop("contracts", None)
+    return house.exchange.contract(contract.key)
+
+
+def entry(age: float, waited: float) -> dict[str, Any]:
+    shares = {"null_share": 0.0, "distinct_share": 1.0}
+    return {
+        "delivered": 10,
+        "age_hours": age,
+        "hours_since_last": waited,
+        "columns": dict.fromkeys(("meter", "read_at", "use_kwh"), shares),
+    }
+
+
+def test_a_late_delivery_and_stale_rows_raise_alarms(house: House) -> None:
+    contract, before = fresh(house), [entry(1, 1)] * 5
+    assert {alarm.rule: alarm.words for alarm in find_alarms(contract, entry(5, 72), before)} == {
+        "late_delivery": "a delivery every 1 h; the one before came 3 days earlier",
+        "stale_data": "newest row at most 2 h old on arrival; it was 5 h old",
+    }
+    assert find_alarms(contract, entry(2, 1.4), before) == []
+
+
+def test_neither_history_nor_simulated_data_is_called_late(house: House) -> None:
+    assert find_alarms(fresh(house), entry(5, 72), [entry(50_000, 1)] * 5) == []
+    assert find_alarms(fresh(house, simulated=True), entry(5, 72), [entry(1, 1)] * 5) == []
+
+
+def live(house: House, count: int = 6) -> tuple[Contract, datetime]:
+    """Deliveries of the present hour; and now."""
+    contract, now = fresh(house), datetime.now(UTC)
+    for number in range(count):
+        moment = now - timedelta(minutes=number)
+        house.deliver(contract, f"{HEADER}m,{moment:%Y-%m-%d %H:%M:%S},1\n", f"{number}.csv")
+    return contract, now
+
+
+def test_a_delivery_that_has_not_come_is_noted_with_how_long_it_is_missed(house: House) -> None:
+    contract, now = live(house)
+    assert overdue(house.exchange, contract) is None
+    later = now + timedelta(days=3)
+    assert overdue(house.exchange, contract, now=later) == "expected every 1 h, last delivery 3 days ago"
+    [score] = scorecard(house.exchange, now=later)
+    assert score.notes == ("expected every 1 h, last delivery 3 days ago",)
+    assert (score.grade, score.reasons) == ("B", score.notes)
+
+
+def test_a_scorecard_grades_a_dataset_with_reasons(house: House) -> None:
+    contract = house.contract()
+    [empty] = scorecard(house.exchange)
+    assert (empty.grade, empty.deliveries, empty.last_delivery) == ("", 0, None)
+    usual(house, contract)
+    [good] = scorecard(house.exchange)
+    assert (good.grade, good.reasons, good.deliveries, good.rows) == ("A", (), 6, 123)
+    house.deliver(contract, rows(9, count=4) + "x,2024-01-09 00:00,-1\n" * 30, "bad.csv")
+    [bad] = scorecard(house.exchange)
+    assert (bad.grade, bad.alarms[0][12:]) == ("D", "usually 15 to 26 rows; this delivery has 34")
+    assert bad.reasons == (
+        "more than 1% of the rows of the last 7 deliveries were refused",
+        "more than 10% of the rows of the last 7 deliveries were refused",
+        f"{len(bad.alarms)} alarms in the last 30 days",
+    )
+    [later] = scorecard(house.exchange, now=datetime.now(UTC) + timedelta(days=31))
+    assert later.alarms == ()
+
+
+def test_the_page_of_a_provider_needs_no_network_and_shows_each_dataset(house: House) -> None:
+    contract = house.contract()
+    usual(house, contract)
+    pages = write_pages(house.exchange, scorecard(house.exchange))
+    page = house.exchange.lake.read_bytes("reports", "_scorecards/town.html")
+    assert pages == {"_scorecards/town.html": page}
+    text = page.decode()
+    assert "town/readings" in text
+    assert text.count("<polyline points=") == 2
+    assert "http" not in text
+
+
+def test_past_profiles_are_those_before_a_delivery(house: House) -> None:
+    contract = house.contract([METER, READ_AT, USE])
+    usual(house, contract)
+    last = house.exchange.index.rows(sa.select(sa.func.max(delivery_profiles.c.delivery).label("last")))[0]["last"]
+    assert len(past_profiles(house.exchange, contract)) == 6
+    assert len(past_profiles(house.exchange, contract, before=last)) == 5

@@ -1,0 +1,213 @@
+"""A contract is mended: what was delivered before is read again, and nothing but that has changed."""
+
+from __future__ import annotations
+
+import shutil
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.clean import StandingChanged
+from lakehouse.landing.intake import intake, record, workbench
+from lakehouse.landing.load import load
+from lakehouse.landing.replay import replay
+from lakehouse.landing.seal import seal_inbox
+from lakehouse.storage.index import clean_files, deliveries, replaced_files
+from tests.dying import Died, mortal
+from tests.unit.landing.conftest import METER, READ_AT, House, column
+
+HEADER = "meter,read_at,use_kwh\n"
+FIRST = f"{HEADER}a,2024-01-01 00:00,5\na,2024-01-01 01:00,-3\na,2024-01-02 00:00,7\n"
+# The refused row once more, as it was; the first one corrected.
+SECOND = f"{HEADER}a,2024-01-01 00:00,6\na,2024-01-01 01:00,-3\n"
+ONLY_BAD = f"{HEADER}b,2024-01-03 00:00,-1\n"
+
+
+def mend(house: House, version: str = "1.1.0", **options: Any) -> Contract:
+    """Below zero is allowed: a household that sells power."""
+    contract = house.contract([METER, READ_AT, column("use_kwh", "number", **options)])
+    path = house.exchange.settings.contracts_path / "town" / "readings.odcs.yaml"
+    path.write_text(path.read_text().replace("version: 1.0.0", f"version: {version}"))
+    house.exchange.__dict__.pop("contracts", None)
+    return house.exchange.contract(contract.key)
+
+
+def filled(house: House) -> Contract:
+    contract = house.contract(thresholds={"max_refused_share": 0.6})
+    house.deliver(contract, FIRST, "first.csv")
+    house.deliver(contract, SECOND, "second.csv")
+    house.deliver(contract, ONLY_BAD, "third.csv")
+    return contract
+
+
+def receipts(house: House) -> dict[str, dict[str, Any]]:
+    rows = house.exchange.index.rows(sa.select(deliveries).order_by(deliveries.c.delivery))
+    assert all(row["receipt_written"] for row in rows)
+    return {row["file"]: row["receipt"] for row in rows}
+
+
+def state(house: House, contract: Contract) -> tuple[Any, ...]:
+    """All that a replay may change, without its moment."""
+    names = ("status", "contract_version", "accepted", "refused", "duplicates", "corrections", "before", "generation")
+    found = receipts(house)
+    kept = [entry.key.rsplit("/", 1)[-1] for entry in house.exchange.lake.list("quarantine")]
+    files = house.exchange.index.rows(sa.select(clean_files.c.partition, clean_files.c.key, clean_files.c.rows))
+    return (
+        {file: {name: receipt[name] for name in names} for file, receipt in found.items()},
+        {file: receipt["released_from_quarantine"] for file, receipt in found.items()},
+        {file: len(house.quarantine(contract, receipt)) for file, receipt in found.items()},
+        house.clean(contract, "meter, read_at, use_kwh, exchange_delivery, exchange_line, exchange_known_at"),
+        sorted(tuple(row.values()) for row in files),
+        sorted(name for name in kept if name in ("faults.parquet", "faults-next.parquet")),
+        [entry.key.rsplit("/", 1)[-1] for entry in house.exchange.lake.list("landing-town", "refused/")],
+    )
+
+
+def test_rows_that_are_good_by_the_mended_contract_are_released_and_the_receipt_says_so(house: House) -> None:
+    contract = filled(house)
+    assert [r["status"] for r in receipts(house).values()] == ["partly_accepted", "partly_accepted", "refused"]
+    done = replay(house.exchange, mend(house))
+    assert [(r.file, r.released, r.partitions) for r in done] == [
+        ("first.csv", 1, ("2024-01-01",)),
+        # Released, and by the first delivery known already.
+        ("second.csv", 1, ()),
+        ("third.csv", 1, ("2024-01-03",)),
+    ]
+    first, second, third = receipts(house).values()
+    assert first["before"] == {
+        "contract_version": "1.0.0", "status": "partly_accepted", "delivered": 3, "accepted": 2, "refused": 1,
+        "duplicates": 0,
+    }  # fmt: skip
+    assert (first["contract_version"], first["accepted"], first["refused"]) == ("1.1.0", 3, 0)
+    assert (second["accepted"], second["corrections"], second["duplicates"], second["refused"]) == (1, 1, 1, 0)
+    assert (third["status"], third["accepted"]) == ("accepted", 1)
+    assert (
+        "by version 1.1.0 of the contract (before: 1.0.0): 1 row left quarantine. 3 rows accepted." in first["message"]
+    )
+    assert "left quarantine" in house.published(contract, first, "html").decode()
+    assert house.quarantine(contract, first) == []
+    assert len(house.clean(contract)) == 5
+    assert not list(house.exchange.lake.list("landing-town", "refused/"))
+    # What was quarantined before is kept beside.
+    kept = [e.key for e in house.exchange.lake.list("quarantine") if "faults-before-" in e.key]
+    assert len(kept) == 3
+
+
+def test_only_partitions_whose_rows_changed_get_a_new_change(house: House) -> None:
+    contract = filled(house)
+    before = house.exchange.index.last_change()
+    replay(house.exchange, mend(house))
+    rows = house.exchange.index.rows(sa.select(clean_files).where(clean_files.c.change > before))
+    assert sorted({row["partition"] for row in rows}) == ["2024-01-01", "2024-01-03"]
+    gone = house.exchange.index.rows(sa.select(replaced_files))
+    assert [(row["partition"], row["replaced"]) for row in gone] == [("2024-01-01", before + 1)]
+    # A build that began before still finds what it was to read.
+    assert house.exchange.lake.stat("clean", gone[0]["key"]) is not None
+    assert contract.version == "1.0.0"
+
+
+def test_rows_that_the_mended_contract_refuses_leave_clean(house: House) -> None:
+    contract = house.contract()
+    house.deliver(contract, f"{HEADER}a,2024-01-01 00:00,5\na,2024-01-02 00:00,900\n")
+    [done] = replay(house.exchange, mend(house, logicalTypeOptions={"maximum": 100}))
+    assert (done.after["accepted"], done.after["refused"], done.partitions) == (1, 1, ("2024-01-02",))
+    assert [fault["value"] for fault in house.quarantine(contract, *receipts(house).values())] == ["900"]
+
+
+def test_what_a_trial_says_is_what_the_replay_does_and_a_trial_changes_nothing(house: House) -> None:
+    contract = filled(house)
+    mended, before = mend(house), state(house, contract)
+    told = replay(house.exchange, mended, dry_run=True)
+    assert state(house, contract) == before
+    assert told == replay(house.exchange, mended)
+
+
+def test_a_replay_that_is_done_is_not_done_again_unless_it_is_asked_for(house: House) -> None:
+    contract = filled(house)
+    assert replay(house.exchange, contract) == []
+    mended = mend(house)
+    replay(house.exchange, mended)
+    after = state(house, contract)
+    house.deliver(mended, f"{HEADER}c,2024-01-04 00:00,1\n", "fourth.csv")
+    assert replay(house.exchange, mended) == []
+    again = replay(house.exchange, mended, again=True)
+    assert [(r.file, r.partitions) for r in again] == [(f"{n}.csv", ()) for n in ("first", "second", "third", "fourth")]
+    assert state(house, contract)[3][:5] == after[3]
+
+
+def test_a_replay_begins_where_it_is_told_and_a_longer_one_goes_over_all_that_follows(house: House) -> None:
+    filled(house)
+    mended = mend(house)
+    since = datetime.fromisoformat(list(receipts(house).values())[1]["received_at"])
+    assert [r.file for r in replay(house.exchange, mended, since=since)] == ["second.csv", "third.csv"]
+    # The second was judged without the row that the first brings now.
+    assert [r.file for r in replay(house.exchange, mended)] == ["first.csv", "second.csv", "third.csv"]
+    assert receipts(house)["second.csv"]["duplicates"] == 1
+
+
+def test_the_same_bytes_are_a_repetition_once_the_first_of_them_are_accepted(house: House) -> None:
+    contract = house.contract(thresholds={"max_refused_share": 0})
+    house.deliver(contract, ONLY_BAD, "one.csv")
+    house.deliver(contract, ONLY_BAD, "two.csv")
+    mended = mend(house)
+    told = replay(house.exchange, mended, dry_run=True)
+    assert replay(house.exchange, mended) == told
+    one, two = receipts(house).values()
+    assert (one["status"], two["status"], two["before"]["status"]) == ("accepted", "repeated", "refused")
+    assert house.quarantine(contract, two) == []
+
+
+def test_a_replay_that_died_at_any_call_is_finished_by_the_next(tmp_path: Path) -> None:
+    # Ids and times of arrival differ from house to house.
+    def facts(house: House, contract: Contract) -> tuple[Any, ...]:
+        found = state(house, contract)
+        rows = [row[:3] for row in found[3]]
+        return (*found[:3], rows, len(found[4]), *found[5:])
+
+    house = House(tmp_path / "undisturbed")
+    contract = filled(house)
+    replay(house.exchange, mend(house))
+    wanted = facts(house, contract)
+    template = House(tmp_path / "template")
+    filled(template)
+    mended = mend(template)
+    template.exchange.index.close()
+    calls = 0
+    while True:
+        folder = tmp_path / f"dying-{calls}"
+        shutil.copytree(template.folder, folder)
+        house = House(folder)
+        exchange, fuse = mortal(house.exchange, calls)
+        with suppress(Died):
+            replay(exchange, mended)
+        replay(house.exchange, mended)
+        intake(house.exchange, mended)
+        assert facts(house, contract) == wanted, f"killed at call {calls}"
+        house.exchange.index.close()
+        shutil.rmtree(folder, ignore_errors=True)
+        if not fuse.dead:
+            break
+        calls += 4
+    assert calls > 30
+
+
+def test_a_delivery_judged_by_rows_that_a_replay_took_away_is_judged_anew(house: House) -> None:
+    contract = filled(house)
+    house.drop(contract, f"{HEADER}a,2024-01-01 01:00,-3\n", "late.csv")
+    mended = mend(house)
+    [name] = seal_inbox(house.exchange, mended)
+    [row] = house.exchange.index.rows(sa.select(deliveries).where(deliveries.c.delivery == name))
+    with workbench(house.exchange, mended) as (connection, folder):
+        loaded = load(house.exchange, mended, dict(row), connection, folder)
+        assert loaded.receipt["accepted"] == 1
+        # The replay takes the new delivery in first, by the rows that stand, and exchanges them then.
+        replay(house.exchange, mended)
+        with pytest.raises(StandingChanged):
+            record(house.exchange, dict(row), loaded.receipt, files=loaded.files, standing=loaded.standing)
+    assert receipts(house)["late.csv"]["duplicates"] == 1
+    assert datetime.now(UTC) > datetime.fromisoformat(receipts(house)["late.csv"]["replayed_at"])

@@ -1,0 +1,96 @@
+"""The commands themselves: what they refuse, and what programs read of them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse import cli
+from lakehouse.release.listing import list_releases
+from tests.mini_exchange import COUNTS, READINGS, TRAFFIC, Mini
+
+
+@pytest.fixture
+def at(released: Mini, monkeypatch: pytest.MonkeyPatch) -> Mini:
+    """The commands' exchange is this one."""
+    settings = released.exchange.settings
+    for name in ("project", "home", "lake", "database"):
+        monkeypatch.setenv(f"EXCHANGE_{name.upper()}", str(getattr(settings, name)))
+    return released
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status of `exchange` with these arguments."""
+    monkeypatch.setattr(sys, "argv", ["exchange", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0)
+
+
+def test_private_rows_are_shown_to_staff_alone(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked = ("history", READINGS, "--where", "meter_id=meter-north-1", "--json")
+    assert run(monkeypatch, *asked) == 2
+    refused = capsys.readouterr()
+    assert (refused.out, "for staff of the exchange alone" in refused.err) == ("", True)
+    assert run(monkeypatch, *asked, "--private") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert len(found) == 62
+    assert {row["stands"] for row in found} == {True}
+
+
+def test_the_release_that_was_the_newest_at_a_time_is_told(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    [first] = list_releases(at.exchange, mart=TRAFFIC)
+    created = at.latest(TRAFFIC).created_at
+
+    def names(*arguments: str) -> list[Any]:
+        assert run(monkeypatch, "releases", TRAFFIC, "--json", *arguments) == 0
+        return [row["release"] for row in json.loads(capsys.readouterr().out)]
+
+    assert names("--as-of", created.isoformat()) == [first["release"]]
+    assert names("--as-of", (created - timedelta(seconds=1)).isoformat()) == []
+    assert run(monkeypatch, "releases", "--as-of", "yesterday") == 2
+
+
+def test_a_replay_and_its_trial_say_the_same_to_programs(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "replay", COUNTS) == 0
+    assert "nothing to replay: version 1.0.0" in capsys.readouterr().out
+    at.edit("traffic_counts.odcs.yaml", "{minimum: 0}", "{minimum: 12}")
+    at.edit("traffic_counts.odcs.yaml", "version: 1.0.0", "version: 1.1.0")
+    assert run(monkeypatch, "replay", COUNTS, "--dry-run", "--json") == 0
+    told = json.loads(capsys.readouterr().out)
+    assert run(monkeypatch, "replay", COUNTS, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == told
+    assert (told[0]["before"]["accepted"], told[0]["after"]["accepted"]) == (72, 60)
+
+
+def test_the_doctor_tells_what_it_would_do_and_does_it(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    at.exchange.lake.write_bytes("clean", f"{COUNTS}/event_date=2024-10-01/dead-part-0.parquet", b"left")
+    for trial in (["--dry-run"], []):
+        assert run(monkeypatch, "doctor", "--sweep", "--json", *trial) == 0
+        assert json.loads(capsys.readouterr().out)["clean"] == [f"{COUNTS}/event_date=2024-10-01/dead-part-0.parquet"]
+    assert run(monkeypatch, "doctor") == 0
+    assert "0 problems" in capsys.readouterr().out
+
+
+def test_a_scorecard_is_of_a_provider_that_there_is(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    page = tmp_path / "city.html"
+    assert run(monkeypatch, "scorecard", "city", "--html", str(page)) == 0
+    assert "city/traffic_counts" in capsys.readouterr().out
+    assert "city/traffic_counts" in page.read_text()
+    assert run(monkeypatch, "scorecard", "nowhere") == 2
+    assert "there are: city, utility" in capsys.readouterr().err
