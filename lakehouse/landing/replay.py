@@ -5,7 +5,6 @@ from __future__ import annotations
 import filecmp
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -90,22 +89,43 @@ def replay(
         load_sealed(exchange, contract, progress=progress)
     done: list[Replayed] = []
     began, newest = datetime.now(UTC), datetime.min.replace(tzinfo=UTC)
+
+    def due(delivery: dict[str, Any]) -> bool:
+        if since is not None and delivery["received_at"] < since:
+            return False
+        judged = _judged_at(delivery["receipt"])
+        current = delivery["receipt"]["contract_version"] == contract.version and judged >= newest
+        return not current or (again and judged < began)
+
     with workbench(exchange, contract) as (connection, scratch):
         trial = _Trial()
         for row in _in_order(exchange, contract):
-            delivery, judged = dict(row), _judged_at(row["receipt"])
-            newest = max(newest, judged if row["receipt"].get("replayed_at") else newest)
-            current = row["receipt"]["contract_version"] == contract.version and judged >= newest
-            if (since is not None and row["received_at"] < since) or (current and not (again and judged < began)):
-                continue
-            if dry_run:
-                outcome = _try(exchange, contract, delivery, connection, scratch, trial)
-                newest = datetime.now(UTC)
-            else:
-                outcome, newest = _exchange(exchange, contract, delivery, connection, scratch)
-            progress(f"{contract.key}: {outcome.file}: {in_words(outcome)}")
-            done.append(outcome)
+            delivery = dict(row)
+            while due(delivery):
+                try:
+                    if dry_run:
+                        outcome = _try(exchange, contract, delivery, connection, scratch, trial)
+                    else:
+                        outcome = _exchange(exchange, contract, delivery, connection, scratch)
+                except StandingChanged:
+                    # Another replay may have done it meanwhile.
+                    delivery = _read_again(exchange, delivery)
+                    continue
+                done.append(outcome)
+                progress(f"{contract.key}: {outcome.file}: {in_words(outcome)}")
+                if dry_run:
+                    newest = datetime.now(UTC)
+                    break
+                delivery = _read_again(exchange, delivery)
+                newest = _judged_at(delivery["receipt"])
+            if delivery["receipt"].get("replayed_at"):
+                newest = max(newest, _judged_at(delivery["receipt"]))
     return done
+
+
+def _read_again(exchange: Exchange, delivery: dict[str, Any]) -> dict[str, Any]:
+    mine = deliveries.c.delivery == delivery["delivery"]
+    return dict(exchange.index.rows(sa.select(deliveries).where(mine))[0])
 
 
 def in_words(outcome: Replayed) -> str:
@@ -144,18 +164,15 @@ def _exchange(
     delivery: dict[str, Any],
     connection: duckdb.DuckDBPyConnection,
     scratch: Path,
-) -> tuple[Replayed, datetime]:
-    """Judges one delivery and puts what came of it in the place of what stood; and when that was."""
-    while True:
-        with tempfile.TemporaryDirectory(dir=scratch) as name, suppress(StandingChanged):
-            loaded = _judge(exchange, contract, delivery, connection, Path(name), _Trial())
-            outcome = _compare(exchange, contract, delivery, loaded, connection, Path(name))
-            exchange.lake.upload("quarantine", faults_key(loaded.receipt, STAGED_FAULTS), loaded.faults)
-            receipt = _swap(exchange, delivery, loaded, outcome)
-            write_receipt(exchange, receipt, title=contract.name, raw_key=delivery["raw_key"])
-            return outcome, _judged_at(receipt)
-        mine = deliveries.c.delivery == delivery["delivery"]
-        delivery = dict(exchange.index.rows(sa.select(deliveries).where(mine))[0])
+) -> Replayed:
+    """Judges one delivery and puts what came of it in the place of what stood. Raises :class:`StandingChanged`."""
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        loaded = _judge(exchange, contract, delivery, connection, Path(name), _Trial())
+        outcome = _compare(exchange, contract, delivery, loaded, connection, Path(name))
+        exchange.lake.upload("quarantine", faults_key(loaded.receipt, STAGED_FAULTS), loaded.faults)
+        receipt = _swap(exchange, delivery, loaded, outcome)
+        write_receipt(exchange, receipt, title=contract.name, raw_key=delivery["raw_key"])
+    return outcome
 
 
 def _try(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
+from lakehouse.exchange import Exchange
 from lakehouse.landing.clean import StandingChanged
 from lakehouse.landing.intake import intake, record, workbench
 from lakehouse.landing.load import load
@@ -192,8 +194,19 @@ def test_a_replay_that_died_at_any_call_is_finished_by_the_next(tmp_path: Path) 
         shutil.rmtree(folder, ignore_errors=True)
         if not fuse.dead:
             break
-        calls += 4
+        calls += 7
     assert calls > 30
+
+
+def test_two_replays_at_once_share_the_work(house: House) -> None:
+    contract = filled(house)
+    mended, twin = mend(house), Exchange(house.exchange.settings)
+    with ThreadPoolExecutor(2) as pool:
+        done = list(pool.map(lambda exchange: replay(exchange, mended), [house.exchange, twin]))
+    twin.index.close()
+    assert sorted(entry.file for part in done for entry in part) == ["first.csv", "second.csv", "third.csv"]
+    assert [receipt["before"]["contract_version"] for receipt in receipts(house).values()] == ["1.0.0"] * 3
+    assert len(house.clean(contract)) == 5
 
 
 def test_a_delivery_judged_by_rows_that_a_replay_took_away_is_judged_anew(house: House) -> None:
