@@ -65,7 +65,8 @@ class _Document:
         # A path from the root is the newest such value, kept as text; all others are asked of the record.
         self._from_root = [xml_steps(path, form.namespaces) if path.startswith("/") else None for path in paths]
         self._from_record = [
-            None if path.startswith("/") else etree.XPath(path, namespaces=form.namespaces) for path in paths
+            None if path.startswith("/") else etree.XPath(path, namespaces=form.namespaces, smart_strings=_climbs(path))
+            for path in paths
         ]
         self._climb = max(path.count("..") for path in paths)
         self._watched = {steps[:-1] if steps[-1].startswith("@") else steps for steps in self._from_root if steps}
@@ -108,11 +109,12 @@ class _Document:
             )
 
     def _values(self, record: etree._Element) -> Iterator[str | None]:
+        line = [record, *record.iterancestors()] if self._climb else []
         for steps, ask in zip(self._from_root, self._from_record, strict=True):
             if steps is not None:
                 yield self._newest.get(steps)
             elif ask is not None:
-                yield _text(ask(record), record)
+                yield _text(ask(record), line if _climbs(ask.path) else None)
 
     def _note_attributes(self, path: tuple[str, ...], element: etree._Element) -> None:
         for name, value in element.attrib.items():
@@ -161,28 +163,29 @@ def _line(element: etree._Element) -> int | None:
     return cast("int | None", element.sourceline)
 
 
-def _text(found: object, record: etree._Element) -> str | None:
+def _climbs(path: str) -> bool:
+    return ".." in path
+
+
+def _text(found: object, line: list[etree._Element] | None) -> str | None:
     """The text of the first element that a path leads to, or the first attribute.
 
-    The parser is ahead by a few thousand bytes: what stands behind the record may be there or not, and never counts.
+    ``line``, for a path that climbs: the record and all that it stands in. The parser is ahead by a few thousand
+    bytes: what stands behind the record may be there or not, and never counts.
     """
     for node in found if isinstance(found, list) else ():
-        element = node if isinstance(node, etree._Element) else node.getparent()
-        if element is not None and _is_before(element, record):
-            return "".join(map(str, node.itertext())) if node is element else str(node)
+        element = node if isinstance(node, etree._Element) else None
+        if line is None or _is_before(node.getparent() if element is None else element, line):
+            return str(node) if element is None else "".join(map(str, element.itertext()))
     return None
 
 
-def _is_before(element: etree._Element, record: etree._Element) -> bool:
-    """Whether an element stands in the record, round it or before it."""
-    line = [record, *record.iterancestors()]
-    branch = element
-    while branch not in line:
+def _is_before(element: etree._Element, line: list[etree._Element]) -> bool:
+    """Whether an element stands round the record, in it or before it."""
+    branch: etree._Element | None = element
+    while branch is not None and branch not in line:
         parent = branch.getparent()
-        if parent is None:
-            return False
         if parent in line[1:]:
-            beside = line[line.index(parent) - 1]
-            return branch is beside or branch in beside.itersiblings(preceding=True)
+            return branch in line[line.index(parent) - 1].itersiblings(preceding=True)
         branch = parent
-    return True
+    return branch is not None
