@@ -76,6 +76,11 @@ class Mini:
             )
         )
 
+    def close(self) -> None:
+        """Before its index may be written over: what is open would write its journal into the next one."""
+        if "exchange" in self.__dict__:
+            self.__dict__.pop("exchange").index.close()
+
     def copy(self, to: Path, **changes: Any) -> Mini:
         """The whole of it at another place, to be changed there; not what dbt keeps for itself."""
         self.exchange.index.close()
@@ -99,7 +104,7 @@ class Mini:
         text = path.read_text()
         assert old in text, f"{name} has no {old!r}"
         path.write_text(text.replace(old, new))
-        self.__dict__.pop("exchange", None)
+        self.close()
 
     def mart(self, name: str) -> Mart:
         return read_mart(self.path(f"{name}.yml"))

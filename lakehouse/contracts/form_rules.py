@@ -51,17 +51,20 @@ def form_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
 
 def _xml_faults(contract: Contract, form: XmlForm, place: Place) -> Iterator[tuple[Place, str]]:
     try:
-        xml_steps(form.records, form.namespaces)
+        record = xml_steps(form.records, form.namespaces)
     except ValueError as error:
         yield (*place, "records"), str(error)
+        return
     for index, column in enumerate(contract.columns):
         path = column.parse.path or column.source
         try:
             if path.startswith("/"):
-                xml_steps(path, form.namespaces)
+                if xml_steps(path, form.namespaces)[: len(record)] == record:
+                    raise ValueError("what is in the record is found from the record")
             else:
                 # A prefix without a namespace shows only when it is followed.
-                etree.XPath(path, namespaces=form.namespaces)(etree.Element("record"))
+                if not isinstance(etree.XPath(path, namespaces=form.namespaces)(etree.Element("record")), list):
+                    raise ValueError("it leads to no element or attribute")
         except (ValueError, etree.XPathError) as error:
             yield ("schema", 0, "properties", index, "parse", "path"), f"{path!r} is no path into the XML: {error}"
         if "::" in path or "//" in path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -19,6 +20,7 @@ from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier
 
 BATCH = 10_000
+Steps = tuple[str, ...]
 Row = list[str | int | None]
 
 
@@ -63,21 +65,27 @@ class _Document:
         # A path from the root is the newest such value, kept as text; all others are asked of the record.
         self._from_root = [xml_steps(path, form.namespaces) if path.startswith("/") else None for path in paths]
         self._from_record = [
-            None if path.startswith("/") else etree.XPath(path, namespaces=form.namespaces, smart_strings=False)
+            None if path.startswith("/") else etree.XPath(path, namespaces=form.namespaces, smart_strings=_climbs(path))
             for path in paths
         ]
         self._climb = max(path.count("..") for path in paths)
         self._watched = {steps[:-1] if steps[-1].startswith("@") else steps for steps in self._from_root if steps}
-        self._newest: dict[tuple[str, ...], str | None] = {}
-        self._since_record: set[tuple[str, ...]] = set()
+        # An element that could hold a value and does not ends the one before.
+        self._holders: dict[Steps, list[Steps]] = {}
+        for steps in filter(None, self._from_root):
+            self._holders.setdefault(steps[:-1], []).append(steps)
+        self._newest: dict[Steps, str | None] = {}
+        self._since_record: dict[Steps, str | None] = {}
 
     def rows(self) -> Iterator[Row]:
-        depth, path, found = len(self._record), tuple[str, ...](), False
+        depth, path, found = len(self._record), Steps(), False
         for event, element in _events(self._file.path):
             if event == "start":
                 path = (*path, element.tag)
                 if len(path) == 1:
                     self._refuse_document_type(element)
+                for steps in self._holders.get(path, ()):
+                    self._newest.pop(steps, None)
                 if path in self._watched:
                     self._note_attributes(path, element)
                 continue
@@ -101,11 +109,12 @@ class _Document:
             )
 
     def _values(self, record: etree._Element) -> Iterator[str | None]:
+        line = [record, *record.iterancestors()] if self._climb else []
         for steps, ask in zip(self._from_root, self._from_record, strict=True):
             if steps is not None:
                 yield self._newest.get(steps)
             elif ask is not None:
-                yield _text(ask(record))
+                yield _text(ask(record), line if _climbs(ask.path) else None)
 
     def _note_attributes(self, path: tuple[str, ...], element: etree._Element) -> None:
         for name, value in element.attrib.items():
@@ -114,16 +123,17 @@ class _Document:
     def _note(self, steps: tuple[str, ...], value: str | None, element: etree._Element) -> None:
         if steps not in self._from_root:
             return
-        if steps in self._since_record and self._newest[steps] != value:
+        if self._since_record.get(steps, value) != value:
+            place = "/".join(re.sub("{.*}", "", step) for step in steps)
             raise DeliveryRefused(
                 "ambiguous_path",
-                f"{self._file.name} has two values at {'/'.join(etree.QName(s).localname for s in steps)!r} before a "
+                f"{self._file.name} has two values at {place!r} before a "
                 f"record at {self._form.records!r}: which one is the record's cannot be told.",
                 "Let each stand before its own records, or ask for the contract to be changed.",
                 line=_line(element),
             )
         self._newest[steps] = value
-        self._since_record.add(steps)
+        self._since_record[steps] = value
 
     def _refuse_document_type(self, root: etree._Element) -> None:
         if root.getroottree().docinfo.internalDTD is not None:
@@ -153,12 +163,29 @@ def _line(element: etree._Element) -> int | None:
     return cast("int | None", element.sourceline)
 
 
-def _text(found: object) -> str | None:
-    """The first of what a path leads to: an element's text, or an attribute."""
-    if isinstance(found, list):
-        if not found:
-            return None
-        found = found[0]
-    if isinstance(found, etree._Element):
-        return "".join(str(part) for part in found.itertext())
-    return str(found)
+def _climbs(path: str) -> bool:
+    return ".." in path
+
+
+def _text(found: object, line: list[etree._Element] | None) -> str | None:
+    """The text of the first element that a path leads to, or the first attribute.
+
+    ``line``, for a path that climbs: the record and all that it stands in. The parser is ahead by a few thousand
+    bytes: what stands behind the record may be there or not, and never counts.
+    """
+    for node in found if isinstance(found, list) else ():
+        element = node if isinstance(node, etree._Element) else None
+        if line is None or _is_before(node.getparent() if element is None else element, line):
+            return str(node) if element is None else "".join(map(str, element.itertext()))
+    return None
+
+
+def _is_before(element: etree._Element, line: list[etree._Element]) -> bool:
+    """Whether an element stands round the record, in it or before it."""
+    branch: etree._Element | None = element
+    while branch is not None and branch not in line:
+        parent = branch.getparent()
+        if parent in line[1:]:
+            return branch in line[line.index(parent) - 1].itersiblings(preceding=True)
+        branch = parent
+    return branch is not None

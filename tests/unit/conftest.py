@@ -1,6 +1,7 @@
 """Stages of one small exchange, made once for all tests; a test that asks for one gets a copy of its own."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -42,12 +43,14 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def filled(filled_once: Mini, bench: Path) -> Mini:
+def filled(filled_once: Mini, bench: Path) -> Iterator[Mini]:
     """30 days of traffic and two months of readings are taken in; nothing is built. It always stands at the same
     place, where dbt keeps what it parsed."""
     for name in ("project", "lake"):
         shutil.rmtree(bench / name, ignore_errors=True)
-    return filled_once.copy(bench)
+    mini = filled_once.copy(bench)
+    yield mini
+    mini.close()
 
 
 @pytest.fixture

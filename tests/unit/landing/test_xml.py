@@ -120,8 +120,26 @@ def test_xml_that_is_refused_whole(house: House, document: str, rule: str) -> No
     assert (receipt["status"], [rule for rule, _ in faults(receipt)]) == ("refused", [rule])
 
 
-@pytest.mark.parametrize("path", ["a[", "x:a", "ancestor::a", "//a", "/a[1]/b", "/x:a"])
+@pytest.mark.parametrize("path", ["a[", "x:a", "ancestor::a", "//a", "/a[1]/b", "/x:a", "/r/v/a", "string(../a)"])
 def test_a_path_that_cannot_be_followed_is_a_fault_of_the_contract(house: House, path: str) -> None:
     columns = [column("meter", "string", key=1, parse={"path": path})]
     with pytest.raises(ContractError, match="path"):
         house.contract(columns, forms=[{"format": "xml", "records": "r/v"}], kind="snapshot")
+
+
+@pytest.mark.parametrize("padding", [0, 100_000])
+def test_only_what_stands_before_a_record_counts_however_large_the_document(house: House, padding: int) -> None:
+    columns = [
+        column("meter", "string", key=1, parse={"path": "@n"}),
+        column("unit", "string", parse={"path": "../unit"}),
+        column("code", "string", parse={"path": "../unit/@code"}),
+        column("site", "string", parse={"path": "/r/site/name"}),
+        column("owner", "string", parse={"path": "/r/site/@owner"}),
+    ]
+    contract = house.contract(columns, forms=[{"format": "xml", "records": "r/site/v"}], kind="snapshot")
+    late = f'<v n="1"/><v n="2">{" " * padding}</v><unit code="k">kWh</unit><v n="3"/>'
+    document = f'<r><site owner="o"><name>A</name>{late}</site><site><v n="4"/></site></r>'
+    assert house.deliver(contract, document, "d.xml")["accepted"] == 4
+    assert house.clean(contract, "meter, unit, code, site, owner") == [
+        ("1", None, None, "A", "o"), ("2", None, None, "A", "o"), ("3", "kWh", "k", "A", "o"), ("4", None, None, None, None),
+    ]  # fmt: skip
