@@ -82,6 +82,7 @@ FILES: list[Case] = [
     taken(
         "an optional column is gone",
         lambda: "meter,read_at,use_kwh\n" + "".join(f"{m},{DAY},{v}\n" for m, v in GOOD.items()),
+        "dropped_column",
     ),
     taken(
         "10,000 columns",
