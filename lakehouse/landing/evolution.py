@@ -10,7 +10,7 @@ from typing import Any
 
 import duckdb
 
-from lakehouse.contracts.forms import CsvForm, NdjsonForm
+from lakehouse.contracts.forms import CsvForm, FileForm, JsonForm, NdjsonForm, ParquetForm, XlsxForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.columns import unknown_columns
@@ -19,6 +19,7 @@ from lakehouse.landing.guess_types import Guess, guess_types
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.sniff import FoundColumn, Sniffed, read_as_text
 from lakehouse.landing.unpack import PlainFile
+from lakehouse.storage.sql import identifier
 
 DELIMITERS = (";", ",", "\t", "|")
 # From here on two names are likely the same in other words.
@@ -43,27 +44,34 @@ def explained(
             "Excel parts columns so under some languages. Export from the source anew, or save with the "
             "contract's delimiter.",
         )
-    if other := _other_dataset(exchange, contract, refusal.found):
+    if other := _other_dataset(exchange, contract, file.form, refusal.found):
         return DeliveryRefused(
             "wrong_dataset",
             f"{refusal.problem} It looks like a delivery of {other}.",
             f"Put it into inbox/{other}/.",
         )
-    missing = [column for column in contract.columns if column.required and _source(column) not in refusal.found]
+    form = file.form
+    missing = [
+        column
+        for column in contract.columns
+        if column.required and _name(column, form) not in refusal.found and not _of_root(column, form)
+    ]
     unknown = unknown_columns(contract, refusal.found)[:LOOKED_AT]
-    guesses = _guesses(connection, file, unknown)
+    guesses = _guesses(connection, file, [FoundColumn(source=name) for name in unknown if name])
     by_name, by_values = _likely_renames(missing, unknown, guesses)
-    if not any(_source(column) in refusal.found for column in contract.columns):
+    if not any(_name(column, form) in refusal.found for column in contract.columns):
         # A foreign file, or one without a header: what its values are alike to says nothing.
         by_values = {}
     # A name that is like none may be a value, in a file without a header.
     renamed = by_name if contract.private else by_name | by_values
     added = [] if contract.private else [guess for guess in guesses if guess.found.source not in renamed.values()]
     change: dict[str, Any] = {
-        "contract_has": [_source(column) for column in missing],
+        "contract_has": [_name(column, form) for column in missing],
         "file_has": [name for name in unknown if not contract.private or name in renamed.values()],
         "likely_renames": [
-            {"contract": _source(column), "file": renamed[column.name]} for column in missing if column.name in renamed
+            {"contract": _name(column, form), "file": renamed[column.name]}
+            for column in missing
+            if column.name in renamed
         ],
         "draft": draft_change(contract, exchange.settings.contracts_path, renamed=renamed, retyped={}, added=added),
     }
@@ -86,18 +94,18 @@ def refuse_changed_types(
         "SELECT column_name, count(*) FROM faults WHERE NOT warning AND starts_with(rule, 'not_a') "
         f"GROUP BY column_name HAVING count(*) >= {LEAST_ROWS} ORDER BY column_name"
     ).fetchall()
-    typed = {column.name: f'count("{column.name}")' for column in contract.columns}
     changed = [
         contract.column(name)
         for name, _ in faulty
-        if connection.execute(f"SELECT {typed[name]} FROM rows").fetchone() == (0,)
+        if connection.execute(f"SELECT count({identifier(name)}) FROM rows").fetchone() == (0,)
     ]
     if not changed:
         return
-    guesses = {guess.found.source: guess for guess in _guesses(connection, file, [_source(c) for c in changed])}
-    retyped = {column.name: guesses[_source(column)] for column in changed if _source(column) in guesses}
+    columns = [FoundColumn(source=column.source, path=column.parse.path) for column in changed]
+    guesses = {guess.found.source: guess for guess in _guesses(connection, file, columns)}
+    retyped = {column.name: guesses[column.source] for column in changed if column.source in guesses}
     found = ", ".join(
-        f"{_source(column)!r} is no {column.logicalType} any more"
+        f"{column.source!r} is no {column.logicalType} any more"
         + (f" but looks like {retyped[column.name].logical}" if column.name in retyped else "")
         for column in changed
     )
@@ -106,7 +114,7 @@ def refuse_changed_types(
         f"Not one value is of the contract's type: {found}.",
         "Deliver the column as the contract states it, or ask the exchange to take the drafted change.",
         change={
-            "contract_has": [f"{_source(column)}: {column.logicalType}" for column in changed],
+            "contract_has": [f"{column.source}: {column.logicalType}" for column in changed],
             "file_has": [f"{source}: {guess.logical}" for source, guess in guesses.items()],
             "likely_renames": [],
             "draft": draft_change(contract, exchange.settings.contracts_path, renamed={}, retyped=retyped, added=[]),
@@ -114,8 +122,16 @@ def refuse_changed_types(
     )
 
 
-def _source(column: Column) -> str:
-    return column.parse.path or column.source
+def _name(column: Column, form: FileForm) -> str:
+    """The name under which a file of this form has a column: of a nested record of JSON that of its outermost field."""
+    if isinstance(form, CsvForm | ParquetForm | XlsxForm) or column.parse.path is None:
+        return column.source
+    return column.parse.path.removeprefix("$.").split(".")[0]
+
+
+def _of_root(column: Column, form: FileForm) -> bool:
+    """Whether the column stands beside the records of a document, where nobody has looked for it."""
+    return isinstance(form, JsonForm) and (column.parse.path or "").startswith("$.")
 
 
 def _other_delimiter(contract: Contract, form: CsvForm, found: Iterable[str]) -> str | None:
@@ -129,20 +145,19 @@ def _other_delimiter(contract: Contract, form: CsvForm, found: Iterable[str]) ->
     return None
 
 
-def _other_dataset(exchange: Exchange, contract: Contract, found: Iterable[str]) -> str | None:
+def _other_dataset(exchange: Exchange, contract: Contract, form: FileForm, found: Iterable[str]) -> str | None:
     """The dataset of the same provider whose required columns the file has; of several the one it fits best."""
     names, best = set(found), (0, "")
     for other in exchange.contracts.values():
-        required = {_source(column) for column in other.columns if column.required}
+        required = {_name(column, form) for column in other.columns if column.required and not _of_root(column, form)}
         if other.provider == contract.provider and other.key != contract.key and required <= names:
-            known = sum(_source(column) in names for column in other.columns)
+            known = sum(_name(column, form) in names for column in other.columns)
             best = max(best, (known, other.dataset))
     return best[1] or None
 
 
-def _guesses(connection: duckdb.DuckDBPyConnection, file: PlainFile, names: list[str]) -> list[Guess]:
-    """What the named columns of a file hold, by its head; nothing where that cannot be read as text."""
-    columns = [FoundColumn(source=name) for name in names if name]
+def _guesses(connection: duckdb.DuckDBPyConnection, file: PlainFile, columns: list[FoundColumn]) -> list[Guess]:
+    """What some columns of a file hold, by its head; nothing where that cannot be read as text."""
     if not columns:
         return []
     head = file
@@ -171,9 +186,9 @@ def _likely_renames(
         ((_likeness(column, name), column.name, name) for column in missing for name in unknown), reverse=True
     )
     by_name: dict[str, str] = {}
-    for score, wanted, name in scored:
-        if score >= ALIKE and wanted not in by_name and name not in by_name.values():
-            by_name[wanted] = name
+    for score, ours, theirs in scored:
+        if score >= ALIKE and ours not in by_name and theirs not in by_name.values():
+            by_name[ours] = theirs
     by_values: dict[str, str] = {}
     rest = [column for column in missing if column.name not in by_name]
     others = [guess for guess in guesses if guess.found.source not in by_name.values()]

@@ -67,7 +67,9 @@ def _marks(column: Column, form: CsvForm) -> Iterator[tuple[str, str]]:
 
     yield whole(ERRORS), SHOWN_ERROR
     if column.logicalType in ("date", "timestamp"):
-        yield whole(f"{DATE}|{SHORT_DATE}"), "Excel has turned the date into the form of its own language"
+        # Where the contract itself states such a form, a date that fails is a wrong one.
+        turned = SHORT_DATE if column.parse.formats else f"{DATE}|{SHORT_DATE}"
+        yield whole(turned), "Excel has turned the date into the form of its own language"
         yield whole(SERIAL), "Excel counts days from 1900 so"
     if column.logicalType in ("integer", "number"):
         yield whole(f"{DATE}|{SHORT_DATE}"), "Excel has taken the number for a date"

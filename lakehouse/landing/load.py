@@ -206,6 +206,7 @@ def _reconciled(
         refused=refused,
         duplicates=result.duplicates,
         corrections=result.corrections,
+        withdrawn=stored - result.accepted,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
         warnings=[*_warnings(connection, contract, tally), *unit_changes, *alarms],
         levels=level,

@@ -179,7 +179,8 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
         if row["status"] != "loaded":
             continue
         rows = sum(file["rows"] for file in files)
-        if rows == row["receipt"]["accepted"]:
+        # What a correction has moved is written once more, as withdrawn, where it stood.
+        if rows == row["receipt"]["accepted"] + row["receipt"].get("withdrawn", 0):
             kept += files
         else:
             rebuilt.problems.append(

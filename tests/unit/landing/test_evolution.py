@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 
 from lakehouse.landing.plausibility import Usual, _factor
 from tests.unit.landing.bad_deliveries import CSV, DAY, HEADER, private, readings
 from tests.unit.landing.bad_rows import HISTORY, many
-from tests.unit.landing.conftest import House, faults
+from tests.unit.landing.conftest import House, column, faults
 
 
 def test_a_renamed_column_is_drafted_as_a_change_that_takes_the_file(house: House) -> None:
@@ -93,3 +95,24 @@ def test_the_median_of_a_few_private_values_is_on_no_receipt(house: House) -> No
 def test_a_cumulative_reading_grows_and_is_not_judged(house: House) -> None:
     contract = readings(house, readings={"kind": "cumulative", "column": "use_kwh"})
     assert house.deliver(contract, CSV)["levels"] == {}
+
+
+def test_a_date_that_is_none_in_the_contract_s_own_form_is_not_blamed_on_excel(house: House) -> None:
+    day = column("day", "date", key=1, parse={"formats": ["%d/%m/%Y"]})
+    receipt = house.deliver(house.contract([day]), "day\n31/01/2024\n31/02/2024\n")
+    assert faults(receipt) == {("not_a_date", "day"): (1, 3, "31/02/2024")}
+
+
+def test_a_renamed_field_of_json_is_told_by_the_name_that_json_has(house: House) -> None:
+    columns = [
+        column("meter", "string", key=1, physicalName="METER", parse={"path": "meter"}),
+        column("use_kwh", "number", required=True, physicalName="USE", parse={"path": "reading.use"}),
+        column("at", "timestamp", required=True, parse={"path": "$.at", "zone": "UTC"}),
+    ]
+    contract = house.contract(columns, forms=[{"format": "json", "records": "data"}, {"format": "csv"}])
+    records = [{"meter_id": f"M{number}", "reading": {"use": 1}} for number in range(3)]
+    receipt = house.deliver(contract, json.dumps({"at": DAY, "data": records}), "r.json")
+    assert receipt["contract_change"]["likely_renames"] == [{"contract": "meter", "file": "meter_id"}]
+    assert receipt["contract_change"]["contract_has"] == ["meter"]
+    receipt = house.deliver(contract, f"METER_ID,USE,at\nM1,1,{DAY}\n")
+    assert receipt["contract_change"]["likely_renames"] == [{"contract": "METER", "file": "METER_ID"}]

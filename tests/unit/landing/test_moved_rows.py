@@ -8,7 +8,8 @@ import duckdb
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
-from lakehouse.storage.index import clean_files
+from lakehouse.release.doctor import rebuild_index
+from lakehouse.storage.index import clean_files, deliveries
 from tests.unit.landing.bad_deliveries import CSV, HEADER, moving, readings
 from tests.unit.landing.conftest import House
 
@@ -48,7 +49,7 @@ def test_a_row_that_is_moved_stands_in_its_new_partition_only(house: House) -> N
     contract = moving(house)
     _deliver(house, contract, _row(FIRST, 1.5), _row(FIRST, 2.5, "M002"))
     receipt = _deliver(house, contract, _row(SECOND, 1.5))
-    assert (receipt["accepted"], receipt["corrections"]) == (1, 1)
+    assert (receipt["accepted"], receipt["corrections"], receipt["withdrawn"]) == (1, 1, 1)
     assert (receipt["partitions"]["first"], receipt["partitions"]["last"]) == (FIRST, SECOND)
     assert _standing(house, contract, FIRST) == []
     assert _standing(house, contract, SECOND) == [(SECOND, 1.5)]
@@ -92,6 +93,20 @@ def test_a_partition_that_a_row_has_left_counts_as_changed(house: House) -> None
     _deliver(house, contract, _row(SECOND, 2))
     rows = house.exchange.index.rows(sa.select(clean_files.c.partition).where(clean_files.c.change > before))
     assert {row["partition"] for row in rows} == {FIRST, SECOND}
+
+
+def test_the_index_is_made_again_with_what_was_withdrawn(house: House) -> None:
+    contract = moving(house)
+    _deliver(house, contract, _row(FIRST, 1))
+    _deliver(house, contract, _row(SECOND, 2))
+    files = sa.select(clean_files.c.key).order_by(clean_files.c.key)
+    before = house.exchange.index.rows(files)
+    with house.exchange.index.begin() as connection:
+        connection.execute(sa.delete(clean_files))
+        connection.execute(sa.delete(deliveries))
+    assert rebuild_index(house.exchange).problems == []
+    assert house.exchange.index.rows(files) == before
+    assert len(before) == 3
 
 
 def test_a_key_that_holds_the_time_withdraws_nothing(house: House) -> None:
