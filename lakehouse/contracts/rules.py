@@ -203,8 +203,8 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
         yield ("exchange",), "`subject` is missing: a dataset with an identifier states the column of its subject"
     if extension.extract is not None:
         kinds = extension.extract.server_types
-        if not any(server.type in kinds and server.location for server in contract.servers):
-            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live `location`"
+        if not any(server.type in kinds and server.address for server in contract.servers):
+            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live address"
         if extension.history_start is None and extension.extract.by_interval:
             yield ("exchange",), "`history_start` is missing: the day from which the extract is asked for"
     if extension.history_start is not None:
