@@ -26,7 +26,7 @@ _DRIVERS = {
     "mysql": "mysql+pymysql",
     "sqlserver": "mssql+pyodbc",
 }
-_BATCH_ROWS = 10_000  # what is in memory at a time
+_BATCH_ROWS = 5_000  # what is in memory at a time
 
 
 class SqlConnector:
