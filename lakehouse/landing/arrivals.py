@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
 
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.exchange import Exchange
@@ -11,10 +12,19 @@ from lakehouse.exchange import Exchange
 Arrival = tuple[str, str]
 
 
-def arrivals(exchange: Exchange, provider: str) -> frozenset[Arrival]:
-    """The files of a provider's inbox to which nobody has written for as long as a file has to rest."""
-    rested = datetime.now(UTC) - timedelta(seconds=exchange.settings.settle_seconds)
-    entries = exchange.lake.list(landing_bucket(provider), "inbox/")
-    return frozenset(
-        (entry.key, f"{entry.version}@{entry.modified.isoformat()}") for entry in entries if entry.modified <= rested
+class Inbox(NamedTuple):
+    """``rested``: files that nobody has written to for as long as a file has to rest; ``restless``: whether others wait."""
+
+    rested: frozenset[Arrival]
+    restless: bool
+
+
+def look(exchange: Exchange, provider: str) -> Inbox:
+    """A provider's inbox as it is now. Raises :class:`lakehouse.storage.lake.StorageError`."""
+    since = datetime.now(UTC) - timedelta(seconds=exchange.settings.settle_seconds)
+    entries = list(exchange.lake.list(landing_bucket(provider), "inbox/"))
+    rested = [entry for entry in entries if entry.modified <= since]
+    return Inbox(
+        rested=frozenset((entry.key, f"{entry.version}@{entry.modified.isoformat()}") for entry in rested),
+        restless=len(rested) < len(entries),
     )
