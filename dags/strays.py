@@ -43,5 +43,5 @@ with DAG(
     max_active_runs=1,
     tags=["landing"],
     default_args={"owner": "City Data Exchange"},
-):
+) as dag:
     StraysOperator(task_id="refuse_strays", doc_md="Seal in raw, move to refused/, write the receipt.")

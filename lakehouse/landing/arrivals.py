@@ -13,7 +13,7 @@ Arrival = tuple[str, str]
 
 
 class Inbox(NamedTuple):
-    """``rested``: files that nobody has written to for as long as a file has to rest; ``restless``: whether others wait."""
+    """``rested``: files that nobody has written to for as long as they have to rest; ``restless``: are there others."""
 
     rested: frozenset[Arrival]
     restless: bool

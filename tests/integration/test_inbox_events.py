@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import sys
 import time
 import uuid
 from pathlib import Path
@@ -16,11 +15,10 @@ import pytest
 from lakehouse.exchange import Exchange
 from lakehouse.settings import PROJECT
 from lakehouse.storage.lake import StorageError
+from tests.airflow_plugins import exchange_triggers
 from tests.object_store.server import ObjectServer
 
-sys.path.append(str(PROJECT / "plugins"))
-import exchange_triggers
-from exchange_triggers import InboxTrigger
+InboxTrigger = exchange_triggers.InboxTrigger
 
 pytestmark = pytest.mark.integration
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -13,12 +12,12 @@ from typing import Any
 import pytest
 
 from lakehouse.exchange import Exchange
-from lakehouse.settings import PROJECT, Settings
+from lakehouse.settings import Settings
 from lakehouse.storage.lake import StorageError
 from lakehouse.storage.local import LocalLake
+from tests.airflow_plugins import exchange_triggers
 
-sys.path.append(str(PROJECT / "plugins"))
-from exchange_triggers import InboxTrigger
+InboxTrigger = exchange_triggers.InboxTrigger
 
 PARKING, TRAFFIC = ["inbox/parking/"], ["inbox/traffic/"]
 
@@ -38,7 +37,7 @@ def put(inbox: Path, key: str, *, age: float = 60, text: str = "a") -> None:
     os.utime(path, (time.time() - age,) * 2)
 
 
-def fired(trigger: InboxTrigger, *steps: Callable[[], Any]) -> list[list[str]]:
+def fired(trigger: Any, *steps: Callable[[], Any]) -> list[list[str]]:
     """What fires while the steps are done, one before each look into the inbox."""
 
     async def looks() -> AsyncIterator[Any]:
@@ -103,7 +102,7 @@ def test_triggers_of_one_provider_share_a_listing_and_each_is_a_trigger_of_its_o
     assert one.shared_stream_key() == other.shared_stream_key()
     assert one.shared_stream_key() != InboxTrigger(provider="city", folders=PARKING).shared_stream_key()
     classpath, kwargs = one.serialize()
-    assert InboxTrigger.hash(classpath, kwargs) != InboxTrigger.hash(*other.serialize())
+    assert kwargs != other.serialize()[1]  # or Airflow would take the two for one
     assert classpath == f"{InboxTrigger.__module__}.{InboxTrigger.__name__}"
     assert InboxTrigger(**kwargs).serialize() == one.serialize()
     assert Settings().inbox_poll_seconds == 0.001
