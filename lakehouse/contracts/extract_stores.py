@@ -16,6 +16,12 @@ class Store(Extract):
     timeout_seconds: PositiveFloat = 30
     attempts: PositiveInt = Field(default=5, description="times that one page is asked for before giving up")
 
+    @model_validator(mode="after")
+    def _windows_cut_an_interval(self) -> Self:
+        if self.window_days is not None and not self.by_interval:
+            raise ValueError("window_days cuts an interval; this connector reads what is new and has none: take it out")
+        return self
+
 
 class SqlRead(Store):
     """A table or a view, of which the contract's columns are read by their physical names.
@@ -48,8 +54,6 @@ class SqlTable(SqlRead):
     def _mode_fits(self) -> Self:
         if (self.mode == "by_change_time") != (self.changed_at is not None):
             raise ValueError("changed_at names the column of mode by_change_time, and of no other mode")
-        if self.window_days is not None:
-            raise ValueError("window_days cuts an interval; sql_table has none: use sql_interval, or take it out")
         return self
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from datetime import date
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -134,6 +134,17 @@ class Description(Strict):
     limitations: str | None = None
 
 
+# As the standard has it, where it matters to a connector.
+_NEEDED = {
+    "postgresql": ("host", "port", "database", "schema_"),
+    "postgres": ("host", "port", "database", "schema_"),
+    "mysql": ("host", "port", "database"),
+    "sqlserver": ("host", "database", "schema_"),
+    "sftp": ("location",),
+    "s3": ("location",),
+}
+
+
 class Server(Strict):
     """Where the publisher serves the data; for an extract, the live address. Never with a credential."""
 
@@ -149,16 +160,22 @@ class Server(Strict):
     database: str | None = None
     schema_: str | None = Field(default=None, alias="schema")
 
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        needed = _NEEDED.get(self.type, ())
+        if any(getattr(self, name) is None for name in needed):
+            names = ", ".join(name.removesuffix("_") for name in needed)
+            raise ValueError(f"a server of type {self.type} needs {names}")
+        return self
+
     @property
     def address(self) -> str | None:
         """What a connector is given: the `location`; of a database `<type>://<host>:<port>/<database>?schema=<schema>`;
         of a bucket at an endpoint that is not AWS's `<endpointUrl>/<bucket>/<prefix>`."""
         if self.type in DATABASES:
-            if self.host is None or self.database is None:
-                return None
             port = f":{self.port}" if self.port else ""
             schema = f"?schema={quote(self.schema_, safe='')}" if self.schema_ else ""
-            return f"{self.type}://{self.host}{port}/{quote(self.database, safe='')}{schema}"
+            return f"{self.type}://{self.host}{port}/{quote(self.database or '', safe='')}{schema}"
         if self.type == "s3" and self.location and self.endpointUrl:
             return f"{self.endpointUrl.rstrip('/')}/{self.location.removeprefix('s3://')}"
         return self.location

@@ -10,6 +10,7 @@ from datetime import date
 from fnmatch import translate
 
 from lakehouse.contracts.extension import CsvForm
+from lakehouse.contracts.extract_stores import SqlRead
 from lakehouse.contracts.odcs import Column, Contract
 
 Place = tuple[str | int, ...]
@@ -207,6 +208,9 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
             yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live address"
         if extension.history_start is None and extension.extract.by_interval:
             yield ("exchange",), "`history_start` is missing: the day from which the extract is asked for"
+    formats = {form.format for form in extension.delivery.forms}
+    if isinstance(extension.extract, SqlRead) and "parquet" not in formats:
+        yield ("exchange", "delivery", "forms"), "a table is delivered as Parquet: add {format: parquet}"
     if extension.history_start is not None:
         try:
             date.fromisoformat(extension.history_start)

@@ -4,6 +4,7 @@ import hashlib
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -162,11 +163,7 @@ class SqlConnector:
         if found is None:
             return None
         page, last = found
-        reached = [_text(value) for value in last[len(self._columns) :]]
-        return Page(
-            name=name, path=page.path, rows=page.rows, url=page.url, fetched_at=page.fetched_at,
-            watermark={"after": reached},
-        )  # fmt: skip
+        return replace(page, watermark={"after": [_text(value) for value in last[len(self._columns) :]]})
 
     def _select(self, table: sa.TableClause, *extra: sa.ColumnClause[Any]) -> sa.Select[Any]:
         wanted = [_selected(table.c[name]) for name in self._columns]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import shutil
 import subprocess
@@ -15,10 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import jsonschema
 import polars
 import pytest
 import sqlalchemy as sa
 import yaml
+from open_data_contract_standard.model import OpenDataContractStandard
 
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import Extracted, extract
@@ -109,6 +112,7 @@ def test_a_dataset_of_a_store_needs_one_contract_and_one_sample(
         settings = Settings(project=project, home=tmp_path / "home", lake=(tmp_path / "lake").as_uri(), extracts="live")
         exchange = Exchange(settings)
         contract = exchange.contract("harbour/levels")
+        jsonschema.validate(yaml.safe_load(path.read_text()), json.loads(OpenDataContractStandard.json_schema()))
         assert try_sample(contract, path) == []
         exchange.init()
         assert extract(exchange, contract, start=DAY, end=DAY + timedelta(days=1)).sealed == 1

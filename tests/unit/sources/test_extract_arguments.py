@@ -54,7 +54,8 @@ TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": [
     [
         (TABLE | {"mode": "by_change_time"}, "changed_at names the column"),
         (TABLE | {"changed_at": "changed"}, "changed_at names the column"),
-        (TABLE | {"window_days": 1}, "use sql_interval"),
+        (TABLE | {"window_days": 1}, "window_days cuts an interval"),
+        ({"connector": "s3_bucket", "window_days": 1}, "window_days cuts an interval"),
         (TABLE | {"key": []}, "at least 1"),
         ({"connector": "sql_interval", "table": "readings", "key": ["id"]}, "time\n.*Field required"),
         ({"connector": "sftp", "host_key": "AAAAC3Nza"}, "pattern"),
