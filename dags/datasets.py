@@ -5,16 +5,31 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from airflow.sdk import DAG, Asset
-from airflow.timetables.interval import CronDataIntervalTimetable
+from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronDataIntervalTimetable
 
 from exchange_operators import ExtractOperator, IntakeOperator
-from lakehouse.contracts.derive import clean_asset_uri, dag_id
+from exchange_triggers import InboxTrigger
+from lakehouse.contracts.derive import clean_asset_uri, dag_id, inbox_prefix, landing_asset_uri
 from lakehouse.contracts.load import read_contracts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
 
 settings = Settings()
+
+
+def inbox_asset(contract: Contract) -> Asset:
+    """Updated within seconds of a file's coming to rest in the dataset's inbox."""
+    trigger = InboxTrigger(provider=contract.provider, folders=[inbox_prefix(contract.dataset)])
+    watcher = AssetWatcher(name=f"inbox {contract.key}", trigger=trigger)
+    return Asset(name=f"landing {contract.key}", uri=landing_asset_uri(contract), watchers=[watcher])
+
+
+def schedule(contract: Contract) -> CronDataIntervalTimetable | AssetOrTimeSchedule | None:
+    """An extract by the clock; a drop by its arrival, and by the clock what an arrival did not bring in."""
+    if not settings.schedules:
+        return None
+    clock = CronDataIntervalTimetable(contract.exchange.cron, timezone="UTC")
+    return clock if contract.exchange.extract else AssetOrTimeSchedule(timetable=clock, assets=[inbox_asset(contract)])
 
 
 def dataset_dag(contract: Contract) -> DAG:
@@ -32,7 +47,7 @@ def dataset_dag(contract: Contract) -> DAG:
         doc_md=f"{contract.description.purpose}\n\n{contract.description.usage or ''}\n\n"
         f"Contract version {contract.version}, licence {extension.licence.id}, {extension.licence.attribution}.\n\n"
         f"| column | unit | privacy | meaning |\n|---|---|---|---|\n{columns}",
-        schedule=CronDataIntervalTimetable(extension.schedule, timezone="UTC") if settings.schedules else None,
+        schedule=schedule(contract),
         start_date=start.replace(tzinfo=None),
         catchup=False,
         max_active_runs=1,

@@ -63,6 +63,10 @@ class Exchange:
         buckets = [*SHARED_BUCKETS, *(landing_bucket(provider) for provider in providers)]
         for bucket in buckets:
             self.lake.ensure_bucket(bucket)
+        if self.settings.inbox_events:
+            for provider in providers:
+                url = f"{self.settings.inbox_events.rstrip('/')}/{provider}"
+                self.lake.announce(landing_bucket(provider), "inbox/", url)
         return buckets
 
     def duckdb(self, database: Path | str = ":memory:") -> duckdb.DuckDBPyConnection:

@@ -39,6 +39,12 @@ class Settings(BaseSettings):
     settle_seconds: float = Field(
         default=2, ge=0, description="a file in an inbox is taken once nothing has written to it for so long"
     )
+    inbox_poll_seconds: float = Field(
+        default=2, gt=0, description="pause between two looks into a provider's inbox, each one request"
+    )
+    inbox_events: str | None = Field(
+        default=None, description="http address at which the triggerer hears of arrivals from a Ceph store"
+    )
     airflow_port: int = Field(default=8080, description="port of Airflow's pages under `exchange airflow`")
 
     @cached_property

@@ -31,6 +31,11 @@ def clean_asset_uri(contract: Contract) -> str:
     return f"exchange://clean/{contract.provider}/{contract.dataset}"
 
 
+def landing_asset_uri(contract: Contract) -> str:
+    """The Airflow asset that files in a dataset's inbox update."""
+    return f"exchange://landing/{contract.provider}/{contract.dataset}"
+
+
 def dag_id(contract: Contract) -> str:
     return f"{contract.provider}__{contract.dataset}"
 

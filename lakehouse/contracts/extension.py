@@ -103,6 +103,11 @@ class DatasetExtension(Strict):
     thresholds: Thresholds = Thresholds()
     licence: Licence
     simulated: bool = False
-    schedule: str = "*/5 * * * *"
+    schedule: str | None = Field(default=None, description="cron, UTC; see `cron` for what is without one")
     extract: ExtractArguments | None = None
     history_start: str | None = Field(default=None, description="ISO date from which an extract is asked for")
+
+    @property
+    def cron(self) -> str:
+        """When the DAG runs by the clock. A drop starts it by itself, so there the clock is only a second net."""
+        return self.schedule or ("*/5 * * * *" if self.extract else "17 * * * *")

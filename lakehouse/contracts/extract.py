@@ -3,25 +3,12 @@
 Nothing but types lives here, so that a contract can be validated without any client library.
 """
 
-from typing import Annotated, ClassVar, Literal, Self
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
-
-class Extract(BaseModel):
-    """What the arguments of every connector say.
-
-    `server_types`: the ODCS server types under which the contract states the source's live address.
-    `by_interval`: whether the source is asked for a data interval, or for what is new since the watermark.
-    `window_days`: a long interval is asked for and sealed in parts of so many days, so that one that was
-    interrupted goes on where it was; absent, an interval is one part.
-    """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-    server_types: ClassVar[tuple[str, ...]] = ("api",)
-    by_interval: ClassVar[bool] = True
-
-    window_days: PositiveInt | None = None
+from lakehouse.contracts.extract_base import Extract
+from lakehouse.contracts.extract_stores import S3Bucket, Sftp, SqlInterval, SqlTable
 
 
 class PagedJsonApi(Extract):
@@ -65,5 +52,8 @@ class PagedJsonApi(Extract):
         return self
 
 
-# One member for each connector; from the second on: Annotated[A | B, Field(discriminator="connector")].
-ExtractArguments = PagedJsonApi
+# One member for each connector.
+ExtractArguments = Annotated[
+    PagedJsonApi | SqlTable | SqlInterval | Sftp | S3Bucket,
+    Field(discriminator="connector"),
+]

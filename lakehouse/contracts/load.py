@@ -15,7 +15,9 @@ from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
 # pydantic adds the discriminator's value of a union to a path; the file has no such step.
-UNION_TAGS = {"csv", "json", "ndjson", "geojson", "parquet", "xlsx", "paged_json_api", "open", "aggregate"}
+UNION_TAGS = {"csv", "json", "ndjson", "geojson", "parquet", "xlsx", "open", "aggregate"} | {
+    *("paged_json_api", "sql_table", "sql_interval", "sftp", "s3_bucket"),
+}
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

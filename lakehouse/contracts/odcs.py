@@ -10,11 +10,13 @@ from __future__ import annotations
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from lakehouse.contracts.extension import DatasetExtension, ParseRule
+from lakehouse.contracts.extract_stores import DATABASES
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -141,16 +143,51 @@ class Description(Strict):
     limitations: str | None = None
 
 
+# As the standard has it, where it matters to a connector.
+_NEEDED = {
+    "postgresql": ("host", "port", "database", "schema_"),
+    "postgres": ("host", "port", "database", "schema_"),
+    "mysql": ("host", "port", "database"),
+    "sqlserver": ("host", "database", "schema_"),
+    "sftp": ("location",),
+    "s3": ("location",),
+}
+
+
 class Server(Strict):
-    """Where the publisher serves the data; for an extract, the live address (``type: api``)."""
+    """Where the publisher serves the data; for an extract, the live address. Never with a credential."""
 
     server: Text
-    type: Literal["api", "local", "s3", "custom"]
+    type: Literal["api", "local", "s3", "sftp", "postgresql", "postgres", "mysql", "sqlserver", "custom"]
     description: str | None = None
     environment: str | None = None
     location: str | None = None
     endpointUrl: str | None = None
     format: str | None = None
+    host: str | None = None
+    port: int | None = None
+    database: str | None = None
+    schema_: str | None = Field(default=None, alias="schema")
+
+    @model_validator(mode="after")
+    def _is_complete(self) -> Self:
+        needed = _NEEDED.get(self.type, ())
+        if any(getattr(self, name) is None for name in needed):
+            names = ", ".join(name.removesuffix("_") for name in needed)
+            raise ValueError(f"a server of type {self.type} needs {names}")
+        return self
+
+    @property
+    def address(self) -> str | None:
+        """What a connector is given: the `location`; of a database `<type>://<host>:<port>/<database>?schema=<schema>`;
+        of a bucket at an endpoint that is not AWS's `<endpointUrl>/<bucket>/<prefix>`."""
+        if self.type in DATABASES:
+            port = f":{self.port}" if self.port else ""
+            schema = f"?schema={quote(self.schema_, safe='')}" if self.schema_ else ""
+            return f"{self.type}://{self.host}{port}/{quote(self.database or '', safe='')}{schema}"
+        if self.type == "s3" and self.location and self.endpointUrl:
+            return f"{self.endpointUrl.rstrip('/')}/{self.location.removeprefix('s3://')}"
+        return self.location
 
 
 class TeamMember(Strict):

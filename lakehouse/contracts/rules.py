@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 
+from lakehouse.contracts.extract_stores import SqlRead
 from lakehouse.contracts.form_rules import Place, form_faults
 from lakehouse.contracts.odcs import Column, Contract
 
@@ -176,10 +177,13 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
         yield ("exchange",), "`subject` is missing: a dataset with an identifier states the column of its subject"
     if extension.extract is not None:
         kinds = extension.extract.server_types
-        if not any(server.type in kinds and server.location for server in contract.servers):
-            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live `location`"
+        if not any(server.type in kinds and server.address for server in contract.servers):
+            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live address"
         if extension.history_start is None and extension.extract.by_interval:
             yield ("exchange",), "`history_start` is missing: the day from which the extract is asked for"
+    formats = {form.format for form in extension.delivery.forms}
+    if isinstance(extension.extract, SqlRead) and "parquet" not in formats:
+        yield ("exchange", "delivery", "forms"), "a table is delivered as Parquet: add {format: parquet}"
     if extension.history_start is not None:
         try:
             date.fromisoformat(extension.history_start)

@@ -60,7 +60,8 @@ def extract(
     if arguments is None:
         raise ExtractNotPossible(f"{contract.key} is delivered by drop; its contract has no extract")
     address = source_address(exchange, contract)
-    connector = connector_for(arguments, address=address, credential=_credential(contract))
+    columns = [column.source for column in contract.columns]
+    connector = connector_for(arguments, address=address, credential=_credential(contract), columns=columns)
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
     for window in windows(start, end, arguments.window_days):
@@ -146,13 +147,18 @@ def _credential(contract: Contract) -> str | None:
 
 def source_address(exchange: Exchange, contract: Contract) -> str:
     """Whom to ask: the publisher when extracts are live, else the loopback server of this run."""
+    arguments = contract.exchange.extract
+    kinds = arguments.server_types if arguments else ()
     if exchange.settings.extracts == "live":
-        arguments = contract.exchange.extract
-        kinds = arguments.server_types if arguments else ()
-        address = next((server.location for server in contract.servers if server.type in kinds), None)
+        address = next((server.address for server in contract.servers if server.type in kinds), None)
         if address is None:
-            raise ExtractNotPossible(f"{contract.key}: its contract has no server of type {kinds} with a location")
+            raise ExtractNotPossible(f"{contract.key}: its contract has no server of type {kinds} with an address")
         return address
+    if "api" not in kinds:
+        raise ExtractNotPossible(
+            f"{contract.key}: no loopback server stands in for a source of type {' or '.join(kinds)}; to ask the "
+            "source itself set EXCHANGE_EXTRACTS=live"
+        )
     if exchange.settings.extract_url is None:
         raise ExtractNotPossible(
             f"{contract.key}: no loopback server is running. `exchange run` and `exchange airflow` start one; to ask "

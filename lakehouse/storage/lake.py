@@ -100,6 +100,13 @@ class Lake(ABC):
     def ensure_bucket(self, bucket: str) -> None:
         """Makes the bucket where it is not there yet."""
 
+    def announce(self, bucket: str, prefix: str, url: str) -> None:
+        """Has the store POST to `url` whenever an object is put under the prefix.
+
+        Raises StorageError where the store cannot do so.
+        """
+        raise StorageError(f"{self.url}: this lake announces nothing; unset EXCHANGE_INBOX_EVENTS")
+
     @abstractmethod
     def list(self, bucket: str, prefix: str = "") -> Iterator[Entry]:
         """The objects whose key begins with `prefix`, in the order of their keys (bytes of UTF-8).

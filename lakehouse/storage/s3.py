@@ -107,6 +107,32 @@ class S3Lake(Lake):
             with _faults(bucket, ""):
                 self._create(name)
 
+    def announce(self, bucket: str, prefix: str, url: str) -> None:
+        """By a topic and a notification as Ceph has them.
+
+        Events wait in the store, so that nobody who puts an object waits for who listens; for a minute, so that
+        they do not pile up where nobody does.
+        """
+        name = self._store_name(bucket)
+        client = self._client.meta
+        topics = self._session.client("sns", endpoint_url=client.endpoint_url, region_name=client.region_name)
+        attributes = {"push-endpoint": url, "persistent": "true", "time_to_live": "60"}
+        with _faults(bucket, ""):
+            topic = topics.create_topic(Name=f"{name}-arrivals", Attributes=attributes)["TopicArn"]
+            self._client.put_bucket_notification_configuration(
+                Bucket=name,
+                NotificationConfiguration={
+                    "TopicConfigurations": [
+                        {
+                            "Id": "arrivals",
+                            "TopicArn": topic,
+                            "Events": ["s3:ObjectCreated:*"],
+                            "Filter": {"Key": {"FilterRules": [{"Name": "prefix", "Value": prefix}]}},
+                        }
+                    ]
+                },
+            )
+
     def list(self, bucket: str, prefix: str = "") -> Iterator[Entry]:
         check_prefix(prefix)
         return self._pages(bucket, self._store_name(bucket), prefix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import subprocess
 import sys
 import time
@@ -20,6 +21,8 @@ from lakehouse.simulate.deliveries import simulate
 from tests.integration.conftest import PROJECT, Installation
 
 pytestmark = pytest.mark.integration
+
+CONTRACTS = list((PROJECT / "contracts").glob("*/*.odcs.yaml"))
 
 
 @contextlib.contextmanager
@@ -41,11 +44,11 @@ def _airflow(installation: Installation) -> Iterator[AirflowClient]:
         process.wait(60)
 
 
-def _until(ask: Callable[[], Any], *, seconds: float) -> Any:
+def _until(ask: Callable[[], Any], *, seconds: float, pause: float = 1) -> Any:
     deadline = time.monotonic() + seconds
     while not (answer := ask()):
         assert time.monotonic() < deadline, "it did not come to pass in time"
-        time.sleep(1)
+        time.sleep(pause)
     return answer
 
 
@@ -60,36 +63,77 @@ def installation(tmp_path_factory: pytest.TempPathFactory) -> Installation:
     return made
 
 
-def test_dags_are_there_and_a_drop_is_released_by_assets_and_backfill_works(installation: Installation) -> None:
-    contracts = list((PROJECT / "contracts").glob("*/*.odcs.yaml"))
+@pytest.fixture(scope="module")
+def client(installation: Installation) -> Iterator[AirflowClient]:
     with _airflow(installation) as client:
-        wanted = [f"{path.parent.name}__{path.name.split('.')[0]}" for path in contracts]
-        client.wait_for_dags([*wanted, "build", "release"])
-        dags = {dag["dag_id"]: dag for dag in client._ask("GET", "/dags", params={"limit": 1000})["dags"]}
-        assert len(dags) == len(contracts) + 3
-        parking, prices = dags["aarhus__parking"], dags["energinet__elspot_prices"]
-        assert {tag["name"] for tag in parking["tags"]} >= {"dataset", "drop", "public", "aarhus"}
-        assert {tag["name"] for tag in prices["tags"]} >= {"extract"}
-        assert parking["owners"] == ["City of Aarhus"]
-        assert client._ask("GET", "/dags/aarhus__parking/details")["doc_md"]
+        wanted = [f"{path.parent.name}__{path.name.split('.')[0]}" for path in CONTRACTS]
+        client.wait_for_dags([*wanted, "build", "release", "strays"])
+        yield client
 
-        # A drop: intake updates its asset, that starts the build, and the candidate starts the release.
-        file = next((installation.home.parent / "inputs" / "aarhus" / "parking").glob("*"))
-        installation.command("drop", "aarhus/parking", str(file))
-        run = client.trigger("aarhus__parking")
-        client.follow([run], on_end=lambda *_: None, seconds=180)
-        _until(lambda: installation.json("releases", "parking_occupancy_by_hour"), seconds=240)
 
-        # Backfill: one run for each data interval of a past span, each asking for its own interval.
-        client._ask(
-            "POST",
-            "/backfills",
-            json={
-                "dag_id": "energinet__elspot_prices",
-                "from_date": "2024-10-10T13:15:00Z",
-                "to_date": "2024-10-11T13:15:00Z",
-                "max_active_runs": 1,
-            },
-        )
-        receipts = _until(lambda: [r for r in installation.json("receipts", "energinet") if r["accepted"]], seconds=240)
-        assert all("2024101" in receipt["file"] for receipt in receipts)
+def _tasks(client: AirflowClient, dag_id: str) -> list[dict[str, Any]]:
+    return list(client._ask("GET", f"/dags/{dag_id}/dagRuns/~/taskInstances")["task_instances"])
+
+
+def test_every_contract_is_a_dag_with_its_tags_owner_and_columns(client: AirflowClient) -> None:
+    dags = {dag["dag_id"]: dag for dag in client._ask("GET", "/dags", params={"limit": 1000})["dags"]}
+    assert len(dags) == len(CONTRACTS) + 3
+    parking, prices = dags["aarhus__parking"], dags["energinet__elspot_prices"]
+    assert {tag["name"] for tag in parking["tags"]} >= {"dataset", "drop", "public", "aarhus"}
+    assert {tag["name"] for tag in prices["tags"]} >= {"extract"}
+    assert parking["owners"] == ["City of Aarhus"]
+    assert client._ask("GET", "/dags/aarhus__parking/details")["doc_md"]
+
+
+def test_a_drop_has_its_receipt_within_seconds_no_slot_is_held_before_and_assets_release_it(
+    installation: Installation, client: AirflowClient
+) -> None:
+    landing = installation.home.parent / "lake" / "landing-aarhus"
+    file = next((installation.home.parent / "inputs" / "aarhus" / "parking").glob("*"))
+    # Whatever the clock began is over; until something is dropped nothing runs, waits or is deferred.
+    _until(
+        lambda: all(task["state"] in ("success", "skipped") for task in _tasks(client, "aarhus__parking")), seconds=120
+    )
+    before = len(_tasks(client, "aarhus__parking"))
+
+    (landing / "inbox" / "parking").mkdir(parents=True, exist_ok=True)
+    shutil.copy(file, landing / "inbox" / "parking" / file.name)
+    began = time.monotonic()
+    _until(lambda: list(landing.glob("receipts/parking/*.json")), seconds=120, pause=0.1)
+    seconds = time.monotonic() - began
+    print(f"a drop had its receipt after {seconds:.1f} s")
+    assert seconds < 30
+    assert len(_tasks(client, "aarhus__parking")) > before
+    _until(lambda: installation.json("releases", "parking_occupancy_by_hour"), seconds=240)
+    # The file was taken in, so nothing of it starts the DAG again.
+    runs = client._ask("GET", "/dags/aarhus__parking/dagRuns")["dag_runs"]
+    assert [run["run_type"] for run in runs].count("asset_triggered") == 1
+
+
+def test_a_stray_file_has_its_answer_within_seconds(installation: Installation, client: AirflowClient) -> None:
+    landing = installation.home.parent / "lake" / "landing-aarhus"
+    (landing / "inbox").mkdir(parents=True, exist_ok=True)
+    (landing / "inbox" / "where-to.csv").write_text("a\n1\n")
+    began = time.monotonic()
+    _until(lambda: list(landing.glob("receipts/_unknown/*.json")), seconds=120, pause=0.1)
+    assert time.monotonic() - began < 30
+
+
+def test_airflows_own_backfill_asks_for_each_interval_once(installation: Installation, client: AirflowClient) -> None:
+    span = ("--from-date", "2024-10-10T13:15:00+00:00", "--to-date", "2024-10-11T13:15:00+00:00")
+    installation.command(
+        "airflow", "--", "backfill", "create", "--dag-id", "energinet__elspot_prices", *span, "--max-active-runs", "1"
+    )  # fmt: skip
+
+    def finished() -> list[dict[str, Any]]:
+        answer = client._ask("GET", "/dags/energinet__elspot_prices/dagRuns", params={"limit": 100})
+        runs = [run for run in answer["dag_runs"] if run["run_type"] == "backfill"]
+        return runs if runs and all(run["state"] in ("success", "failed") for run in runs) else []
+
+    runs = _until(finished, seconds=240)
+    intervals = [("20241010T1315Z", "20241011T1315Z"), ("20241011T1315Z", "20241012T1315Z")]
+    assert [run["state"] for run in runs] == ["success"] * len(intervals)
+    receipts = installation.json("receipts", "energinet")
+    names = [receipt["file"] for receipt in receipts if receipt["file"].startswith("Elspotprices_2024")]
+    assert sorted(names) == [f"Elspotprices_{start}_{end}_000000.json" for start, end in intervals]
+    assert all(receipt["accepted"] for receipt in receipts)

@@ -17,7 +17,7 @@ import typer
 from pydantic import BaseModel
 
 from lakehouse.cli import app
-from lakehouse.contracts import extension, extract, forms, mart, odcs
+from lakehouse.contracts import extension, extract, extract_stores, forms, mart, odcs
 from lakehouse.contracts.mart import AggregatePolicy, read_marts
 from lakehouse.exchange import SHARED_BUCKETS
 from lakehouse.landing.receipt import ADVICE, Sender, build_receipt
@@ -77,7 +77,7 @@ def test_the_table_of_settings_is_the_settings_class() -> None:
 
 
 def test_every_setting_that_is_named_exists() -> None:
-    known = {f"EXCHANGE_{name.upper()}" for name in Settings.model_fields}
+    known = {f"EXCHANGE_{name.upper()}" for name in Settings.model_fields} | {"EXCHANGE_CREDENTIAL"}
     for page in PAGES:
         assert set(re.findall(r"EXCHANGE_[A-Z0-9_]*[A-Z0-9]", _read(page))) <= known, page.name
 
@@ -185,7 +185,9 @@ def test_no_path_of_this_machine_is_in_any_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", [extension, extract, forms, mart], ids=lambda module: module.__name__.rsplit(".", 1)[-1]
+    "module",
+    [extension, extract, extract_stores, forms, mart],
+    ids=lambda module: module.__name__.rsplit(".", 1)[-1],
 )
 def test_the_contract_reference_names_every_key(module: ModuleType) -> None:
     fields = _fields(*_models(module))

@@ -44,3 +44,24 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
 def test_a_fault_is_refused_by_name(change: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         validate(GOOD | change)
+
+
+TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": ["id"], "mode": "by_key"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (TABLE | {"mode": "by_change_time"}, "changed_at names the column"),
+        (TABLE | {"changed_at": "changed"}, "changed_at names the column"),
+        (TABLE | {"window_days": 1}, "window_days cuts an interval"),
+        ({"connector": "s3_bucket", "window_days": 1}, "window_days cuts an interval"),
+        (TABLE | {"key": []}, "at least 1"),
+        ({"connector": "sql_interval", "table": "readings", "key": ["id"]}, "time\n.*Field required"),
+        ({"connector": "sftp", "host_key": "AAAAC3Nza"}, "pattern"),
+        ({"connector": "s3_bucket", "prefix": "out/"}, "Extra inputs"),
+    ],
+)
+def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        validate(given)

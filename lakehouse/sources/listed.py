@@ -1,0 +1,55 @@
+"""Sources that hold whole files: which of those listed are new since the watermark, and one page for each."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from lakehouse.sources.page import Asked, Page
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """A file of a source: `name` below the place that was listed, and what tells its versions apart."""
+
+    name: str
+    version: str
+
+
+def new_files(
+    listed: Iterable[Listed], asked: Asked, *, address: str, fetch: Callable[[Listed, Path], bool]
+) -> Iterator[Page]:
+    """Yield a page for each file whose version was not read before.
+
+    The watermark holds the version of every file that is still there. `fetch` writes the file, and answers
+    whether it is the one that was listed: one that is gone or was changed meanwhile is left for the next time.
+    """
+    files = list(listed)
+    before = (asked.watermark or {}).get("files", {})
+    known = {file.name: before[file.name] for file in files if file.name in before}
+    for file in files:
+        if known.get(file.name) == file.version:
+            continue
+        name = page_name(file.name)
+        if not fetch(file, asked.folder / name):
+            continue
+        known[file.name] = file.version
+        yield file_page(file, asked, address=address, watermark={"files": dict(known)})
+
+
+def file_page(file: Listed, asked: Asked, *, address: str, watermark: dict[str, object]) -> Page:
+    """The page of a file that was fetched into the folder of what was asked."""
+    name = page_name(file.name)
+    return Page(
+        name=name,
+        path=asked.folder / name,
+        rows=None,
+        url=f"{address.rstrip('/')}/{file.name}",
+        fetched_at=datetime.now(UTC),
+        watermark=watermark,
+    )
+
+
+def page_name(name: str) -> str:
+    """A name below a place as one file name."""
+    return name.replace("/", "_")

@@ -1,0 +1,55 @@
+"""How a connector waits: no more requests a second than it may make, and growing pauses after a lost connection."""
+
+import logging
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exponential_jitter,
+)
+
+_log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+class Patience:
+    """`sleep` takes seconds; every pause, of back-off or of rate, goes through it."""
+
+    def __init__(
+        self,
+        *,
+        attempts: int,
+        max_requests_per_second: float | None,
+        passes: Callable[[BaseException], bool],
+        sleep: Callable[[float], None],
+    ) -> None:
+        """`passes` tells a fault that may pass by itself from one that will not."""
+        self._rate = max_requests_per_second
+        self._sleep = sleep
+        self._last_request = float("-inf")
+        self._retrying = Retrying(
+            stop=stop_after_attempt(attempts),
+            retry=retry_if_exception(passes),
+            wait=wait_exponential_jitter(initial=1, max=60),
+            sleep=sleep,
+            before=self._pace,
+            before_sleep=before_sleep_log(_log, logging.WARNING),
+            reraise=True,
+        )
+
+    def __call__(self, request: Callable[[], T]) -> T:
+        """What the request returns; raises what it raised last."""
+        return self._retrying(request)
+
+    def _pace(self, _: RetryCallState) -> None:
+        if self._rate:
+            pause = self._last_request + 1 / self._rate - time.monotonic()
+            if pause > 0:
+                self._sleep(pause)
+            self._last_request = time.monotonic()

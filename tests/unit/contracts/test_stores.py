@@ -1,0 +1,62 @@
+"""What a contract says of a store of somebody else's: its server, its address, the form of its deliveries."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from lakehouse.contracts.load import ContractError, read_contract
+from lakehouse.contracts.odcs import Server
+from lakehouse.settings import PROJECT
+
+
+@pytest.mark.parametrize(
+    ("given", "address"),
+    [
+        ({"type": "api", "location": "https://api.example.org"}, "https://api.example.org"),
+        ({"type": "postgresql", "host": "db.example.org", "port": 5432, "database": "town", "schema": "out"}, "postgresql://db.example.org:5432/town?schema=out"),
+        ({"type": "mysql", "host": "db.example.org", "port": 3306, "database": "a/b?"}, "mysql://db.example.org:3306/a%2Fb%3F"),
+        ({"type": "sqlserver", "host": "db.example.org", "database": "town", "schema": "dbo"}, "sqlserver://db.example.org/town?schema=dbo"),
+        ({"type": "api"}, None),
+        ({"type": "sftp", "location": "sftp://files.example.org/out"}, "sftp://files.example.org/out"),
+        ({"type": "s3", "location": "s3://open/2024/"}, "s3://open/2024/"),
+        ({"type": "s3", "location": "s3://open/2024/", "endpointUrl": "https://s3.example.org/"}, "https://s3.example.org/open/2024/"),
+    ],
+)  # fmt: skip
+def test_a_server_has_one_address_without_a_credential(given: dict[str, object], address: str | None) -> None:
+    assert Server.model_validate({"server": "source", **given}).address == address
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"type": "postgresql", "host": "db.example.org", "database": "town"}, "needs host, port, database, schema"),
+        ({"type": "sftp", "host": "files.example.org"}, "needs location"),
+        ({"type": "s3", "endpointUrl": "https://s3.example.org"}, "needs location"),
+    ],
+)
+def test_a_server_without_what_the_standard_wants_of_its_type_is_refused(given: dict[str, object], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        Server.model_validate({"server": "source", **given})
+
+
+def test_a_table_without_parquet_among_the_forms_and_without_a_server_is_refused_with_both_faults(
+    tmp_path: Path,
+) -> None:
+    document = yaml.safe_load((PROJECT / "contracts" / "aarhus" / "parking.odcs.yaml").read_text())
+    extension = document["customProperties"][0]["value"]
+    extension["extract"] = {"connector": "sql_table", "table": "parking", "key": ["id"], "mode": "full"}
+    path = tmp_path / "aarhus" / "parking.odcs.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(ContractError) as refused:
+        read_contract(path)
+    problems = {(fault.field, fault.problem) for fault in refused.value.faults}
+    assert problems == {
+        ("exchange.delivery.forms", "a table is delivered as Parquet: add {format: parquet}"),
+        (
+            "servers",
+            "the extract needs a server of type postgresql or postgres or mysql or sqlserver with its live address",
+        ),
+    }

@@ -1,0 +1,46 @@
+"""What starts the DAGs: arrivals and the clock where schedules are on, nothing where they are off."""
+
+from __future__ import annotations
+
+import runpy
+from typing import Any
+
+import pytest
+
+from lakehouse.settings import PROJECT
+from tests.airflow_plugins import DAG, AssetOrTimeSchedule
+
+
+def dags(name: str, *, schedules: bool, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    monkeypatch.setenv("EXCHANGE_SCHEDULES", str(schedules).lower())
+    monkeypatch.setenv("EXCHANGE_PROJECT", str(PROJECT))
+    found = runpy.run_path(str(PROJECT / "dags" / name)).values()
+    return {dag.dag_id: dag for dag in found if isinstance(dag, DAG)}
+
+
+@pytest.mark.parametrize("name", ["datasets.py", "strays.py"])
+def test_with_schedules_off_nothing_is_watched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = dags(name, schedules=False, monkeypatch=monkeypatch)
+    assert made
+    assert all(dag.schedule is None for dag in made.values())
+
+
+def test_each_drop_has_a_watcher_of_its_own_inbox_and_an_extract_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = dags("datasets.py", schedules=True, monkeypatch=monkeypatch)
+    watched = {key: dag.schedule for key, dag in made.items() if isinstance(dag.schedule, AssetOrTimeSchedule)}
+    assert watched.keys() == {key for key, dag in made.items() if "drop" in dag.tags}
+    [watcher] = [w for asset in watched["aarhus__parking"].asset_condition.objects for w in asset.watchers]
+    assert watcher.trigger.serialize()[1] == {
+        "provider": "aarhus",
+        "folders": ["inbox/parking/"],
+        "outside": False,
+    }
+    assert "extract" in made["energinet__elspot_prices"].tags
+
+
+def test_the_strays_of_each_provider_are_what_lies_outside_all_its_folders(monkeypatch: pytest.MonkeyPatch) -> None:
+    [dag] = dags("strays.py", schedules=True, monkeypatch=monkeypatch).values()
+    watchers = [w.trigger.serialize()[1] for a in dag.schedule.asset_condition.objects for w in a.watchers]
+    aarhus = next(found for found in watchers if found["provider"] == "aarhus")
+    assert aarhus["outside"]
+    assert {"inbox/parking/", "inbox/traffic/"} & set(aarhus["folders"])
