@@ -51,9 +51,9 @@ def extract(
     """Pulls ``[start, end)``, window by window, and seals each page. The same answer is not sealed twice.
 
     The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
-    paged leaves nothing; those that carry a watermark are sealed as they come, and the next extract goes on
-    behind the last of them. A window that was read since ``again_before`` (when this run began) is not asked
-    for again: so a run that died takes up where it was.
+    paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
+    next extract goes on behind the last of them. A window that was read since ``again_before`` (when this run
+    began) is not asked for again: so a run that died takes up where it was.
     Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
@@ -83,14 +83,11 @@ def _extract_window(exchange: Exchange, contract: Contract, connector: Connector
         asked = Asked(start=window[0], end=window[1], watermark=_watermark(exchange, contract), folder=Path(name))
         whole: list[Page] = []
         for page in connector.pages(asked):
-            if page.watermark is None:
-                whole.append(page)
-                continue
-            found.add(page, sealed=_seal(exchange, contract, page, window))
-            _keep_watermark(exchange, contract, page.watermark)
-            page.path.unlink()
-        for page in whole:
-            found.add(page, sealed=_seal(exchange, contract, page, window))
+            whole.append(page)
+            if page.watermark is not None:
+                _seal_all(exchange, contract, whole, window, found)
+                _keep_watermark(exchange, contract, page.watermark)
+        _seal_all(exchange, contract, whole, window, found)
     with exchange.index.begin() as connection:
         upsert(
             connection,
@@ -106,6 +103,14 @@ def _extract_window(exchange: Exchange, contract: Contract, connector: Connector
             },
         )
     return found
+
+
+def _seal_all(exchange: Exchange, contract: Contract, pages: list[Page], window: Window, found: Extracted) -> None:
+    """Seals the pages, in order, and takes them off the disk."""
+    while pages:
+        page = pages.pop(0)
+        found.add(page, sealed=_seal(exchange, contract, page, window))
+        page.path.unlink()
 
 
 def _seal(exchange: Exchange, contract: Contract, page: Page, window: Window) -> bool:

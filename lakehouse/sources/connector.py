@@ -1,9 +1,24 @@
 """What every connector offers, and which one a contract asks for."""
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from lakehouse.contracts.extract import ExtractArguments
+from lakehouse.contracts.extract import (
+    Ckan,
+    ExtractArguments,
+    Gbfs,
+    Gtfs,
+    HttpFile,
+    NgsiLd,
+    OgcFeatures,
+    PagedJsonApi,
+)
+from lakehouse.sources.ckan import CkanConnector
+from lakehouse.sources.gbfs import GbfsConnector
+from lakehouse.sources.http_file import GtfsConnector, HttpFileConnector
+from lakehouse.sources.ngsi_ld import NgsiLdConnector
+from lakehouse.sources.ogc_features import OgcFeaturesConnector
 from lakehouse.sources.page import Asked, Page, SourceError, Watermark
 from lakehouse.sources.paged_json import PagedJsonConnector
 
@@ -16,15 +31,35 @@ class Connector(Protocol):
     def pages(self, asked: Asked) -> Iterator[Page]:
         """Yield what the source holds and was asked for; nothing when there is nothing (new).
 
-        Pages come as they are fetched, one on disk at a time. An error may come after some of them; those
-        with a watermark are kept. Raises SourceError.
+        Pages come as they are fetched, in the folder of what was asked. An error may come after some of them;
+        those up to the last with a watermark are kept. Raises SourceError.
         """
         ...
 
 
-def connector_for(extract: ExtractArguments, *, address: str, credential: str | None = None) -> Connector:
-    """The connector that `extract` names, reading from the server at `address`.
+def connector_for(
+    extract: ExtractArguments,
+    *,
+    address: str,
+    credential: str | None = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Connector:
+    """The connector that `extract` names, reading from the server at `address`; every pause goes through `sleep`.
 
     Raises SourceError if `address` is none of its kind, or carries credentials.
     """
-    return PagedJsonConnector(arguments=extract, base_url=address)
+    match extract:
+        case PagedJsonApi():
+            return PagedJsonConnector(arguments=extract, address=address, credential=credential, sleep=sleep)
+        case Ckan():
+            return CkanConnector(arguments=extract, address=address, credential=credential, sleep=sleep)
+        case OgcFeatures():
+            return OgcFeaturesConnector(arguments=extract, address=address, credential=credential, sleep=sleep)
+        case Gbfs():
+            return GbfsConnector(arguments=extract, address=address, credential=credential, sleep=sleep)
+        case NgsiLd():
+            return NgsiLdConnector(arguments=extract, address=address, credential=credential, sleep=sleep)
+        case Gtfs():
+            return GtfsConnector(arguments=extract, address=address, credential=credential, sleep=sleep)
+        case HttpFile():
+            return HttpFileConnector(arguments=extract, address=address, credential=credential, sleep=sleep)

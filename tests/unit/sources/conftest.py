@@ -45,7 +45,7 @@ def connector_to(sleeps: list[float]) -> Callable[..., PagedJsonConnector]:
             "parameters": {"timezone": "utc", "sort": "HourUTC asc,PriceArea asc"},
         }
         arguments = PagedJsonApi.model_validate(settings | changes)
-        return PagedJsonConnector(arguments=arguments, base_url=api.base_url, sleep=sleeps.append)
+        return PagedJsonConnector(arguments=arguments, address=api.base_url, sleep=sleeps.append)
 
     return make
 
