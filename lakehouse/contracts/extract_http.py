@@ -36,7 +36,7 @@ class HttpExtract(Extract):
     """What every connector over HTTP takes.
 
     `also_hosts`: other hosts that the source's own answers may send us to (links, redirects); the credential
-    goes to none of them. `max_bytes` is of one answer.
+    goes to none of them. `headers` are sent with every request; never a secret. `max_bytes` is of one answer.
     """
 
     max_requests_per_second: PositiveFloat | None = Field(default=None, description="no pause when absent")
@@ -44,6 +44,13 @@ class HttpExtract(Extract):
     attempts: PositiveInt = Field(default=5, description="requests made for one answer before giving up")
     max_bytes: PositiveInt = 256 * 1024**2
     also_hosts: tuple[str, ...] = ()
+    headers: Parameters = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _no_secret_header(self) -> Self:
+        if taken := sorted(name for name in self.headers if name.lower() in ("authorization", "cookie")):
+            raise ValueError(f"headers {', '.join(taken)}: a secret is given in the environment (docs/settings.md)")
+        return self
 
 
 class Changes(BaseModel):

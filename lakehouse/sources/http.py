@@ -104,6 +104,7 @@ class HttpSource:
             timeout=self._arguments.timeout_seconds,
             follow_redirects=True,
             max_redirects=5,
+            headers={"User-Agent": "city-data-exchange", **self._arguments.headers},
             mounts=_NEVER_BY_PROXY,
             event_hooks={"request": [self._stay]},
         )
