@@ -31,8 +31,10 @@ class ExtractOperator(BaseOperator):
         from lakehouse.exchange import Exchange
         from lakehouse.landing.extract import extract, is_asked
 
-        start: datetime = context["data_interval_start"]
-        end: datetime = context["data_interval_end"]
+        # A run that was started by hand has no interval; a source that is asked for what is new needs none.
+        began: datetime = context["dag_run"].start_date
+        start: datetime = context.get("data_interval_start") or began
+        end: datetime = context.get("data_interval_end") or began
         exchange = Exchange.from_environment()
         contract = exchange.contract(self.dataset)
         if not is_asked(exchange, contract):
@@ -42,7 +44,7 @@ class ExtractOperator(BaseOperator):
             contract,
             start=start,
             end=end,
-            again_before=context["dag_run"].start_date,
+            again_before=began,
             progress=self.log.info,
         )
         return asdict(found)

@@ -60,11 +60,13 @@ def extract(
     arguments = contract.exchange.extract
     if arguments is None:
         raise ExtractNotPossible(f"{contract.key} is delivered by drop; its contract has no extract")
+    if arguments.by_interval and start >= end:
+        raise ExtractNotPossible(f"{contract.key} is asked for a data interval; start its DAG with one, or a backfill")
     address = source_address(exchange, contract)
     connector = connector_for(arguments, address=address, credential=_credential(contract))
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
-    for window in windows(start, end, arguments.window_days):
+    for window in windows(start, end, arguments.window_days if arguments.by_interval else None):
         if window in done:
             continue
         found = _extract_window(exchange, contract, connector, window)
