@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
+from urllib.parse import quote
 
 import httpx
 from tenacity import (
@@ -216,7 +217,7 @@ class HttpSource:
         self._may_ask(request.url, f"GET {self._base} was redirected to")
         if self._header is not None:
             name, value = self._header
-            if self._own(request.url):
+            if self._own(request.url) and self._own_port(request.url):
                 request.headers[name] = value
             else:
                 request.headers.pop(name, None)
@@ -224,6 +225,10 @@ class HttpSource:
     def _own(self, url: httpx.URL) -> bool:
         downgraded = (self._base.scheme, url.scheme) == ("https", "http")
         return url.host == self._base.host and not downgraded
+
+    def _own_port(self, url: httpx.URL) -> bool:
+        """Another port may be another's; https at its usual port is no less the server's than what led there."""
+        return url.port == self._base.port or (url.scheme == "https" and url.port is None)
 
     def _may_ask(self, url: httpx.URL, how: str) -> None:
         also = url.host in self._arguments.also_hosts and (self._base.scheme, url.scheme) != ("https", "http")
@@ -254,7 +259,7 @@ class HttpSource:
             return text
         value = self._header[1]
         for secret in (value, value.rpartition(" ")[2]):
-            text = text.replace(secret, "***")
+            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
         return text
 
 

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter
 
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.exchange import Exchange
-from lakehouse.landing.extract import Extracted, extract
+from lakehouse.landing.extract import Extracted, ExtractNotPossible, extract
 from lakehouse.sources.connector import Connector, Page, SourceError, Watermark, connector_for
 from lakehouse.sources.loopback_server import Fault
 from lakehouse.storage.index import deliveries
@@ -126,6 +126,17 @@ def test_an_extract_goes_on_behind_the_one_before(case: Case, house: House) -> N
     if case.again == "only":
         # The source says no more than the moment where the two meet, which some hold to be in both.
         assert len(new) <= 5
+
+
+@every_case
+def test_only_a_source_that_is_asked_by_interval_needs_one(case: Case, house: House) -> None:
+    with case.source() as source:
+        lander = Lander(case, house, source)
+        if arguments(case).by_interval:
+            with pytest.raises(ExtractNotPossible, match="is asked for a data interval; start its DAG with one"):
+                lander.extract(FIRST, FIRST)
+        else:
+            assert lander.extract(FIRST, FIRST).sealed > 0
 
 
 # Patience

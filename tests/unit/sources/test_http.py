@@ -68,6 +68,20 @@ def test_a_host_that_the_contract_names_is_followed_without_the_credential(tmp_p
         assert server.exchanged[0].headers["x-key"] == "secret"
 
 
+def test_another_port_of_the_host_is_followed_without_the_credential(tmp_path: Path) -> None:
+    with Fixed(answer({"here": True})) as other, Fixed(answer([])) as server:
+        server.faults.append(Fault(status=302, headers={"Location": f"{other.base_url}/file"}))
+        with source(server, "Bearer secret") as http:
+            http.fetch(http.url("/x"), tmp_path / "x")
+        assert "authorization" not in other.exchanged[0].headers
+
+
+def test_a_link_that_repeats_the_credential_is_recorded_without_it() -> None:
+    with Fixed(answer([])) as server, source(server, "X-Key: se/cr=et") as http:
+        link = http.url("/x", {"api-key": "se/cr=et"})
+        assert http.shown(link) == f"{server.base_url}/x?api-key=***"
+
+
 @pytest.mark.parametrize(
     ("link", "says"),
     [
