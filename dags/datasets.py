@@ -58,6 +58,7 @@ def dataset_dag(contract: Contract) -> DAG:
         intake = IntakeOperator(
             task_id="intake",
             dataset=contract.key,
+            trigger_rule="none_failed",
             outlets=[Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract))],
             doc_md="Seal, parse, type, quarantine, write clean partitions and the provider's receipt.",
         )

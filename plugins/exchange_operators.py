@@ -16,7 +16,10 @@ from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 
 class ExtractOperator(BaseOperator):
-    """Pulls one data interval of a public source and seals its pages, as they came, in ``raw``."""
+    """Pulls one data interval of a source and seals its pages, as they came, in ``raw``.
+
+    Skipped where the source is asked live only and extracts are not live: what was dropped is taken in instead.
+    """
 
     template_fields: Sequence[str] = ("dataset",)
 
@@ -26,17 +29,22 @@ class ExtractOperator(BaseOperator):
 
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.exchange import Exchange
-        from lakehouse.landing.extract import extract
+        from lakehouse.landing.extract import extract, is_asked
 
-        start: datetime = context["data_interval_start"]
-        end: datetime = context["data_interval_end"]
+        # A run that was started by hand has no interval; a source that is asked for what is new needs none.
+        began: datetime = context["dag_run"].start_date
+        start: datetime = context.get("data_interval_start") or began
+        end: datetime = context.get("data_interval_end") or began
         exchange = Exchange.from_environment()
+        contract = exchange.contract(self.dataset)
+        if not is_asked(exchange, contract):
+            raise AirflowSkipException(f"{self.dataset}: its source is asked with EXCHANGE_EXTRACTS=live only")
         found = extract(
             exchange,
-            exchange.contract(self.dataset),
+            contract,
             start=start,
             end=end,
-            again_before=context["dag_run"].start_date,
+            again_before=began,
             progress=self.log.info,
         )
         return asdict(found)

@@ -9,13 +9,16 @@ class Extract(BaseModel):
     """What the arguments of every connector say.
 
     `server_types`: the ODCS server types under which the contract states the source's live address.
-    `by_interval`: whether the source is asked for a data interval, or for what is new since the watermark.
     `window_days`: a long interval is asked for and sealed in parts of so many days, so that one that was
     interrupted goes on where it was; absent, an interval is one part.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     server_types: ClassVar[tuple[str, ...]] = ("api",)
-    by_interval: ClassVar[bool] = True
 
     window_days: PositiveInt | None = None
+
+    @property
+    def by_interval(self) -> bool:
+        """Whether the source is asked for a data interval, or for what is new since the watermark."""
+        return True

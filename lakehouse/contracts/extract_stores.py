@@ -45,10 +45,13 @@ class SqlTable(SqlRead):
     `lag_seconds` are left for the next time, since an older change may still be committed beside them."""
 
     connector: Literal["sql_table"]
-    by_interval: ClassVar[bool] = False
     mode: Literal["full", "by_key", "by_change_time"]
     changed_at: str | None = None
     lag_seconds: NonNegativeFloat = 300
+
+    @property
+    def by_interval(self) -> bool:
+        return False
 
     @model_validator(mode="after")
     def _mode_fits(self) -> Self:
@@ -67,8 +70,11 @@ class SqlInterval(SqlRead):
 class Files(Store):
     """Whole files whose name fits `pattern`; each version of a file is read once."""
 
-    by_interval: ClassVar[bool] = False
     pattern: str = Field(default="*", description="of the name, with * and ?")
+
+    @property
+    def by_interval(self) -> bool:
+        return False
 
 
 class Sftp(Files):

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import ValidationError
 
 from lakehouse.contracts.document import YamlDocument, YamlFault
+from lakehouse.contracts.extract import ExtractArguments
+from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import LIFTED, Contract
 from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
-# pydantic adds the discriminator's value of a union to a path; the file has no such step.
-UNION_TAGS = {"csv", "json", "ndjson", "geojson", "parquet", "xlsx", "open", "aggregate"} | {
-    *("paged_json_api", "sql_table", "sql_interval", "sftp", "s3_bucket"),
-}
+
+
+def _tags(union: Any) -> set[str]:
+    """The discriminator's values of a union, which pydantic adds to a path; the file has no such step."""
+    members, told_apart_by = get_args(union)
+    name = told_apart_by.discriminator
+    return {tag for member in get_args(members) for tag in get_args(member.model_fields[name].annotation)}
+
+
+UNION_TAGS = _tags(FileForm) | _tags(ExtractArguments) | {"open", "aggregate"}
 
 
 @dataclass(frozen=True, kw_only=True, order=True)

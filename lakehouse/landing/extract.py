@@ -16,6 +16,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.seal import seal_page
 from lakehouse.sources.connector import Asked, Connector, Page, Watermark, connector_for
+from lakehouse.sources.loopback import stands_in_for
 from lakehouse.storage.index import extract_windows, upsert, watermarks
 
 Window = tuple[datetime, datetime]
@@ -51,20 +52,22 @@ def extract(
     """Pulls ``[start, end)``, window by window, and seals each page. The same answer is not sealed twice.
 
     The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
-    paged leaves nothing; those that carry a watermark are sealed as they come, and the next extract goes on
-    behind the last of them. A window that was read since ``again_before`` (when this run began) is not asked
-    for again: so a run that died takes up where it was.
+    paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
+    next extract goes on behind the last of them. A window that was read since ``again_before`` (when this run
+    began) is not asked for again: so a run that died takes up where it was.
     Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
     if arguments is None:
         raise ExtractNotPossible(f"{contract.key} is delivered by drop; its contract has no extract")
+    if arguments.by_interval and start >= end:
+        raise ExtractNotPossible(f"{contract.key} is asked for a data interval; start its DAG with one, or a backfill")
     address = source_address(exchange, contract)
     columns = [column.source for column in contract.columns]
     connector = connector_for(arguments, address=address, credential=_credential(contract), columns=columns)
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
-    for window in windows(start, end, arguments.window_days):
+    for window in windows(start, end, arguments.window_days if arguments.by_interval else None):
         if window in done:
             continue
         found = _extract_window(exchange, contract, connector, window)
@@ -84,14 +87,11 @@ def _extract_window(exchange: Exchange, contract: Contract, connector: Connector
         asked = Asked(start=window[0], end=window[1], watermark=_watermark(exchange, contract), folder=Path(name))
         whole: list[Page] = []
         for page in connector.pages(asked):
-            if page.watermark is None:
-                whole.append(page)
-                continue
-            found.add(page, sealed=_seal(exchange, contract, page, window))
-            _keep_watermark(exchange, contract, page.watermark)
-            page.path.unlink()
-        for page in whole:
-            found.add(page, sealed=_seal(exchange, contract, page, window))
+            whole.append(page)
+            if page.watermark is not None:
+                _seal_all(exchange, contract, whole, window, found)
+                _keep_watermark(exchange, contract, page.watermark)
+        _seal_all(exchange, contract, whole, window, found)
     with exchange.index.begin() as connection:
         upsert(
             connection,
@@ -107,6 +107,14 @@ def _extract_window(exchange: Exchange, contract: Contract, connector: Connector
             },
         )
     return found
+
+
+def _seal_all(exchange: Exchange, contract: Contract, pages: list[Page], window: Window, found: Extracted) -> None:
+    """Seals the pages, in order, and takes them off the disk."""
+    while pages:
+        page = pages.pop(0)
+        found.add(page, sealed=_seal(exchange, contract, page, window))
+        page.path.unlink()
 
 
 def _seal(exchange: Exchange, contract: Contract, page: Page, window: Window) -> bool:
@@ -143,6 +151,11 @@ def _credential(contract: Contract) -> str | None:
     """The source's credential: of the dataset, else of the provider. What it holds is the connector's matter."""
     provider = f"EXCHANGE_CREDENTIAL_{contract.provider.upper()}"
     return os.environ.get(f"{provider}__{contract.dataset.upper()}") or os.environ.get(provider) or None
+
+
+def is_asked(exchange: Exchange, contract: Contract) -> bool:
+    """Whether there is a source to ask: live, or where loopback stands in for it. Else the files are dropped."""
+    return exchange.settings.extracts == "live" or stands_in_for(contract.exchange) is not None
 
 
 def source_address(exchange: Exchange, contract: Contract) -> str:

@@ -11,11 +11,10 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from lakehouse.contracts.derive import inbox_prefix, landing_bucket
-from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.sources.loopback_table import LoopbackDataset
+from lakehouse.sources.loopback import LoopbackDataset, stands_in_for
 from lakehouse.storage.index import deliveries
 
 
@@ -67,9 +66,8 @@ def not_yet_delivered(exchange: Exchange, contract: Contract, files: Iterable[Pa
 
 
 def loopback_keys(exchange: Exchange, matched: Matched) -> set[str]:
-    """The datasets with input files whose source the loopback server can stand in for: dated, by a paged API."""
-    extensions = {key: exchange.contracts[key].exchange for key in matched.files}
-    return {key for key, found in extensions.items() if isinstance(found.extract, PagedJsonApi) and found.time}
+    """The datasets with input files whose source the loopback server can stand in for."""
+    return {key for key in matched.files if stands_in_for(exchange.contracts[key].exchange)}
 
 
 def loopback_datasets(exchange: Exchange, matched: Matched) -> list[LoopbackDataset]:
@@ -77,8 +75,8 @@ def loopback_datasets(exchange: Exchange, matched: Matched) -> list[LoopbackData
     found = []
     for key in sorted(loopback_keys(exchange, matched)):
         contract, files = exchange.contracts[key], matched.files[key]
-        extract, time = contract.exchange.extract, contract.exchange.time
-        if not isinstance(extract, PagedJsonApi) or time is None:
+        extract, time = stands_in_for(contract.exchange), contract.exchange.time
+        if extract is None or time is None:
             continue
         csv = next((form for form in contract.exchange.delivery.forms if isinstance(form, CsvForm)), CsvForm())
         found.append(

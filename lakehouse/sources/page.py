@@ -36,8 +36,8 @@ class Page:
     is in the folder of what was asked; `rows` counts the records in it, where that is known without parsing
     it twice; `url` carries no credentials; `fetched_at` is in UTC.
 
-    A page with a `watermark` stands by itself: it is sealed at once, and the next extract begins behind it.
-    Pages without one are sealed together, once the last of their interval has come.
+    A page with a `watermark` closes what came before it: all that is sealed at once, and the next extract begins
+    behind it. Pages with none after them are sealed together, once the last of their interval has come.
     """
 
     name: str

@@ -14,10 +14,12 @@ from typing import Any
 
 import pytest
 import typer
-from pydantic import BaseModel
+import yaml
+from pydantic import BaseModel, TypeAdapter
 
 from lakehouse.cli import app
-from lakehouse.contracts import extension, extract, extract_stores, forms, mart, odcs
+from lakehouse.contracts import extension, extract_http, extract_stores, forms, mart, odcs
+from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.mart import AggregatePolicy, read_marts
 from lakehouse.exchange import SHARED_BUCKETS
 from lakehouse.landing.receipt import ADVICE, Sender, build_receipt
@@ -31,6 +33,7 @@ DEPENDENCIES = DOCS / "decisions" / "0001-dependencies.md"
 ENGINEER, PROVIDER, CONSUMER, REVIEWER = (
     DOCS / f"guide-{reader}.md" for reader in ("data-engineer", "provider", "consumer", "reviewer")
 )
+CONNECTORS = DOCS / "connectors.md"
 VERBS: dict[str, Any] = typer.main.get_command(app).commands  # type: ignore[attr-defined]
 # Commands in text blocks, which no test runs: they run until they are stopped, or need what a test has not.
 NOT_RUN = ("make ", "exchange airflow", "EXCHANGE_EXTRACTS=live exchange run", "EXCHANGE_LAKE=s3://")
@@ -185,14 +188,27 @@ def test_no_path_of_this_machine_is_in_any_file() -> None:
 
 
 @pytest.mark.parametrize(
-    "module",
-    [extension, extract, extract_stores, forms, mart],
-    ids=lambda module: module.__name__.rsplit(".", 1)[-1],
+    ("module", "page"),
+    [
+        (extension, ENGINEER),
+        (forms, ENGINEER),
+        (mart, ENGINEER),
+        (extract_http, CONNECTORS),
+        (extract_stores, CONNECTORS),
+    ],
+    ids=lambda given: given.__name__.rsplit(".", 1)[-1] if isinstance(given, ModuleType) else given.stem,
 )
-def test_the_contract_reference_names_every_key(module: ModuleType) -> None:
-    fields = _fields(*_models(module))
+def test_the_contract_reference_names_every_key(module: ModuleType, page: Path) -> None:
+    fields = _fields(*_models(module)) - {"connector"}
     assert len(fields) > 10
-    assert fields <= _coded(ENGINEER), fields - _coded(ENGINEER)
+    assert fields <= _coded(page), fields - _coded(page)
+
+
+def test_every_example_of_an_extract_is_valid() -> None:
+    examples = [yaml.safe_load(block.text) for block in blocks(CONNECTORS) if block.language == "yaml"]
+    models = TypeAdapter[ExtractArguments](ExtractArguments)
+    found = {models.validate_python(example["extract"]).connector for example in examples}
+    assert found == set(re.findall(r"^## (\w+_?\w*)$", _read(CONNECTORS), re.MULTILINE)) - {"Credentials"}
 
 
 def test_the_contract_reference_names_the_standards_keys_that_are_read() -> None:

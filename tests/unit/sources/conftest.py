@@ -9,6 +9,7 @@ import pytest
 from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.sources.loopback import LoopbackApi, LoopbackDataset
 from lakehouse.sources.paged_json import PagedJsonConnector
+from tests.unit.landing.conftest import House
 
 REAL = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "energinet"
 
@@ -45,7 +46,7 @@ def connector_to(sleeps: list[float]) -> Callable[..., PagedJsonConnector]:
             "parameters": {"timezone": "utc", "sort": "HourUTC asc,PriceArea asc"},
         }
         arguments = PagedJsonApi.model_validate(settings | changes)
-        return PagedJsonConnector(arguments=arguments, base_url=api.base_url, sleep=sleeps.append)
+        return PagedJsonConnector(arguments=arguments, address=api.base_url, sleep=sleeps.append)
 
     return make
 
@@ -60,3 +61,9 @@ def real(request: pytest.FixtureRequest) -> LoopbackDataset:
         return LoopbackDataset(name="Elspotprices", files=files, time_column="HourUTC", delimiter=";", decimal=",")
     files = sorted((REAL / "consumption_de35_hour").glob("*.parquet"))
     return LoopbackDataset(name="ConsumptionDE35Hour", files=files, time_column="HourUTC")
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    """An exchange to land in."""
+    return House(tmp_path / "house")

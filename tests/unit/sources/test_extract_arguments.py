@@ -1,11 +1,14 @@
 """What a contract may and may not say of an extract."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from lakehouse.contracts.extract import ExtractArguments
+from lakehouse.contracts.load import ContractError, read_contract
+from lakehouse.settings import PROJECT
 
 GOOD: dict[str, Any] = {
     "connector": "paged_json_api",
@@ -39,9 +42,13 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
         ({"parameters": {"timezone": "utc"}}, "parameters must hold 'sort'"),
         ({"parameters": {"sort": "HourUTC", "limit": "5"}}, "parameters limit are set by the connector"),
         ({"end_parameter": "start"}, "four different parameters"),
+        ({"paging": "cursor"}, "next is missing: paging by cursor"),
+        ({"limit_parameter": None}, "limit_parameter is missing"),
+        ({"changes": {"parameter": "since", "value": "at"}}, "set start_parameter and end_parameter to null"),
+        ({"headers": {"Authorization": "Bearer x"}}, "a secret is given in the environment"),
     ],
 )
-def test_a_fault_is_refused_by_name(change: dict[str, Any], says: str) -> None:
+def test_a_fault_of_a_paged_api_is_refused_by_name(change: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         validate(GOOD | change)
 
@@ -65,3 +72,38 @@ TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": [
 def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         validate(given)
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"connector": "ckan", "resource_id": "../x"}, "pattern"),
+        ({"connector": "ckan", "resource_id": "x", "page_size": 50_000}, "less than or equal to 32000"),
+        ({"connector": "ckan", "resource_id": "x", "append_only": True, "sort": "at"}, "take `sort` out"),
+        ({"connector": "ogc_features", "collection": "a/b"}, "pattern"),
+        ({"connector": "ogc_features", "collection": "a", "filters": {"limit": "1"}}, "filters limit are set by the"),
+        ({"connector": "gbfs", "feed": "Station Status"}, "pattern"),
+        ({"connector": "ngsi_ld", "type": "X", "modified_since": True}, "modified_since needs `options: .sysAttrs.`"),
+        ({"connector": "http_file", "path": "/{begin:%Y}.csv"}, "write {start:%Y-%m-%d}, or end, or last"),
+        ({"connector": "http_file", "path": "/{start}.csv"}, "write {start:%Y-%m-%d}, or end, or last"),
+        ({"connector": "http_file", "path": "/{start.year:%Y}.csv"}, "write {start:%Y-%m-%d}, or end, or last"),
+        ({"connector": "http_file", "path": "/{start:%Y.csv"}, "unmatched|expected '}'"),
+        ({"connector": "http_file", "path": "/a.csv", "every": "day"}, "hold a placeholder"),
+    ],
+)
+def test_a_fault_of_other_connectors_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        validate(given)
+
+
+def test_a_fault_stands_at_its_line_without_the_name_of_the_connector(tmp_path: Path) -> None:
+    contract = PROJECT / "contracts" / "oslo_bysykkel" / "station_status.odcs.yaml"
+    text = contract.read_text().replace("feed: station_status", "fed: station_status")
+    path = tmp_path / "oslo_bysykkel" / contract.name
+    path.parent.mkdir()
+    path.write_text(text)
+    with pytest.raises(ContractError) as caught:
+        read_contract(path)
+    line = 1 + text.splitlines().index("        fed: station_status")
+    faults = {(fault.field, fault.problem, fault.line) for fault in caught.value.faults}
+    assert ("exchange.extract.fed", "is not a known key (check the spelling)", line) in faults

@@ -1,0 +1,108 @@
+"""The connector for CKAN portals: rows of a datastore by `datastore_search`, or the file of a resource."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from lakehouse.contracts.extract import Ckan
+from lakehouse.sources.http import Answer, HttpConnector, HttpSource
+from lakehouse.sources.http_file import fetch_changed
+from lakehouse.sources.naming import safe
+from lakehouse.sources.page import Asked, Page
+from lakehouse.sources.paging import ByPlace, at
+from lakehouse.sources.walk import walk
+
+# What a portal says of a file that it keeps itself. Of a file elsewhere it does not hear of changes.
+_VERSION = ("hash", "last_modified", "size")
+
+
+class CkanConnector(HttpConnector[Ckan]):
+    """One resource of a portal."""
+
+    def pages(self, asked: Asked) -> Iterator[Page]:
+        """Yield the pages of the datastore, or the file if it changed. Raises SourceError."""
+        with self._http as http:
+            yield from self._rows(http, asked) if self._arguments.read == "datastore" else self._file(http, asked)
+
+    def _rows(self, http: HttpSource, asked: Asked) -> Iterator[Page]:
+        arguments = self._arguments
+        parameters = {"resource_id": arguments.resource_id, "sort": arguments.sort}
+        if arguments.filters:
+            parameters["filters"] = json.dumps(arguments.filters)
+        read = int(asked.watermark["rows"]) if asked.watermark and arguments.append_only else 0
+        if read:
+            read = self._still_there(http, asked, read)
+        paging = ByPlace(
+            parameter="offset",
+            limit_parameter="limit",
+            page_size=arguments.page_size,
+            total_of=self._total,
+            offset=read,
+        )
+        yield from walk(
+            http,
+            url=http.url("/api/3/action/datastore_search", parameters),
+            paging=paging,
+            asked=asked,
+            stem=safe(arguments.resource_id),
+            records_of=self._records,
+            watermark_of=(lambda: {"rows": paging.place}) if arguments.append_only else None,
+        )
+
+    def _still_there(self, http: HttpSource, asked: Asked, read: int) -> int:
+        """How many rows to begin behind: none where the table was made anew and is shorter now."""
+        parameters = {"resource_id": self._arguments.resource_id, "limit": "0"}
+        if self._arguments.filters:
+            parameters["filters"] = json.dumps(self._arguments.filters)
+        answer = http.fetch(http.url("/api/3/action/datastore_search", parameters), asked.folder / "total.json")
+        total = self._total(answer, http.document(answer))
+        answer.path.unlink()
+        return read if total >= read else 0
+
+    def _file(self, http: HttpSource, asked: Asked) -> Iterator[Page]:
+        about = http.url("/api/3/action/resource_show", {"id": self._arguments.resource_id})
+        answer = http.fetch(about, asked.folder / "resource.json")
+        resource = self._result(answer, http.document(answer))
+        answer.path.unlink()
+        known = dict(asked.watermark or {})
+        version = {key: resource.get(key) for key in _VERSION}
+        kept_here = resource.get("url_type") == "upload" and any(version.values())
+        if kept_here and known.get("resource") == version:
+            return
+        url = http.follow(answer, str(resource.get("url") or ""))
+        # The name stays when a portal renames the file of a resource.
+        suffix = str(resource.get("format") or "data").lower()
+        name = f"{safe(self._arguments.resource_id)}.{safe(suffix)}"
+        found = fetch_changed(http, url, asked.folder / name, known=known.get("file"))
+        if found is None:
+            return
+        answer, validators = found
+        yield Page(
+            name=name,
+            path=answer.path,
+            rows=None,
+            url=http.shown(answer.url),
+            fetched_at=answer.fetched_at,
+            watermark={"resource": version, "file": validators},
+        )
+
+    def _result(self, answer: Answer, document: Any) -> dict[str, Any]:
+        result = at(document, "result")
+        if at(document, "success") is not True or not isinstance(result, dict):
+            raise self._http.error(
+                f"GET {answer.url} is no successful answer of CKAN's action API but {str(document)[:300]!r}: "
+                "check resource_id, and that the base URL is the portal's"
+            )
+        return result
+
+    def _records(self, answer: Answer, document: Any) -> list[Any]:
+        records = self._result(answer, document).get("records")
+        if not isinstance(records, list):
+            raise self._http.error(f"GET {answer.url} has no list at 'result.records'")
+        return records
+
+    def _total(self, answer: Answer, document: Any) -> int:
+        total = self._result(answer, document).get("total")
+        if type(total) is not int:
+            raise self._http.error(f"GET {answer.url} does not count its rows at 'result.total'")
+        return total

@@ -1,0 +1,75 @@
+"""The connector for GBFS: a feed of a system of shared vehicles, of versions 1 to 3."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx
+
+from lakehouse.contracts.extract import Gbfs
+from lakehouse.sources.http import Answer, HttpConnector, HttpSource
+from lakehouse.sources.naming import compact
+from lakehouse.sources.page import Asked, Page
+from lakehouse.sources.paging import at
+
+
+class GbfsConnector(HttpConnector[Gbfs]):
+    """One feed. The watermark: `last_updated` as the feed has it, and `next_at`, before which nobody is to ask."""
+
+    def pages(self, asked: Asked) -> Iterator[Page]:
+        """Yield the feed if it was updated since. Raises SourceError."""
+        known = asked.watermark or {}
+        if known and datetime.now(UTC) < datetime.fromisoformat(known["next_at"]):
+            return
+        with self._http as http:
+            discovery = http.fetch(http.url(self._arguments.path), asked.folder / "gbfs.json")
+            url = self._feed_url(http, discovery)
+            discovery.path.unlink()
+            answer = http.fetch(url, asked.folder / f"{self._arguments.feed}.json")
+            document = http.document(answer)
+            updated, ttl = self._updated(answer, document)
+            if known.get("last_updated") == document["last_updated"]:
+                answer.path.unlink()
+                return
+            yield Page(
+                name=f"{self._arguments.feed}_{compact(updated)}.json",
+                path=answer.path,
+                rows=None,
+                url=http.shown(url),
+                fetched_at=answer.fetched_at,
+                watermark={
+                    "last_updated": document["last_updated"],
+                    "next_at": (updated + timedelta(seconds=ttl)).isoformat(),
+                },
+            )
+
+    def _feed_url(self, http: HttpSource, answer: Answer) -> httpx.URL:
+        document = http.document(answer)
+        data = at(document, "data")
+        if not isinstance(data, dict):
+            raise http.error(f"GET {answer.url} is no GBFS discovery file: it has no object 'data'; check `path`")
+        if "feeds" not in data:  # before version 3 the feeds stand under a language
+            language = self._arguments.language or next(iter(data), "")
+            if language not in data:
+                raise http.error(f"GET {answer.url} has the languages {', '.join(data)} and not {language!r}")
+            data = data[language]
+        feeds = {at(feed, "name"): at(feed, "url") for feed in at(data, "feeds") or ()}
+        if self._arguments.feed not in feeds:
+            raise http.error(
+                f"GET {answer.url} has no feed {self._arguments.feed!r}; it has {', '.join(sorted(map(str, feeds)))}: "
+                "correct `feed` in the contract's exchange.extract"
+            )
+        return http.follow(answer, str(feeds[self._arguments.feed]))
+
+    def _updated(self, answer: Answer, document: Any) -> tuple[datetime, int]:
+        """When the feed was updated (seconds since 1970 before version 3, RFC 3339 since), and its ttl in seconds."""
+        value, ttl = at(document, "last_updated"), at(document, "ttl")
+        try:
+            if isinstance(value, int):
+                return datetime.fromtimestamp(value, UTC), int(ttl)
+            return datetime.fromisoformat(value).astimezone(UTC), int(ttl)
+        except (TypeError, ValueError):
+            raise self._http.error(
+                f"GET {answer.url} is no GBFS feed: last_updated is {value!r} and ttl {ttl!r}, where a time and a "
+                "number of seconds were due"
+            ) from None

@@ -1,0 +1,323 @@
+"""How every connector over HTTP asks: patiently, at the rate that is allowed, of no other host, into a file."""
+
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Generic, Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from tenacity import (
+    Retrying,
+    before_sleep_log,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_exception,
+    wait_exponential_jitter,
+)
+
+from lakehouse.contracts.extract_http import HttpExtract
+from lakehouse.sources.page import SourceError
+from lakehouse.sources.retry_after import retry_after_seconds, worth_retrying
+
+_log = logging.getLogger(__name__)
+
+# The loopback server must be reached where the environment names a proxy for everything else.
+_NEVER_BY_PROXY: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
+
+_NEXT_STEP = {
+    401: "the source wants credentials, or others: see its terms",
+    403: "the source does not let us in: see its terms",
+    404: "check `path` in the contract's exchange.extract, and the base URL",
+    429: "the source wants fewer requests: lower max_requests_per_second or raise page_size, and run again",
+}
+_SHOWN_OF_A_BODY = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """One answer; its body is in `path`, transfer encodings undone. `changed` is false for 304, without a body."""
+
+    url: httpx.URL
+    path: Path
+    headers: httpx.Headers
+    links: Mapping[str | None, Mapping[str, str]]
+    fetched_at: datetime
+    changed: bool
+
+
+class _RefusedAnswer(httpx.HTTPStatusError):
+    """An answer with a status that is no success, and how its body begins."""
+
+    def __init__(self, response: httpx.Response) -> None:
+        super().__init__(f"status {response.status_code}", request=response.request, response=response)
+        begins = bytearray()
+        for chunk in response.iter_bytes():
+            begins += chunk
+            if len(begins) > _SHOWN_OF_A_BODY * 4:
+                break
+        self.begins = begins.decode(errors="replace")[:_SHOWN_OF_A_BODY]
+
+
+class HttpSource:
+    """One server, asked within a `with` block.
+
+    A request is repeated, with growing and jittered pauses, after 429, 5xx, a lost connection or a timeout; a
+    Retry-After is waited out on top. A transfer that broke off goes on where it was, if the server names what it
+    serves (a strong ETag, or Last-Modified) and takes ranges. Redirects and links are followed on the same host,
+    and those that the contract names, only.
+
+    `credential` is the value of the Authorization header as it stands, as `Bearer …`, or `Header-Name: value`.
+    It is sent to the server at `address` only, and no message holds it.
+    """
+
+    def __init__(
+        self,
+        *,
+        arguments: HttpExtract,
+        address: str,
+        credential: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """`sleep` takes seconds; every pause, of back-off or of rate, goes through it.
+
+        Raises SourceError if `address` is not http or https, or carries credentials.
+        """
+        url = httpx.URL(address)
+        if url.scheme not in ("http", "https") or not url.host:
+            raise SourceError(f"base URL {url!r}: give one such as https://api.example.org")
+        if url.userinfo:
+            raise SourceError(f"base URL {url!r}: take the credentials out, they would end in logs")
+        self._base = url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
+        self._arguments = arguments
+        self._header = _header(credential)
+        self._sleep = sleep
+        self._last_request = float("-inf")
+
+    def __enter__(self) -> Self:
+        self._client = httpx.Client(
+            timeout=self._arguments.timeout_seconds,
+            follow_redirects=True,
+            max_redirects=5,
+            headers={"User-Agent": "city-data-exchange", **self._arguments.headers},
+            mounts=_NEVER_BY_PROXY,
+            event_hooks={"request": [self._stay]},
+        )
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._client.close()
+
+    def url(self, path: str, parameters: Mapping[str, str] | None = None) -> httpx.URL:
+        """A place on the server."""
+        url = self._base.copy_with(path=self._base.path.rstrip("/") + path)
+        return url.copy_merge_params(dict(parameters)) if parameters else url
+
+    def follow(self, answer: Answer, link: str) -> httpx.URL:
+        """Where a link of an answer leads. Raises SourceError if it is none, or leads where it must not."""
+        try:
+            url = answer.url.join(link)
+        except httpx.InvalidURL as error:
+            raise self.error(f"GET {answer.url} links to {link!r}, which is no URL ({error})") from None
+        if url.userinfo:
+            raise self.error(f"GET {answer.url} links to {url.host} with credentials in the URL: not followed")
+        self._may_ask(url, f"GET {answer.url} links to")
+        return url.copy_with(fragment=None)
+
+    def fetch(self, url: httpx.URL, to: Path, *, headers: Mapping[str, str] | None = None) -> Answer:
+        """Asks until there is an answer, and writes its body into `to` as it comes.
+
+        Raises SourceError when the attempts are used up, or the body is larger than `max_bytes`.
+        """
+        transfer = _Transfer(to)
+        retrying = Retrying(
+            stop=stop_after_attempt(self._arguments.attempts),
+            retry=retry_if_exception(worth_retrying),
+            wait=wait_exception(retry_after_seconds) + wait_exponential_jitter(initial=1, max=60),
+            sleep=self._sleep,
+            before_sleep=before_sleep_log(_log, logging.WARNING),
+            reraise=True,
+        )
+        try:
+            return retrying(self._get, url, transfer, dict(headers or {}))
+        except httpx.HTTPError as error:
+            raise self._given_up(error, url=url, attempts=retrying.statistics["attempt_number"]) from error
+
+    def document(self, answer: Answer) -> Any:
+        """The body as JSON, read into memory. Raises SourceError if it is none."""
+        content = answer.path.read_bytes()
+        try:
+            return json.loads(content)
+        except ValueError as error:
+            raise self.error(
+                f"GET {answer.url} did not answer JSON ({error}) but {content[:_SHOWN_OF_A_BODY]!r}: "
+                "check `path` in the contract's exchange.extract, and the base URL"
+            ) from error
+
+    def error(self, message: str) -> SourceError:
+        """The error to raise: the message without the credential, should the source have repeated it."""
+        return SourceError(self._masked(message))
+
+    def shown(self, url: httpx.URL) -> str:
+        """A URL for a record, without the credential, should the source have linked with it."""
+        return self._masked(str(url))
+
+    def _get(self, url: httpx.URL, transfer: "_Transfer", headers: Mapping[str, str]) -> Answer:
+        self._pace()
+        limit = self._arguments.max_bytes
+        with self._client.stream("GET", url, headers={**headers, **transfer.headers()}) as response:
+            if not response.is_success and response.status_code != 304:
+                if response.status_code == 416:
+                    transfer.start_over()
+                raise _RefusedAnswer(response)
+            changed = response.status_code != 304
+            if changed:
+                going_on = transfer.takes_up(response)
+                if response.status_code == 206 and not going_on:
+                    raise self.error(
+                        f"GET {url} answered with a part of what was asked for (206, "
+                        f"{response.headers.get('Content-Range', 'no Content-Range')}): ask for less at a time, "
+                        "with window_days or page_size"
+                    )
+                with transfer.path.open("ab" if going_on else "wb") as file:
+                    for chunk in response.iter_bytes():
+                        transfer.received += len(chunk)
+                        if transfer.received > limit:
+                            raise self.error(
+                                f"GET {url} answers more than {limit:,} bytes: raise max_bytes, or ask for less"
+                            )
+                        file.write(chunk)
+            return Answer(
+                url=url,
+                path=transfer.path,
+                headers=response.headers,
+                links={link.get("rel"): link for link in response.links.values()},
+                fetched_at=datetime.now(UTC),
+                changed=changed,
+            )
+
+    def _pace(self) -> None:
+        """Lets no request be sooner after the one before than the rate allows."""
+        if rate := self._arguments.max_requests_per_second:
+            pause = self._last_request + 1 / rate - time.monotonic()
+            if pause > 0:
+                self._sleep(pause)
+            self._last_request = time.monotonic()
+
+    def _stay(self, request: httpx.Request) -> None:
+        """Refuses a redirect that leads away; gives the credential to the server itself only."""
+        self._may_ask(request.url, f"GET {self._base} was redirected to")
+        if self._header is not None:
+            name, value = self._header
+            if self._own(request.url) and self._own_port(request.url):
+                request.headers[name] = value
+            else:
+                request.headers.pop(name, None)
+
+    def _own(self, url: httpx.URL) -> bool:
+        downgraded = (self._base.scheme, url.scheme) == ("https", "http")
+        return url.host == self._base.host and not downgraded
+
+    def _own_port(self, url: httpx.URL) -> bool:
+        """Another port may be another's; https at its usual port is no less the server's than what led there."""
+        return url.port == self._base.port or (url.scheme == "https" and url.port is None)
+
+    def _may_ask(self, url: httpx.URL, how: str) -> None:
+        also = url.host in self._arguments.also_hosts and (self._base.scheme, url.scheme) != ("https", "http")
+        if url.scheme not in ("http", "https") or not (self._own(url) or also):
+            raise self.error(
+                f"{how} {url.scheme}://{url.host}: not followed; if the source has moved, change the base URL, "
+                "if it keeps files there, add the host to also_hosts"
+            )
+
+    def _given_up(self, error: httpx.HTTPError, *, url: httpx.URL, attempts: int) -> SourceError:
+        """Says what came of the last attempt and what to do about it."""
+        tries = f"{attempts} attempt{'s' if attempts > 1 else ''}"
+        if isinstance(error, _RefusedAnswer):
+            status = error.response.status_code
+            step = _NEXT_STEP.get(status, "check `parameters` in the contract's exchange.extract")
+            if status >= 500:
+                step = "the source is out of order: run the extract again later"
+            wait = retry_after_seconds(error)
+            asked = f", asking to wait {wait:.0f} s" if wait else ""
+            return self.error(f"GET {url} answered {status}{asked} ({tries}): {error.begins!r}; {step}")
+        return self.error(
+            f"GET {url} failed ({tries}): {type(error).__name__}: {error}; "
+            "check the base URL and the network, or raise timeout_seconds"
+        )
+
+    def _masked(self, text: str) -> str:
+        if self._header is None:
+            return text
+        value = self._header[1]
+        for secret in (value, value.rpartition(" ")[2]):
+            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
+        return text
+
+
+A = TypeVar("A", bound=HttpExtract)
+
+
+class HttpConnector(Generic[A]):
+    """What the connectors over HTTP share: their arguments and the server that they ask."""
+
+    def __init__(
+        self,
+        *,
+        arguments: A,
+        address: str,
+        credential: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        """See HttpSource."""
+        self._arguments = arguments
+        self._http = HttpSource(arguments=arguments, address=address, credential=credential, sleep=sleep)
+
+
+class _Transfer:
+    """How much of a body has come, and by what it can be gone on with."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.received = 0
+        self._validator: str | None = None
+
+    def headers(self) -> dict[str, str]:
+        """What a request for the rest says; nothing where all is to be sent."""
+        if not self.received or self._validator is None:
+            return {}
+        return {"Range": f"bytes={self.received}-", "If-Range": self._validator, "Accept-Encoding": "identity"}
+
+    def takes_up(self, response: httpx.Response) -> bool:
+        """Whether the body goes on behind what has come; where it does not, it is begun anew."""
+        first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
+        if response.status_code == 206 and self.received and first and int(first[1]) == self.received:
+            return True
+        self.start_over()
+        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
+        if response.headers.get("Accept-Ranges") == "bytes" and not encoded:
+            tag = response.headers.get("ETag", "")
+            strong = tag if tag.startswith('"') else None
+            self._validator = strong or response.headers.get("Last-Modified")
+        return False
+
+    def start_over(self) -> None:
+        self.received, self._validator = 0, None
+
+
+def _header(credential: str | None) -> tuple[str, str] | None:
+    """Name and value of the header that carries the credential."""
+    if credential is None:
+        return None
+    if not credential.isascii() or not credential.isprintable():
+        raise SourceError("the credential holds characters that no header may: set it again, on one line")
+    named = re.fullmatch(r"([A-Za-z0-9-]+):\s*(.+)", credential.strip())
+    return (named[1], named[2]) if named else ("Authorization", credential.strip())

@@ -1,0 +1,148 @@
+"""The ways in which an API cuts a set into pages, and how one knows that none is missing."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import httpx
+
+from lakehouse.sources.http import Answer, HttpSource
+
+# Where the next page is: an absolute or relative URL, or None at the end.
+NextLink = Callable[[HttpSource, Answer, Any], httpx.URL | None]
+
+
+class Paging(Protocol):
+    """One walk through one set, from its first page to its last."""
+
+    def first(self, url: httpx.URL) -> httpx.URL:
+        """The request for the first page."""
+        ...
+
+    def after(self, http: HttpSource, answer: Answer, document: Any, *, rows: int) -> httpx.URL | None:
+        """The request for the page behind this one, or None. Raises SourceError if a page cannot be right."""
+        ...
+
+    @property
+    def place(self) -> int:
+        """What tells the page last asked for from the others of the walk."""
+        ...
+
+
+class ByPlace:
+    """Pages by offset, or by number: each is asked for by where it stands in the set, whose order is fixed.
+
+    `total_of` reads the number of rows of the set from an answer. If the set moves between two pages (another
+    total, a page of another length) the extract is refused rather than patched. Without totals the first page
+    that is not full is the last.
+    """
+
+    def __init__(
+        self,
+        *,
+        parameter: str,
+        limit_parameter: str,
+        page_size: int,
+        total_of: Callable[[Answer, Any], int] | None,
+        first_page: int | None = None,
+        offset: int = 0,
+    ) -> None:
+        """`first_page`: pages are numbered, from this on. `offset`: rows to begin behind."""
+        self._parameter, self._limit_parameter, self._page_size = parameter, limit_parameter, page_size
+        self._total_of, self._first_page = total_of, first_page
+        self._offset, self._total = offset, None if total_of else -1
+
+    @property
+    def place(self) -> int:
+        return self._offset
+
+    def first(self, url: httpx.URL) -> httpx.URL:
+        place = self._offset if self._first_page is None else self._first_page + self._offset // self._page_size
+        return url.copy_merge_params({self._parameter: str(place), self._limit_parameter: str(self._page_size)})
+
+    def after(self, http: HttpSource, answer: Answer, document: Any, *, rows: int) -> httpx.URL | None:
+        if self._total_of is None:
+            self._offset += rows
+            if rows > self._page_size:
+                raise http.error(f"GET {answer.url} gave {rows} rows where {self._page_size} were due at most")
+            return self.first(answer.url) if rows == self._page_size else None
+        total = self._total_of(answer, document)
+        if self._total is not None and total != self._total:
+            raise http.error(
+                f"GET {answer.url} counts {total} rows where the page before counted {self._total}: "
+                "the set moved while paging; run the extract again"
+            )
+        expected = max(0, min(self._page_size, total - self._offset))
+        if rows != expected:
+            raise http.error(
+                f"GET {answer.url} gave {rows} rows of {total} where {expected} were due: the set moved while "
+                f"paging (run the extract again) or the source caps its pages (set page_size to its cap)"
+            )
+        self._total = total
+        self._offset += rows
+        return self.first(answer.url) if self._offset < total else None
+
+
+class ByLink:
+    """Each answer says where the next page is. `total_of`: rows of the whole set, where the answers count them."""
+
+    def __init__(self, link: NextLink, *, total_of: Callable[[Answer, Any], int | None] | None = None) -> None:
+        self._link, self._total_of = link, total_of
+        self._asked: set[str] = set()
+        self._rows = 0
+        self.place = 0
+
+    def first(self, url: httpx.URL) -> httpx.URL:
+        return url
+
+    def after(self, http: HttpSource, answer: Answer, document: Any, *, rows: int) -> httpx.URL | None:
+        self._asked.add(str(answer.url))
+        self._rows += rows
+        self.place += 1
+        url = self._link(http, answer, document)
+        if url is not None and str(url) in self._asked:
+            raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
+        total = self._total_of(answer, document) if self._total_of and url is None else None
+        if total is not None and total != self._rows:
+            raise http.error(
+                f"GET {answer.url} ends the set after {self._rows} rows of {total}: it moved while paging; "
+                "run the extract again"
+            )
+        return url
+
+
+def single(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
+    """There is one page."""
+    return None
+
+
+def header_link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
+    """The answer's Link header with rel=next."""
+    link = answer.links.get("next")
+    return http.follow(answer, link["url"]) if link else None
+
+
+def body_link(path: str) -> NextLink:
+    """A URL at a dotted path of the answer."""
+
+    def link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
+        found = at(document, path)
+        return http.follow(answer, str(found)) if found else None
+
+    return link
+
+
+def cursor(path: str, parameter: str) -> NextLink:
+    """A cursor at a dotted path of the answer, sent back as a parameter of the same request."""
+
+    def link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
+        found = at(document, path)
+        return answer.url.copy_set_param(parameter, str(found)) if found not in (None, "", False) else None
+
+    return link
+
+
+def at(document: Any, path: str) -> Any:
+    """The value at a dotted path, or None; the document itself for an empty path."""
+    for step in path.split(".") if path else ():
+        document = document.get(step) if isinstance(document, dict) else None
+    return document

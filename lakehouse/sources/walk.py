@@ -1,0 +1,59 @@
+"""One walk through the pages of a JSON API, whatever their form."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any
+
+import httpx
+
+from lakehouse.sources.changes import ChangesSince
+from lakehouse.sources.http import Answer, HttpSource
+from lakehouse.sources.page import Asked, Page, Watermark
+from lakehouse.sources.paging import Paging
+
+
+def walk(
+    http: HttpSource,
+    *,
+    url: httpx.URL,
+    paging: Paging,
+    asked: Asked,
+    stem: str,
+    records_of: Callable[[Answer, Any], list[Any]],
+    headers: Mapping[str, str] | None = None,
+    watermark_of: Callable[[], Watermark] | None = None,
+    changes: ChangesSince | None = None,
+) -> Iterator[Page]:
+    """The pages that hold records, in order.
+
+    With `watermark_of` each page stands by itself. With `changes` pages without a new record are left out; and
+    without `watermark_of` the last of them carries the watermark, for in no order only the whole is a step.
+    Raises SourceError.
+    """
+    last: Page | None = None
+    following: httpx.URL | None = paging.first(url)
+    while following is not None:
+        name = f"{stem}_{paging.place:06d}.json"
+        answer = http.fetch(following, asked.folder / name, headers=headers)
+        document = http.document(answer)
+        records = records_of(answer, document)
+        following = paging.after(http, answer, document, rows=len(records))
+        if not records or (changes and not changes.take(records)):
+            answer.path.unlink()
+            continue
+        page = Page(
+            name=name,
+            path=answer.path,
+            rows=len(records),
+            url=http.shown(answer.url),
+            fetched_at=answer.fetched_at,
+            watermark=watermark_of() if watermark_of else None,
+        )
+        if changes is None or watermark_of:
+            yield page
+            continue
+        if last:
+            yield last
+        last = page
+    if last and changes:
+        yield replace(last, watermark=changes.watermark)

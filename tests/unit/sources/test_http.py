@@ -1,0 +1,147 @@
+"""What all connectors over HTTP leave to one class: credentials, hosts, transfers, and ways of paging gone wrong."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lakehouse.contracts.extract import PagedJsonApi
+from lakehouse.contracts.extract_http import HttpExtract
+from lakehouse.sources.connector import SourceError, connector_for
+from lakehouse.sources.http import HttpSource
+from lakehouse.sources.loopback_server import Answered, Fault
+from tests.asking import asked
+from tests.served import DAY, FIRST, JsonApi, Publisher, Query, answer, file
+
+
+class Fixed(Publisher):
+    """The same answer to everything."""
+
+    def __init__(self, given: Answered) -> None:
+        super().__init__()
+        self.given = given
+
+    def page(self, path: str, query: Query, headers: Mapping[str, str]) -> Answered:
+        return file(self.given.body, headers) if self.given.body.startswith(b"file") else self.given
+
+
+def source(server: Publisher, credential: str | None = None, **arguments: Any) -> HttpSource:
+    return HttpSource(
+        arguments=HttpExtract(**arguments), address=server.base_url, credential=credential, sleep=lambda _: None
+    )
+
+
+@pytest.mark.parametrize(
+    ("credential", "name", "value"),
+    [
+        ("Bearer abc.def", "authorization", "Bearer abc.def"),
+        ("Basic bWU6cHc=", "authorization", "Basic bWU6cHc="),
+        ("X-Gravitee-Api-Key: 0000-1111", "x-gravitee-api-key", "0000-1111"),
+    ],
+)
+def test_a_credential_goes_into_the_header_that_it_names(
+    credential: str, name: str, value: str, tmp_path: Path
+) -> None:
+    with Fixed(answer([])) as server, source(server, credential) as http:
+        http.fetch(http.url("/x"), tmp_path / "x")
+        assert server.exchanged[0].headers[name] == value
+
+
+def test_a_credential_that_is_no_header_is_refused_and_not_shown() -> None:
+    with Fixed(answer([])) as server, pytest.raises(SourceError, match="characters that no header may") as refused:
+        source(server, "Bearer abc\r\nHost: elsewhere")
+    assert "abc" not in str(refused.value)
+
+
+def test_a_host_that_the_contract_names_is_followed_without_the_credential(tmp_path: Path) -> None:
+    with Fixed(answer({"here": True})) as other, Fixed(answer([])) as server:
+        there = other.base_url.replace("127.0.0.1", "localhost")
+        server.faults.append(Fault(status=302, headers={"Location": f"{there}/file"}))
+        with source(server, "X-Key: secret", also_hosts=("localhost",)) as http:
+            found = http.fetch(http.url("/x"), tmp_path / "x")
+            assert http.document(found) == {"here": True}
+            http.fetch(http.follow(found, f"{there}/again"), tmp_path / "y")
+        assert [exchanged.target for exchanged in other.exchanged] == ["/file", "/again"]
+        assert not any("x-key" in exchanged.headers for exchanged in other.exchanged)
+        assert server.exchanged[0].headers["x-key"] == "secret"
+
+
+def test_another_port_of_the_host_is_followed_without_the_credential(tmp_path: Path) -> None:
+    with Fixed(answer({"here": True})) as other, Fixed(answer([])) as server:
+        server.faults.append(Fault(status=302, headers={"Location": f"{other.base_url}/file"}))
+        with source(server, "Bearer secret") as http:
+            http.fetch(http.url("/x"), tmp_path / "x")
+        assert "authorization" not in other.exchanged[0].headers
+
+
+def test_a_link_that_repeats_the_credential_is_recorded_without_it() -> None:
+    with Fixed(answer([])) as server, source(server, "X-Key: se/cr=et") as http:
+        link = http.url("/x", {"api-key": "se/cr=et"})
+        assert http.shown(link) == f"{server.base_url}/x?api-key=***"
+
+
+@pytest.mark.parametrize(
+    ("link", "says"),
+    [
+        ("http://elsewhere.example/x", "links to http://elsewhere.example: not followed"),
+        ("file:///etc/passwd", "links to file://: not followed"),
+        ("http://me:pw@127.0.0.1/x", "with credentials in the URL"),
+        ("http://127.0.0.1:port/x", "which is no URL"),
+    ],
+)
+def test_a_link_that_leads_away_is_refused(link: str, says: str) -> None:
+    with JsonApi() as server:
+        body = json.dumps({"results": [{"id": "r00"}], "links": {"next": link}}).encode()
+        server.faults.append(Fault(body=body))
+        with pytest.raises(SourceError, match=says) as refused:
+            list(pages(server, paging="next_url", path="/url", records="results", next="links.next"))
+        assert len(server.exchanged) == 1
+    assert "pw@" not in str(refused.value)
+
+
+def pages(server: Publisher, **changes: Any) -> Any:
+    given: dict[str, Any] = {"connector": "paged_json_api", "page_size": 3, "parameters": {"sort": "at"}}
+    arguments = PagedJsonApi.model_validate(given | changes)
+    connector = connector_for(arguments, address=server.base_url, sleep=lambda _: None)
+    return connector.pages(asked(FIRST, FIRST + 2 * DAY))
+
+
+def test_paging_that_runs_in_a_circle_is_refused() -> None:
+    with JsonApi() as server:
+        body = json.dumps({"data": [{"id": "r00"}], "meta": {"next_cursor": "7"}}).encode()
+        server.faults.extend([Fault(body=body)] * 9)
+        with pytest.raises(SourceError, match=r"cursor=7, a page that came before: the paging has no end"):
+            list(pages(server, paging="cursor", path="/cursor", records="data", next="meta.next_cursor"))
+        assert len(server.exchanged) == 2
+
+
+def test_a_transfer_is_begun_anew_where_the_file_has_changed_meanwhile(tmp_path: Path) -> None:
+    with Fixed(Answered(body=b"file of yesterday")) as server:
+
+        class Changing(Fixed):
+            def take_fault(self) -> Fault:
+                fault = super().take_fault()
+                self.given = Answered(body=b"file of today, longer") if len(self.exchanged) else self.given
+                return fault
+
+        changing = Changing(server.given)
+    with changing as server, source(server) as http:
+        server.faults.append(Fault(truncate=True))
+        found = http.fetch(http.url("/x"), tmp_path / "x")
+        assert [exchanged.status for exchanged in server.exchanged] == [200, 200]
+        assert server.exchanged[1].headers["range"] == "bytes=8-"
+    assert found.path.read_bytes() == b"file of today, longer"
+
+
+def test_a_part_of_what_was_asked_for_is_no_answer(tmp_path: Path) -> None:
+    part = Answered(
+        status=206, body=b"[]", headers={"Content-Range": "date-time 2024-01-01T00:00:00Z-2024-01-01T06:00:00Z/*"}
+    )
+    with (
+        Fixed(part) as server,
+        source(server) as http,
+        pytest.raises(SourceError, match=r"with a part .*206, date-time .*window_days"),
+    ):
+        http.fetch(http.url("/x"), tmp_path / "x")
