@@ -15,8 +15,11 @@ from lakehouse.contracts.derive import landing_bucket
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.clean import CleanFile
+from lakehouse.landing.erased import erased_from
 from lakehouse.landing.load import load
 from lakehouse.landing.receipt import Sender, build_receipt, receipt_html, receipt_json
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.reseal import went_whole, with_erased, without_erased
 from lakehouse.landing.seal import seal_inbox
 from lakehouse.storage.index import clean_files, deliveries, next_change
 from lakehouse.storage.spatial import load_spatial
@@ -53,7 +56,7 @@ def intake(exchange: Exchange, contract: Contract, *, progress: Progress = lambd
         for row in pending:
             delivery = dict(row)
             receipt = row["receipt"] or _take_in(exchange, contract, delivery, connection, Path(name))
-            write_receipt(exchange, receipt, title=contract.name, raw_key=row["raw_key"])
+            write_receipt(exchange, receipt, title=contract.name, raw_key=delivery["raw_key"])
             progress(f"{contract.key}: {row['file']}: {receipt['message']}")
             receipts.append(receipt)
     return receipts
@@ -69,11 +72,33 @@ def _take_in(
     repeated = _repeats(exchange, contract, delivery)
     if repeated is not None:
         return record(exchange, delivery, repeated, files=[])
+    erased_rows = _take_erased_out(exchange, contract, delivery, connection)
+    if delivery["raw_key"] is None:
+        return record(exchange, delivery, went_whole(Sender.of(contract), delivery), files=[])
     with tempfile.TemporaryDirectory(dir=scratch) as name:
         receipt, files = load(exchange, contract, delivery, connection, Path(name))
+        if erased_rows:
+            receipt = with_erased(receipt, erased_rows)
         with ThreadPoolExecutor(UPLOADS) as pool:
             list(pool.map(lambda file: exchange.lake.upload("clean", file.key, file.path), files))
         return record(exchange, delivery, receipt, files=files)
+
+
+def _take_erased_out(
+    exchange: Exchange, contract: Contract, delivery: dict[str, Any], connection: duckdb.DuckDBPyConnection
+) -> int:
+    """Rows of erased people are taken out of what was sealed before anything else reads it."""
+    erased = erased_from(exchange, contract)
+    if erased is None:
+        return 0
+    try:
+        cut = without_erased(exchange, contract, erased, delivery["raw_key"], connection)
+    except (DeliveryRefused, duckdb.Error):
+        return 0  # it will be refused as it is, with the reason
+    delivery["raw_key"] = exchange.index.rows(
+        sa.select(deliveries.c.raw_key).where(deliveries.c.delivery == delivery["delivery"])
+    )[0]["raw_key"]
+    return cut.rows if cut else 0
 
 
 def _repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -> dict[str, Any] | None:
@@ -147,11 +172,14 @@ def record(
     return receipt
 
 
-def write_receipt(exchange: Exchange, receipt: dict[str, Any], *, title: str, raw_key: str) -> None:
-    """The receipt into the provider's bucket, with what was refused whole beside it; then the index says so."""
+def write_receipt(exchange: Exchange, receipt: dict[str, Any], *, title: str, raw_key: str | None) -> None:
+    """The receipt into the provider's bucket, with what was refused whole beside it; then the index says so.
+
+    ``raw_key``: ``None`` where nothing of the delivery may be kept.
+    """
     bucket, dataset = landing_bucket(receipt["provider"]), receipt["dataset"]
     key = f"receipts/{dataset}/{receipt['delivery']}"
-    if receipt["status"] == "refused":
+    if receipt["status"] == "refused" and raw_key is not None:
         name = raw_key.rsplit("/", 1)[-1]
         exchange.lake.copy("raw", raw_key, bucket, f"refused/{dataset}/{receipt['delivery']}/{name}")
     exchange.lake.write_bytes(bucket, f"{key}.json", receipt_json(receipt), content_type="application/json")
