@@ -341,7 +341,8 @@ def erase(
         for key in found["found_in"]:
             out.print(f"  {key}")
     else:
-        _table("", [("taken out of", False), ("", True)], [[k, f"{v:,}"] for k, v in found["taken_out"].items()])
+        taken = [[place, f"{count:,}"] for place, count in found["taken_out"].items() if count]
+        _table("", [("taken out of", False), ("", True)], taken or [["nothing: no row of this person was found", ""]])
         out.print(f"searched {found['searched']['objects']:,} objects after; {found['released']}")
         out.print(f"certificate: reports/_erasures/{found['erasure']}.json")
     if not dry_run and not found["proven_absent"]:
