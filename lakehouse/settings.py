@@ -23,6 +23,7 @@ class Settings(BaseSettings):
     database: str = Field(default="", description="SQLAlchemy URL of the index; default SQLite in home")
     s3_endpoint: str | None = Field(default=None, description="address of an S3 server that is not AWS's")
     s3_region: str = Field(default="us-east-1", description="region of the S3 server")
+    keys: Path | None = Field(default=None, description="folder of the secret keys; default keys in home")
     inputs: Path | None = Field(default=None, description="folder <provider>/<dataset>/<files> for `run`")
     extracts: Literal["loopback", "live"] = Field(
         default="loopback",
@@ -50,6 +51,10 @@ class Settings(BaseSettings):
     @cached_property
     def home_path(self) -> Path:
         return (self.home or self.project / ".exchange").absolute()
+
+    @property
+    def keys_path(self) -> Path:
+        return (self.keys or self.home_path / "keys").absolute()
 
     @cached_property
     def lake_url(self) -> str:

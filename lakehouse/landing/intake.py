@@ -17,8 +17,11 @@ from lakehouse.contracts.derive import landing_bucket
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.clean import CleanFile, Standing, StandingChanged
+from lakehouse.landing.erased import erased_from
 from lakehouse.landing.load import load
 from lakehouse.landing.receipt import Sender, build_receipt, receipt_html, receipt_json
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.reseal import went_whole, with_erased, without_erased
 from lakehouse.landing.seal import seal_inbox
 from lakehouse.storage.index import (
     clean_files,
@@ -66,7 +69,7 @@ def load_sealed(exchange: Exchange, contract: Contract, *, progress: Progress = 
         for row in pending:
             delivery = dict(row)
             receipt = row["receipt"] or _take_in(exchange, contract, delivery, connection, folder)
-            write_receipt(exchange, receipt, title=contract.name, raw_key=row["raw_key"])
+            write_receipt(exchange, receipt, title=contract.name, raw_key=delivery["raw_key"])
             progress(f"{contract.key}: {row['file']}: {receipt['message']}")
             for alarm in (receipt.get("profile") or {}).get("alarms", []):
                 progress(f"{contract.key}: {row['file']}: {alarm}")
@@ -94,18 +97,39 @@ def _take_in(
     repeated = repeats(exchange, contract, delivery)
     if repeated is not None:
         return record(exchange, delivery, repeated)
+    erased_rows = _take_erased_out(exchange, contract, delivery, connection)
+    if delivery["raw_key"] is None:
+        return record(exchange, delivery, went_whole(Sender.of(contract), delivery))
     while True:
         with tempfile.TemporaryDirectory(dir=scratch) as name, suppress(StandingChanged):
             loaded = load(exchange, contract, delivery, connection, Path(name))
+            receipt = with_erased(loaded.receipt, erased_rows) if erased_rows else loaded.receipt
             if loaded.fault_rows:
-                exchange.lake.upload("quarantine", faults_key(loaded.receipt), loaded.faults)
+                exchange.lake.upload("quarantine", faults_key(receipt), loaded.faults)
             upload_clean(exchange, loaded.files)
-            return record(exchange, delivery, loaded.receipt, files=loaded.files, standing=loaded.standing)
+            return record(exchange, delivery, receipt, files=loaded.files, standing=loaded.standing)
 
 
 def upload_clean(exchange: Exchange, files: list[CleanFile]) -> None:
     with ThreadPoolExecutor(UPLOADS) as pool:
         list(pool.map(lambda file: exchange.lake.upload("clean", file.key, file.path), files))
+
+
+def _take_erased_out(
+    exchange: Exchange, contract: Contract, delivery: dict[str, Any], connection: duckdb.DuckDBPyConnection
+) -> int:
+    """Rows of erased people are taken out of what was sealed before anything else reads it."""
+    erased = erased_from(exchange, contract)
+    if erased is None:
+        return 0
+    try:
+        cut = without_erased(exchange, contract, erased, delivery["raw_key"], connection)
+    except (DeliveryRefused, duckdb.Error):
+        return 0  # it will be refused as it is, with the reason
+    delivery["raw_key"] = exchange.index.rows(
+        sa.select(deliveries.c.raw_key).where(deliveries.c.delivery == delivery["delivery"])
+    )[0]["raw_key"]
+    return cut.rows if cut else 0
 
 
 def repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -> dict[str, Any] | None:
@@ -210,17 +234,21 @@ def faults_key(receipt: dict[str, Any], name: str = "faults") -> str:
     return f"{receipt['provider']}/{receipt['dataset']}/{receipt['delivery']}/{name}.parquet"
 
 
-def write_receipt(exchange: Exchange, receipt: dict[str, Any], *, title: str, raw_key: str) -> None:
-    """The receipt into the provider's bucket, with what was refused whole beside it; then the index says so."""
+def write_receipt(exchange: Exchange, receipt: dict[str, Any], *, title: str, raw_key: str | None) -> None:
+    """The receipt into the provider's bucket, with what was refused whole beside it; then the index says so.
+
+    ``raw_key``: ``None`` where nothing of the delivery may be kept.
+    """
     bucket, dataset = landing_bucket(receipt["provider"]), receipt["dataset"]
     key = f"receipts/{dataset}/{receipt['delivery']}"
-    refused = f"refused/{dataset}/{receipt['delivery']}/{raw_key.rsplit('/', 1)[-1]}"
-    if receipt["status"] == "refused":
-        exchange.lake.copy("raw", raw_key, bucket, refused)
+    if raw_key is not None:
+        refused = f"refused/{dataset}/{receipt['delivery']}/{raw_key.rsplit('/', 1)[-1]}"
+        if receipt["status"] == "refused":
+            exchange.lake.copy("raw", raw_key, bucket, refused)
+        elif receipt.get("replayed_at"):
+            exchange.lake.delete(bucket, refused)
     if receipt.get("replayed_at"):
         _exchange_quarantine(exchange, receipt)
-        if receipt["status"] != "refused":
-            exchange.lake.delete(bucket, refused)
     if draft := (receipt.get("contract_change") or {}).get("draft"):
         place = f"{receipt['provider']}/{dataset}/{receipt['delivery']}/contract-change.diff"
         exchange.lake.write_bytes("quarantine", place, draft.encode(), content_type="text/plain")

@@ -147,7 +147,12 @@ def _in_order(exchange: Exchange, contract: Contract) -> Iterator[sa.RowMapping]
     """All that has been judged, as it stands when its turn comes."""
     last = ""
     mine = (deliveries.c.provider == contract.provider, deliveries.c.dataset == contract.dataset)
-    judged = (deliveries.c.receipt.is_not(None), deliveries.c.status.in_(["loaded", "refused", "repeated"]))
+    # What went whole with a person who was erased cannot be read again.
+    judged = (
+        deliveries.c.receipt.is_not(None),
+        deliveries.c.raw_key.is_not(None),
+        deliveries.c.status.in_(["loaded", "refused", "repeated"]),
+    )
     while rows := exchange.index.rows(
         sa.select(deliveries)
         .where(*mine, *judged, deliveries.c.delivery > last)

@@ -174,6 +174,21 @@ mart_state = sa.Table(
     sa.Column("waiting", sa.JSON, nullable=False),
 )
 
+# Who was erased from a dataset: a keyed hash of the id, never the id. open → done
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("erasure", sa.String, primary_key=True),
+    sa.Column("provider", sa.String, nullable=False),
+    sa.Column("dataset", sa.String, nullable=False),
+    sa.Column("subject", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("requested_at", UtcTime, nullable=False),
+    sa.Column("status", sa.String, nullable=False),
+    sa.Column("counts", sa.JSON, nullable=False),
+    sa.UniqueConstraint("provider", "dataset", "subject"),
+)
+
 
 class Index:
     """The database, opened. Safe to use from several processes; each call is one short transaction."""

@@ -1,0 +1,149 @@
+"""`exchange erase`: a person out of landing, raw, clean, quarantine, receipts and candidates, with proof.
+
+Released aggregates stand: taking a person out of a published sum and publishing it again would tell that
+person's share by subtraction (see the decision on erasure).
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.erasure.certificate import write_certificate
+from lakehouse.erasure.places import Places
+from lakehouse.erasure.search import search
+from lakehouse.exchange import Exchange
+from lakehouse.landing.erased import erased_from, erasure_scope, subject_text
+from lakehouse.landing.intake import intake
+from lakehouse.privacy.keys import open_keys, pseudonyms
+from lakehouse.storage.index import erasures
+from lakehouse.storage.spatial import load_spatial
+from lakehouse.storage.sql import literal
+
+Progress = Callable[[str], None]
+RELEASED = (
+    "Aggregates that were released before stand. To publish them again without this person would tell the "
+    "person's share by subtraction. No later build reads a row of this person."
+)
+
+
+class NoSubject(ValueError):
+    """The dataset's contract names no column of a data subject."""
+
+
+def erase(
+    exchange: Exchange,
+    contract: Contract,
+    *,
+    subject: str,
+    reason: str,
+    progress: Progress = lambda _: None,
+) -> dict[str, Any]:
+    """Takes a person out of all that is kept of a dataset. Returns the signed certificate.
+
+    What waits in the inbox is taken in first. May be killed at any point and run again with the same id: what
+    was done stands, and a finished erasure finds nothing more. From the first moment on intake refuses rows of
+    this person. The id itself is written nowhere.
+    Raises :class:`NoSubject`.
+    """
+    subject = subject_text(subject)
+    if contract.exchange.subject is None or not subject:
+        raise NoSubject(f"{contract.key} has no data subject: its contract names no `subject` column")
+    request = _request(exchange, contract, subject, reason)
+    progress("taking in what waits in the inbox")
+    intake(exchange, contract)
+    counts = Counter(request["counts"])
+    for found in _each_place(exchange, contract, subject, request["erasure"], progress):
+        counts.update(found)
+        _note(exchange, request["erasure"], status="open", counts=dict(counts))
+    progress("searching every object of the lake")
+    searched = search(exchange, subject)
+    _note(exchange, request["erasure"], status="done" if not searched.hits else "open", counts=dict(counts))
+    facts = {
+        "erasure": request["erasure"],
+        "dataset": contract.key,
+        "subject": request["subject"],
+        "reason": request["reason"],
+        "requested_at": request["requested_at"].isoformat(timespec="seconds"),
+        "completed_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "taken_out": dict(sorted(counts.items())),
+        "searched": {"objects": searched.objects, "bytes": searched.bytes, "still_in": searched.hits},
+        "proven_absent": not searched.hits,
+        "released": RELEASED,
+    }
+    return write_certificate(exchange, facts)
+
+
+def preview(exchange: Exchange, contract: Contract, *, subject: str) -> dict[str, Any]:
+    """Where the person is found now; nothing is changed. Raises :class:`NoSubject`."""
+    if contract.exchange.subject is None:
+        raise NoSubject(f"{contract.key} has no data subject: its contract names no `subject` column")
+    searched = search(exchange, subject_text(subject))
+    return {"dataset": contract.key, "objects": searched.objects, "found_in": searched.hits}
+
+
+def _request(exchange: Exchange, contract: Contract, subject: str, reason: str) -> dict[str, Any]:
+    """The erasure on record: an earlier one of the same person, or a new one."""
+    digest = pseudonyms([subject], open_keys(exchange.settings).key(erasure_scope(contract)))[subject]
+    same = (
+        erasures.c.provider == contract.provider,
+        erasures.c.dataset == contract.dataset,
+        erasures.c.subject == digest,
+    )
+    with exchange.index.begin() as connection:
+        found = connection.execute(sa.select(erasures).where(*same)).mappings().first()
+        if found is not None:
+            return dict(found)
+        now = datetime.now(UTC)
+        values = {
+            "erasure": f"{now:%Y%m%dT%H%M%SZ}-{digest[:8]}",
+            "provider": contract.provider,
+            "dataset": contract.dataset,
+            "subject": digest,
+            "reason": reason,
+            "requested_at": now,
+            "status": "open",
+            "counts": {},
+        }
+        connection.execute(sa.insert(erasures).values(**values))
+        return values
+
+
+def _note(exchange: Exchange, erasure: str, *, status: str, counts: dict[str, int]) -> None:
+    with exchange.index.begin() as connection:
+        connection.execute(
+            sa.update(erasures).where(erasures.c.erasure == erasure).values(status=status, counts=counts)
+        )
+
+
+def _each_place(
+    exchange: Exchange, contract: Contract, subject: str, erasure: str, progress: Progress
+) -> Iterable[Counter[str]]:
+    """What was taken out, piece by piece, so that what a killed run did is on record."""
+    erased = erased_from(exchange, contract)
+    assert erased is not None, "the request is on record"
+    with exchange.duckdb() as connection, tempfile.TemporaryDirectory(prefix="erase-") as name:
+        connection.execute(f"SET temp_directory = {literal(str(Path(name) / 'spill'))}")
+        if any(column.parse.geometry for column in contract.columns):
+            load_spatial(connection)
+        places = Places(
+            erasure=erasure,
+            exchange=exchange,
+            contract=contract,
+            subject=subject,
+            erased=erased,
+            connection=connection,
+            folder=Path(name),
+        )
+        progress("raw, quarantine, clean and receipts")
+        yield from places.deliveries()
+        yield places.left_behind()
+        progress("candidates")
+        yield places.candidates()

@@ -1,0 +1,111 @@
+"""Looking for an id in every object of the lake, byte by byte, packed or not."""
+
+from __future__ import annotations
+
+import gzip
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import duckdb
+
+from lakehouse.contracts.derive import landing_bucket
+from lakehouse.exchange import SHARED_BUCKETS, Exchange
+from lakehouse.landing.unpack import Readable
+from lakehouse.storage.lake import Entry
+from lakehouse.storage.sql import identifier, literal
+
+CHUNK = 1 << 20
+
+
+@dataclass(kw_only=True)
+class Searched:
+    """``hits``: bucket and key of each object that holds the id."""
+
+    objects: int = 0
+    bytes: int = 0
+    hits: list[str] = field(default_factory=list)
+
+
+def search(exchange: Exchange, subject: str) -> Searched:
+    """Every object of every bucket that holds ``subject`` as a word: in text of 8 or 16 bits a character, in
+    values of Parquet, in files packed by zip or gzip, and in names."""
+    found = Searched()
+    word = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
+    providers = sorted({contract.provider for contract in exchange.contracts.values()})
+    with exchange.duckdb() as connection, tempfile.TemporaryDirectory(prefix="search-") as folder:
+        for bucket in (*SHARED_BUCKETS, *map(landing_bucket, providers)):
+            for entry in exchange.lake.list(bucket):
+                found.objects += 1
+                found.bytes += entry.size
+                if word.search(entry.key) or _holds(exchange, connection, entry, subject, Path(folder)):
+                    found.hits.append(f"{bucket}/{entry.key}")
+    return found
+
+
+def _holds(exchange: Exchange, connection: duckdb.DuckDBPyConnection, entry: Entry, subject: str, folder: Path) -> bool:
+    path = exchange.lake.local_path(entry.bucket, entry.key)
+    if path is None:
+        path = exchange.lake.download(entry.bucket, entry.key, folder / "object")
+    return file_holds(connection, path, subject, folder)
+
+
+def file_holds(connection: duckdb.DuckDBPyConnection, path: Path, subject: str, folder: Path) -> bool:
+    """Whether a file holds the id; what is packed is unpacked into ``folder``."""
+    with path.open("rb") as source:
+        head = source.read(4)
+        if head == b"PAR1":
+            return _parquet_holds(connection, path, subject)
+        if head.startswith(b"\x1f\x8b"):
+            with gzip.open(path) as unpacked:
+                return _stream_holds(unpacked, subject)
+        if head == b"PK\x03\x04":
+            return any(_each_member(connection, path, subject, folder))
+        source.seek(0)
+        return _stream_holds(source, subject)
+
+
+def _each_member(connection: duckdb.DuckDBPyConnection, path: Path, subject: str, folder: Path) -> Iterator[bool]:
+    with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=folder) as inner:
+        for info in archive.infolist():
+            plain = Path(inner) / "member"
+            with archive.open(info) as source, plain.open("wb") as copy:
+                shutil.copyfileobj(source, copy, CHUNK)
+            yield file_holds(connection, plain, subject, Path(inner))
+
+
+def _stream_holds(source: Readable, subject: str) -> bool:
+    """A piece at a time, with as much of the piece before as the id and its neighbours take up."""
+    needles = [_bytes_pattern(subject, encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1")]
+    overlap = 2 * len(subject.encode("utf-16-le")) + 8
+    before = b""
+    while chunk := source.read(CHUNK):
+        piece = before + chunk
+        if any(needle.search(piece) for needle in needles):
+            return True
+        before = piece[-overlap:]
+    return False
+
+
+def _bytes_pattern(subject: str, encoding: str) -> re.Pattern[bytes]:
+    text = re.escape(subject.encode(encoding, errors="replace"))
+    if encoding.startswith("utf-16"):
+        return re.compile(text)
+    return re.compile(rb"(?<![0-9A-Za-z_])" + text + rb"(?![0-9A-Za-z_])")
+
+
+def _parquet_holds(connection: duckdb.DuckDBPyConnection, path: Path, subject: str) -> bool:
+    """Any value, as text, that has the id as a word: whole numbers too, fractions and times not."""
+    source = f"read_parquet({literal(str(path))}, hive_partitioning=false)"
+    columns = [
+        name
+        for name, type_, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+        if not type_.startswith(("TIME", "DATE", "DOUBLE", "FLOAT", "DECIMAL", "BOOL"))
+    ]
+    word = literal(rf"(^|\W){re.escape(subject)}(\W|$)")
+    asked = " OR ".join(f"regexp_matches({identifier(name)}::VARCHAR, {word})" for name in columns) or "false"
+    return connection.execute(f"SELECT 1 FROM {source} WHERE {asked} LIMIT 1").fetchone() is not None

@@ -1,0 +1,104 @@
+"""Secret keys, one for each provider, purpose and epoch, and what is derived from them.
+
+A key never leaves the process that uses it: it stands in no SQL, log, compiled model or manifest.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from lakehouse.settings import Settings
+
+KEY_BYTES = 32
+_NAME = re.compile(r"[a-z0-9_]+")
+
+
+class KeyFault(RuntimeError):
+    """A key that cannot be used; the message says why and what to do, and never the key."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What a key is for. Another scope gives another pseudonym of the same person."""
+
+    provider: str
+    purpose: str
+    epoch: str = "1"
+
+    def __post_init__(self) -> None:
+        for part in (self.provider, self.purpose, self.epoch):
+            if not _NAME.fullmatch(part):
+                raise ValueError(f"{part!r} cannot name a key: small letters, digits and _ only")
+
+    def __str__(self) -> str:
+        return f"{self.provider}.{self.purpose}.{self.epoch}"
+
+
+class KeyStore(Protocol):
+    """Where keys are kept."""
+
+    def key(self, scope: Scope) -> bytes:
+        """The 32 bytes of a scope, made at the first call and the same ever after. Raises KeyFault."""
+        ...
+
+
+class FileKeys:
+    """A folder that only its owner may enter, a file a key."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def key(self, scope: Scope) -> bytes:
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path = self._folder / f"{scope}.key"
+        if not path.exists():
+            self._make(path)
+        if stat.S_IMODE(path.stat().st_mode) & 0o077:
+            raise KeyFault(
+                f"the key of {scope} may be read by others than its owner: chmod 600 the file, and change it"
+            )
+        key = path.read_bytes()
+        if len(key) != KEY_BYTES:
+            raise KeyFault(f"the key of {scope} has {len(key)} bytes, not {KEY_BYTES}: put it back from its backup")
+        return key
+
+    def _make(self, path: Path) -> None:
+        """Written aside and linked, so that of two processes one makes it and none reads half of it."""
+        aside = path.with_name(f".{path.name}.{os.getpid()}")
+        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(secrets.token_bytes(KEY_BYTES))
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            os.link(aside, path)
+        except FileExistsError:
+            pass  # somebody else was first: theirs holds
+        finally:
+            aside.unlink()
+
+
+def open_keys(settings: Settings) -> KeyStore:
+    """The exchange's keys, where its settings say."""
+    return FileKeys(settings.keys_path)
+
+
+def pseudonyms(values: Iterable[str], key: bytes) -> dict[str, str]:
+    """The keyed hash (HMAC-SHA256, 32 hex digits) of each distinct value."""
+    return {value: hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32] for value in set(values)}
+
+
+def signing_key(store: KeyStore) -> Ed25519PrivateKey:
+    """The exchange's key for signatures (Ed25519)."""
+    return Ed25519PrivateKey.from_private_bytes(store.key(Scope(provider="exchange", purpose="signing")))

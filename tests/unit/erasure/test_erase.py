@@ -1,0 +1,213 @@
+"""A person is taken out of everything, provably, and nobody else is."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.erasure.certificate import verify_certificate
+from lakehouse.erasure.erase import NoSubject, erase, preview
+from lakehouse.erasure.search import search
+from lakehouse.landing.intake import intake
+from lakehouse.storage.index import deliveries, erasures
+from tests.dying import Died, mortal
+from tests.unit.landing.conftest import READ_AT, USE, House, column
+
+PERSON = "DK-4711"
+HEADER = "meter,read_at,use_kwh\n"
+ROWS = f"{PERSON},2024-01-01 00:00,1\nDK-4712,2024-01-01 00:00,2\n{PERSON},2024-01-02 00:00,3\nDK-47112,2024-01-02 00:00,4\n"
+KEPT = [("DK-47112", 4), ("DK-4712", 2)]
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> House:
+    return House(tmp_path / "house")
+
+
+@pytest.fixture
+def contract(house: House) -> Contract:
+    meter = column("meter", "string", key=1, classification="identifier")
+    forms = [{"format": "csv"}, {"format": "ndjson"}, {"format": "parquet"}, {"format": "json"}]
+    return house.contract([meter, READ_AT, USE], forms=forms)
+
+
+def erased(house: House, contract: Contract) -> dict[str, Any]:
+    return erase(house.exchange, contract, subject=PERSON, reason="asked for it")
+
+
+def zipped(text: str) -> bytes:
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w") as archive:
+        archive.writestr("readings.csv", text)
+        archive.writestr("more.csv", HEADER + "DK-1,2024-01-03 00:00,5\n")
+    return packed.getvalue()
+
+
+def parquet(folder: Path) -> bytes:
+    path = folder / "rows.parquet"
+    values = ", ".join(f"('{m}', '{t}', {u})" for m, t, u in (line.split(",") for line in ROWS.splitlines()))
+    duckdb.sql(f"SELECT * FROM (VALUES {values}) AS t(meter, read_at, use_kwh)").write_parquet(str(path))
+    return path.read_bytes()
+
+
+def as_lines() -> str:
+    records = [dict(zip(("meter", "read_at", "use_kwh"), line.split(","), strict=True)) for line in ROWS.splitlines()]
+    return "".join(json.dumps(record) + "\n" for record in records)
+
+
+@pytest.mark.parametrize("kind", ["csv", "crlf", "gz", "zip", "ndjson", "parquet", "json"])
+def test_no_byte_of_the_person_is_left_and_all_others_stand(
+    house: House, contract: Contract, tmp_path: Path, kind: str
+) -> None:
+    content: bytes | str = {
+        "csv": lambda: HEADER + ROWS,
+        "crlf": lambda: (HEADER + ROWS).replace("\n", "\r\n"),
+        "gz": lambda: gzip.compress((HEADER + ROWS).encode()),
+        "zip": lambda: zipped(HEADER + ROWS),
+        "ndjson": as_lines,
+        "parquet": lambda: parquet(tmp_path),
+        "json": lambda: "[" + as_lines().replace("\n", ",")[:-1] + "]",
+    }[kind]()
+    house.deliver(contract, content, name=f"delivery.{kind}")
+    assert search(house.exchange, PERSON).hits
+    certificate = erased(house, contract)
+    assert certificate["taken_out"]["clean rows"] == 2
+    assert certificate["taken_out"]["raw rows"] == 2
+    assert certificate["proven_absent"]
+    assert search(house.exchange, PERSON).hits == []
+    assert [row for row in house.clean(contract, "meter, use_kwh::INT") if row[0] != "DK-1"] == KEPT
+    for path in (house.folder / "lake").rglob("*"):
+        assert not path.is_file() or PERSON.encode() + b"," not in path.read_bytes()
+
+
+def test_every_other_line_of_raw_is_as_it_was_delivered(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    erased(house, contract)
+    [entry] = [e for e in house.exchange.lake.list("raw") if e.key.endswith(".csv")]
+    expected = HEADER + "\nDK-4712,2024-01-01 00:00,2\n\nDK-47112,2024-01-02 00:00,4\n"
+    assert house.exchange.lake.read_bytes("raw", entry.key).decode() == expected
+    names = sorted(Path(e.key).name for e in house.exchange.lake.list("raw"))
+    assert names == ["delivery.csv", "origin.json", "tombstone.json"]
+
+
+def test_quarantined_and_malformed_rows_go_too(house: House, contract: Contract) -> None:
+    bad = f"{PERSON},2024-01-01 00:00,-1\n{PERSON},no time,2\n{PERSON},2024-01-01 00:00,1,too many\nDK-2,2024-01-01 00:00,-5\n"
+    receipt = house.deliver(contract, HEADER + bad)
+    assert receipt["refused"] == 4
+    certificate = erased(house, contract)
+    assert certificate["proven_absent"]
+    [left] = house.quarantine(contract, receipt)
+    assert "DK-2" in left["row"]
+
+
+def test_what_is_delivered_later_is_refused_and_sealed_without_the_person(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    erased(house, contract)
+    receipt = house.deliver(
+        contract, HEADER + f"{PERSON},2024-02-01 00:00,9\nDK-4712,2024-02-01 00:00,8\n", name="later.csv"
+    )
+    assert (receipt["delivered"], receipt["accepted"], receipt["refused"]) == (2, 1, 1)
+    assert receipt["errors"][0]["rule"] == "erased_subject"
+    again = house.deliver(contract, HEADER + ROWS, name="again.csv")
+    assert again["accepted"] == 0
+    assert search(house.exchange, PERSON).hits == []
+
+
+def test_a_receipt_still_adds_up_and_shows_no_value(house: House, contract: Contract) -> None:
+    first = house.deliver(contract, HEADER + ROWS + "DK-9,2024-01-02 00:00,-7\n")
+    assert first["errors"][0]["value"] == "-7"
+    erased(house, contract)
+    row = house.exchange.index.row(sa.select(deliveries.c.receipt))
+    assert row is not None
+    receipt = row["receipt"]
+    assert receipt["delivered"] == receipt["accepted"] + receipt["refused"] + receipt["duplicates"] == 5
+    assert receipt["accepted"] == 2
+    assert {entry["value"] for entry in receipt["errors"]} <= {None, "(masked)"}
+    assert json.loads(house.published(contract, receipt, "json")) == receipt
+
+
+def test_an_erasure_may_be_repeated_and_finds_nothing_more(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    first = erased(house, contract)
+    again = erased(house, contract)
+    assert again["erasure"] == first["erasure"]
+    assert again["taken_out"] == first["taken_out"]
+
+
+def test_one_that_was_killed_is_taken_up_at_any_point(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS + f"{PERSON},bad,1\n")
+    house.deliver(contract, HEADER + f"{PERSON},2024-03-01 00:00,1\n", name="second.csv")
+    for calls in range(0, 400, 7):
+        dying, fuse = mortal(house.exchange, calls)
+        dying.__dict__["contracts"] = house.exchange.contracts
+        try:
+            erase(dying, contract, subject=PERSON, reason="asked for it")
+            break
+        except Died:
+            assert fuse.dead
+    else:
+        pytest.fail("it never came to its end")
+    assert calls > 7
+    certificate = erased(house, contract)
+    assert certificate["proven_absent"]
+    assert house.clean(contract, "meter, use_kwh::INT") == KEPT
+    for row in house.exchange.index.rows(sa.select(deliveries.c.receipt)):
+        receipt = row["receipt"]
+        assert receipt["delivered"] == receipt["accepted"] + receipt["refused"] + receipt["duplicates"]
+
+
+def test_the_id_is_kept_nowhere_but_as_a_keyed_hash(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    certificate = erased(house, contract)
+    row = house.exchange.index.row(sa.select(erasures))
+    assert row is not None
+    assert PERSON not in json.dumps(dict(row), default=str) + json.dumps(certificate)
+    key = house.exchange.settings.keys_path / "town.erasure_readings.1.key"
+    assert key.stat().st_mode & 0o077 == 0
+    assert key.read_bytes().hex() not in json.dumps(certificate)
+
+
+def test_a_certificate_that_was_changed_is_found_out(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    certificate = erased(house, contract)
+    assert verify_certificate(certificate, certificate["public_key"])
+    assert not verify_certificate({**certificate, "proven_absent": False}, certificate["public_key"])
+
+
+def test_where_the_id_still_stands_elsewhere_it_is_said(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    other = house.contract(
+        [column("meter", "string", key=1, classification="identifier")], dataset="register", kind="snapshot"
+    )
+    house.deliver(other, f"meter\n{PERSON}\n", name="register.csv")
+    certificate = erased(house, contract)
+    assert not certificate["proven_absent"]
+    assert all("register" in key for key in certificate["searched"]["still_in"])
+    assert erase(house.exchange, other, subject=PERSON, reason="too")["proven_absent"]
+
+
+def test_what_waits_and_what_is_of_no_dataset_goes_too(house: House, contract: Contract) -> None:
+    house.drop(contract, HEADER + ROWS, name="waiting.csv")
+    assert erased(house, contract)["proven_absent"]
+    assert intake(house.exchange, contract) == []
+
+
+def test_a_dry_run_changes_nothing(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    found = preview(house.exchange, contract, subject=PERSON)
+    assert {key.split("/")[0] for key in found["found_in"]} == {"raw", "clean"}
+    assert len(house.clean(contract)) == 4
+
+
+def test_a_dataset_without_a_subject_is_refused(house: House) -> None:
+    with pytest.raises(NoSubject, match="no data subject"):
+        erase(house.exchange, house.contract(), subject=PERSON, reason="")
