@@ -11,6 +11,8 @@ from typing import Any, Literal, Protocol, Self
 
 from tests.served import Bikes, Broker, Features, Files, JsonApi, Portal
 
+SECRET = "Bearer not-for-any-eyes"
+
 
 class Bench(Protocol):
     """A source that a case is tried on; a context manager."""
@@ -41,12 +43,13 @@ class Case:
     """
 
     name: str
-    source: Callable[[], Any]
+    source: Callable[[], Bench]
     arguments: dict[str, Any]
     ids: Callable[[bytes], list[str]]
     again: Literal["only", "all"] = "only"
     resumes: Literal["page", "window", "transfer", "start"]
     http: bool = True
+    credential: str = SECRET
 
 
 def json_ids(page: bytes) -> list[str]:

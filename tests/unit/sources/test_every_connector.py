@@ -19,10 +19,9 @@ from lakehouse.storage.index import deliveries
 from tests.asking import asked
 from tests.served import DAY, FIRST
 from tests.unit.landing.conftest import House
-from tests.unit.sources.cases import CASES, Case
+from tests.unit.sources.cases import CASES, SECRET, Case
 
 THIRD_DAY = FIRST + 2 * DAY
-SECRET = "Bearer not-for-any-eyes"
 HTTP = [case for case in CASES if case.http]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 every_http_case = pytest.mark.parametrize("case", HTTP, ids=lambda case: case.name)
@@ -34,7 +33,9 @@ def arguments(case: Case, **changes: Any) -> ExtractArguments:
 
 def connect(case: Case, source: Any, sleeps: list[float] | None = None, **changes: Any) -> Connector:
     pauses = [] if sleeps is None else sleeps
-    return connector_for(arguments(case, **changes), address=source.base_url, credential=SECRET, sleep=pauses.append)
+    return connector_for(
+        arguments(case, **changes), address=source.base_url, credential=case.credential, sleep=pauses.append
+    )
 
 
 def pages(

@@ -1,7 +1,9 @@
 """What only one protocol has: its times to live, tables, counts and templates, and how its answers go wrong."""
 
 import json
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,9 +11,11 @@ from pydantic import TypeAdapter
 
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.sources.connector import Page, SourceError, Watermark, connector_for
-from lakehouse.sources.loopback_server import Fault
+from lakehouse.sources.loopback_server import Answered, Fault
 from tests.asking import asked
-from tests.served import DAY, FIRST, Bikes, Broker, Features, Files, JsonApi, Portal, Publisher, schedule
+from tests.served import DAY, FIRST, Bikes, Broker, Features, Files, JsonApi, Portal, Publisher, Query, schedule
+
+REAL = Path(__file__).resolve().parents[3] / ".." / "shared" / "data" / "oslo_bysykkel" / "station_status"
 
 
 def pages(
@@ -73,6 +77,25 @@ def test_a_document_that_is_no_feed_is_refused() -> None:
         server.faults.extend([Fault(), Fault(body=b'{"error": "maintenance"}')])
         with pytest.raises(SourceError, match="is no GBFS feed: last_updated is None and ttl None"):
             pages(server, STATUS)
+
+
+@pytest.mark.skipif(not REAL.is_dir(), reason="the real snapshots are not there")
+def test_real_snapshots_come_one_by_one_as_they_are_published() -> None:
+    snapshots = sorted(REAL.glob("*.json"))[:3]
+
+    class Oslo(Bikes):
+        snapshot = snapshots[0]
+
+        def page(self, path: str, query: Query, headers: Mapping[str, str]) -> Answered:
+            return Answered(body=self.snapshot.read_bytes()) if "status" in path else super().page(path, query, headers)
+
+    watermark = None
+    with Oslo("2.3") as server:
+        for server.snapshot in snapshots:
+            [page] = pages(server, STATUS, watermark=watermark)
+            assert page.path.read_bytes() == server.snapshot.read_bytes()
+            watermark = page.watermark
+            assert pages(server, STATUS, watermark=watermark) == []
 
 
 # GTFS
