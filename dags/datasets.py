@@ -9,7 +9,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronDataI
 
 from exchange_operators import ExtractOperator, IntakeOperator
 from exchange_triggers import InboxTrigger
-from lakehouse.contracts.derive import clean_asset_uri, dag_id, inbox_prefix, landing_asset_uri
+from lakehouse.contracts.derive import clean_asset_uri, dag_id, inbox_prefix, is_asked, landing_asset_uri
 from lakehouse.contracts.load import read_contracts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
@@ -29,7 +29,9 @@ def schedule(contract: Contract) -> CronDataIntervalTimetable | AssetOrTimeSched
     if not settings.schedules:
         return None
     clock = CronDataIntervalTimetable(contract.exchange.cron, timezone="UTC")
-    return clock if contract.exchange.extract else AssetOrTimeSchedule(timetable=clock, assets=[inbox_asset(contract)])
+    if is_asked(contract, live=settings.extracts == "live"):
+        return clock
+    return AssetOrTimeSchedule(timetable=clock, assets=[inbox_asset(contract)])
 
 
 def dataset_dag(contract: Contract) -> DAG:

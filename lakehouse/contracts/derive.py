@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.odcs import Column, Contract
 
 LINEAGE_COLUMNS = {
@@ -16,6 +17,19 @@ LINEAGE_COLUMNS = {
     "exchange_withdrawn": ("BOOLEAN", "true where a later version of the row belongs to another partition"),
 }
 UNDATED = "undated"
+
+
+def loopback_extract(contract: Contract) -> PagedJsonApi | None:
+    """The dataset's extract, where a server on loopback can stand in for its source: dated rows, paged by offset."""
+    extract = contract.exchange.extract
+    if not isinstance(extract, PagedJsonApi) or extract.paging != "offset" or not extract.by_interval:
+        return None
+    return extract if contract.exchange.time else None
+
+
+def is_asked(contract: Contract, *, live: bool) -> bool:
+    """Whether the dataset's source is asked for it. Else it is what is dropped."""
+    return contract.exchange.extract is not None and (live or loopback_extract(contract) is not None)
 
 
 def landing_bucket(provider: str) -> str:

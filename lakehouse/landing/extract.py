@@ -16,7 +16,6 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.seal import seal_page
 from lakehouse.sources.connector import Asked, Connector, Page, Watermark, connector_for
-from lakehouse.sources.loopback import stands_in_for
 from lakehouse.storage.index import extract_windows, upsert, watermarks
 
 Window = tuple[datetime, datetime]
@@ -151,11 +150,6 @@ def _credential(contract: Contract) -> str | None:
     """The source's credential: of the dataset, else of the provider. What it holds is the connector's matter."""
     provider = f"EXCHANGE_CREDENTIAL_{contract.provider.upper()}"
     return os.environ.get(f"{provider}__{contract.dataset.upper()}") or os.environ.get(provider) or None
-
-
-def is_asked(exchange: Exchange, contract: Contract) -> bool:
-    """Whether there is a source to ask: live, or where loopback stands in for it. Else the files are dropped."""
-    return exchange.settings.extracts == "live" or stands_in_for(contract.exchange) is not None
 
 
 def source_address(exchange: Exchange, contract: Contract) -> str:

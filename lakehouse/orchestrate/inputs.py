@@ -10,11 +10,11 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lakehouse.contracts.derive import inbox_prefix, landing_bucket
+from lakehouse.contracts.derive import inbox_prefix, landing_bucket, loopback_extract
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.sources.loopback import LoopbackDataset, stands_in_for
+from lakehouse.sources.loopback import LoopbackDataset
 from lakehouse.storage.index import deliveries
 
 
@@ -67,7 +67,7 @@ def not_yet_delivered(exchange: Exchange, contract: Contract, files: Iterable[Pa
 
 def loopback_keys(exchange: Exchange, matched: Matched) -> set[str]:
     """The datasets with input files whose source the loopback server can stand in for."""
-    return {key for key in matched.files if stands_in_for(exchange.contracts[key].exchange)}
+    return {key for key in matched.files if loopback_extract(exchange.contracts[key])}
 
 
 def loopback_datasets(exchange: Exchange, matched: Matched) -> list[LoopbackDataset]:
@@ -75,7 +75,7 @@ def loopback_datasets(exchange: Exchange, matched: Matched) -> list[LoopbackData
     found = []
     for key in sorted(loopback_keys(exchange, matched)):
         contract, files = exchange.contracts[key], matched.files[key]
-        extract, time = stands_in_for(contract.exchange), contract.exchange.time
+        extract, time = loopback_extract(contract), contract.exchange.time
         if extract is None or time is None:
             continue
         csv = next((form for form in contract.exchange.delivery.forms if isinstance(form, CsvForm)), CsvForm())

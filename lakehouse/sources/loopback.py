@@ -12,20 +12,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import duckdb
 
-from lakehouse.contracts.extension import DatasetExtension
-from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.sources.loopback_server import Answered, Exchanged, Fault, LoopbackServer
 from lakehouse.sources.loopback_table import LoopbackDataset, LoopbackTable, QueryError
 
-__all__ = ["Exchanged", "Fault", "LoopbackApi", "LoopbackDataset", "stands_in_for"]
-
-
-def stands_in_for(dataset: DatasetExtension) -> PagedJsonApi | None:
-    """The dataset's extract, where this server can answer in its source's place: dated rows, paged by offset."""
-    extract = dataset.extract
-    if not isinstance(extract, PagedJsonApi) or extract.paging != "offset" or not extract.by_interval:
-        return None
-    return extract if dataset.time else None
+__all__ = ["Exchanged", "Fault", "LoopbackApi", "LoopbackDataset"]
 
 
 class LoopbackApi(LoopbackServer):

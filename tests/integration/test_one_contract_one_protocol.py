@@ -12,7 +12,6 @@ import pytest
 import sqlalchemy as sa
 import yaml
 
-from lakehouse.contracts.extension import Delivery
 from lakehouse.contracts.load import contract_paths
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import extract
@@ -127,8 +126,6 @@ def git(folder: Path, *arguments: str) -> str:
 def test_a_new_dataset_is_one_contract_and_one_sample(
     case: Case, original: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if case.name == "gtfs" and "members" not in Delivery.model_fields:
-        pytest.skip("a zip of several tables needs `members`")
     project = tmp_path / "project"
     shutil.copytree(original, project)
     monkeypatch.setenv("EXCHANGE_EXTRACTS", "live")
