@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from lakehouse.contracts.derive import dag_id, is_asked
+from lakehouse.contracts.load import read_contracts
 from lakehouse.settings import PROJECT
 from tests.airflow_plugins import DAG, AssetOrTimeSchedule
 
@@ -25,10 +27,13 @@ def test_with_schedules_off_nothing_is_watched(name: str, monkeypatch: pytest.Mo
     assert all(dag.schedule is None for dag in made.values())
 
 
-def test_each_drop_has_a_watcher_of_its_own_inbox_and_an_extract_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_dataset_whose_source_is_not_asked_has_a_watcher_of_its_own_inbox(monkeypatch: pytest.MonkeyPatch) -> None:
     made = dags("datasets.py", schedules=True, monkeypatch=monkeypatch)
     watched = {key: dag.schedule for key, dag in made.items() if isinstance(dag.schedule, AssetOrTimeSchedule)}
-    assert watched.keys() == {key for key, dag in made.items() if "drop" in dag.tags}
+    asked = {dag_id(c) for c in read_contracts(PROJECT / "contracts").values() if is_asked(c, live=False)}
+    assert watched.keys() == made.keys() - asked
+    assert "oslo_bysykkel__station_status" in watched
+    assert asked
     [watcher] = [w for asset in watched["aarhus__parking"].asset_condition.objects for w in asset.watchers]
     assert watcher.trigger.serialize()[1] == {
         "provider": "aarhus",
