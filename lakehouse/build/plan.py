@@ -11,7 +11,8 @@ import sqlalchemy as sa
 from lakehouse.build.lineage import Lineage
 from lakehouse.build.periods import partition_names, span_of
 from lakehouse.contracts.derive import UNDATED
-from lakehouse.contracts.mart import AggregatePolicy, Mart
+from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest
@@ -164,14 +165,14 @@ def _mart_partitions(
 
 
 def _published(mart: Mart, base: Manifest | None) -> set[str]:
-    if base is None or not isinstance(mart.exchange.privacy, AggregatePolicy):
+    if base is None or isinstance(mart.exchange.privacy, OpenPolicy):
         return set()
     return {file.partition for file in base.files}
 
 
 def _not_final(mart: Mart, partitions: set[str], now: datetime) -> dict[str, str]:
     policy = mart.exchange.privacy
-    if not isinstance(policy, AggregatePolicy):
+    if isinstance(policy, OpenPolicy):
         return {}
     lateness = timedelta(days=policy.release.final_after_days)
     finals = {name: span_of(name, mart.exchange.partition.grain).end + lateness for name in sorted(partitions)}

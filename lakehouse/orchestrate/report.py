@@ -94,6 +94,10 @@ def print_release(console: Console, manifest: Manifest, *, place: str, report: s
         "folder": place,
         "report": report,
     }
+    if spent := manifest.privacy.get("spent"):
+        facts["privacy"] += (
+            f": rho {spent['rho']} spent on these partitions, that is epsilon {spent['epsilon']} at delta {spent['delta']}"
+        )
     if manifest.simulated_inputs:
         facts["simulated"] = ", ".join(manifest.simulated_inputs)
     for name, text in facts.items():

@@ -14,6 +14,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.ledger import restore_ledger
 from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
 from lakehouse.release.record import record_release
 from lakehouse.storage.index import candidates, changes, clean_files, deliveries, mart_state, releases
@@ -35,7 +36,8 @@ class Rebuilt:
 
 
 def rebuild_index(exchange: Exchange) -> Rebuilt:
-    """Replaces all that the index says by what the lake shows. To be run while nothing else runs.
+    """Replaces all that the index says by what the lake shows. To be run while nothing else runs. To the privacy
+    ledger only what is missing is added.
 
     It lists the whole lake. What is not in the lake is lost: candidates that wait (they are built again), what
     became of blocked ones (their reports stay), and which intervals were extracted (they are asked for again, and
@@ -43,6 +45,7 @@ def rebuild_index(exchange: Exchange) -> Rebuilt:
     again by the next intake.
     """
     exchange.init()
+    restore_ledger(exchange)
     rebuilt = Rebuilt()
     arrivals = _deliveries(exchange)
     files = _clean_files(exchange, arrivals, rebuilt)

@@ -139,6 +139,36 @@ mart_state = sa.Table(
     sa.Column("waiting", sa.JSON, nullable=False),
 )
 
+# What was spent on whose privacy. Only ever added to: a spending stands once it is written, whatever comes of it.
+privacy_ledger = sa.Table(
+    "privacy_ledger",
+    metadata,
+    sa.Column("entry", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("recorded_at", UtcTime, nullable=False),
+    sa.Column("population", sa.String, nullable=False),
+    sa.Column("unit", sa.String, nullable=False),
+    sa.Column("mart", sa.String, nullable=False),
+    sa.Column("major", sa.Integer, nullable=False),
+    sa.Column("partition", sa.String, nullable=False),
+    sa.Column("policy", sa.String, nullable=False),
+    sa.Column("mechanism", sa.String, nullable=False),
+    # A decimal as text, so that sums are exact on any database.
+    sa.Column("rho", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    # charged (before the noise is drawn, with its rho) → drawn (rho 0: the draw is kept)
+    sa.Column("status", sa.String, nullable=False),
+    sa.UniqueConstraint("population", "mart", "major", "partition", "policy", "digest", "status"),
+)
+for _action in ("UPDATE", "DELETE"):
+    sa.event.listen(
+        privacy_ledger,
+        "after_create",
+        sa.DDL(
+            f"CREATE TRIGGER privacy_ledger_no_{_action.lower()} BEFORE {_action} ON privacy_ledger "
+            "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is only added to'); END"
+        ).execute_if(dialect="sqlite"),
+    )
+
 
 class Index:
     """The database, opened. Safe to use from several processes; each call is one short transaction."""
@@ -179,6 +209,11 @@ def next_change(connection: Connection) -> int:
     """Takes the next change number inside the caller's transaction."""
     connection.execute(sa.update(changes).values(last=changes.c.last + 1))
     return int(connection.execute(sa.select(changes.c.last)).scalar_one())
+
+
+def lock_writers(connection: Connection) -> None:
+    """Lets one transaction at a time pass, until it commits: what it reads after this nobody changes."""
+    connection.execute(sa.update(changes).values(last=changes.c.last))
 
 
 def upsert(connection: Connection, table: sa.Table, values: dict[str, Any]) -> None:

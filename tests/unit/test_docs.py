@@ -17,8 +17,9 @@ import typer
 from pydantic import BaseModel
 
 from lakehouse.cli import app
-from lakehouse.contracts import extension, extract, mart, odcs
-from lakehouse.contracts.mart import AggregatePolicy, read_marts
+from lakehouse.contracts import extension, extract, mart, odcs, policy
+from lakehouse.contracts.mart import read_marts
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
 from lakehouse.exchange import SHARED_BUCKETS
 from lakehouse.landing.receipt import ADVICE, Sender, build_receipt
 from lakehouse.landing.row_rules import LIMITS
