@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from lakehouse.commands.ledger import ledger
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
 from lakehouse.release.listing import NoSuchRelease
@@ -27,6 +28,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     add_completion=False,
 )
+app.add_typer(ledger, name="ledger")
 # Piped output is not folded at 80 columns: it goes to files and to other programs.
 WIDTH = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 160
 out = Console(soft_wrap=True, highlight=False, markup=False, width=WIDTH)
