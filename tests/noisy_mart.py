@@ -13,6 +13,7 @@ from lakehouse.contracts.policy import DpPolicy
 from tests.mini_exchange import Mini
 
 NOISY = "homes_by_area_hour"
+BUDGET = "rho: 0.5, partitions_a_year: 3, year_rho: 1.5, lifetime_rho: 3"
 YML = f"""version: 2
 models:
   - name: {NOISY}
@@ -41,7 +42,7 @@ models:
             contributions: anonymised.home_contributions
             key_set: conformed.area_hours
             cap: {{value: 4, unit: homes}}
-            budget: {{rho: 0.5, partitions_a_year: 3, year_rho: 1.5, lifetime_rho: 3}}
+            budget: {{{BUDGET}}}
     columns:
       - {{name: area, data_type: varchar, description: Area, constraints: [{{type: not_null}}]}}
       - {{name: hour_utc, data_type: timestamp with time zone, description: Hour, constraints: [{{type: not_null}}]}}
@@ -63,11 +64,12 @@ SUITE = """{"name": "homes_by_area_hour", "expectations": [{"type": "expect_colu
 
 
 def add_noisy_mart(mini: Mini) -> None:
+    """Its budget is just enough for the five months that the exchange's readings bear on."""
     project = mini.root / "project"
     for name, text in MODELS.items():
         path = project / "dbt_project" / "models" / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+        path.write_text(text.replace(BUDGET, "rho: 0.5, partitions_a_year: 5, year_rho: 2.5, lifetime_rho: 5"))
     (project / "expectations" / f"{NOISY}.json").write_text(SUITE)
 
 
@@ -92,7 +94,9 @@ def dp_policy(mart: Mart) -> DpPolicy:
     return policy
 
 
-def build_database(contributions: Iterable[tuple[str | None, str, str]], *, hours: int = 6) -> duckdb.DuckDBPyConnection:
+def build_database(
+    contributions: Iterable[tuple[str | None, str, str]], *, hours: int = 6
+) -> duckdb.DuckDBPyConnection:
     """A build's database as dbt leaves it: rows of unit, area and hour, the areas a to d, and an empty mart."""
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")

@@ -12,8 +12,8 @@ from lakehouse.build.lineage import Lineage
 from lakehouse.build.periods import partition_names, span_of
 from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.contracts.odcs import Contract
+from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest
 from lakehouse.storage.index import clean_files, mart_state

@@ -96,7 +96,8 @@ def print_release(console: Console, manifest: Manifest, *, place: str, report: s
     }
     if spent := manifest.privacy.get("spent"):
         facts["privacy"] += (
-            f": rho {spent['rho']} spent on these partitions, that is epsilon {spent['epsilon']} at delta {spent['delta']}"
+            f": rho {spent['rho']} spent on these partitions, which is epsilon {spent['epsilon']} "
+            f"at delta {spent['delta']}"
         )
     if manifest.simulated_inputs:
         facts["simulated"] = ", ".join(manifest.simulated_inputs)

@@ -63,6 +63,7 @@ def noise_of(policy: DpPolicy) -> Noise:
     """The least noise, to a thousandth, that OpenDP finds within the policy's rho for its cap."""
     cap, rho = policy.cap.value, policy.budget.rho
     counts = dp.vector_domain(dp.atom_domain(T="i64"))
+    measurement: Any
     if policy.mechanism == "discrete_gaussian":
         scale = _rounded_up((Decimal(cap) / (2 * rho)).sqrt())
         measurement = dp.m.make_gaussian(counts, dp.l2_distance(T="f64"), scale=scale)

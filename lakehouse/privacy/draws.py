@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from decimal import Decimal
 
 import duckdb
@@ -82,10 +83,8 @@ def _kept_draw(exchange: Exchange, one: Charge, counts: pa.Table, noise: Noise) 
         noisy = counts.set_column(place, "noisy", pa.array(noise.draw(counts["units"].to_numpy())))
         written = io.BytesIO()
         pq.write_table(noisy, written, compression="zstd")
-        try:
+        with suppress(Conflict):
             exchange.lake.write_if(BUCKET, key, written.getvalue(), expected=None)
-        except Conflict:
-            pass
     return pq.read_table(io.BytesIO(exchange.lake.read_bytes(BUCKET, key)))
 
 
@@ -95,13 +94,11 @@ def _require_empty(connection: duckdb.DuckDBPyConnection, mart: Mart, policy: Dp
     found = connection.execute(f"SELECT count(*) FROM marts.{identifier(mart.name)} WHERE {filled}").fetchone()
     if found is None or found[0]:
         raise MeasureNotEmpty(
-            f"{mart.name}.sql fills {', '.join(names)} itself; leave them empty (cast(null as …)): only noise fills them"
+            f"{mart.name}.sql fills {', '.join(names)} itself; leave them empty (cast(null as …)), for the noise"
         )
 
 
-def _fill(
-    connection: duckdb.DuckDBPyConnection, mart: Mart, policy: DpPolicy, noisy: pa.Table, noise: Noise
-) -> None:
+def _fill(connection: duckdb.DuckDBPyConnection, mart: Mart, policy: DpPolicy, noisy: pa.Table, noise: Noise) -> None:
     same = " AND ".join(
         f"filled.{identifier(name)} IS NOT DISTINCT FROM noisy.{identifier(name)}" for name in mart.exchange.key
     )

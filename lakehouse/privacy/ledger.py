@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection
+from sqlalchemy.engine import Connection, RowMapping
 
 from lakehouse.contracts.policy import Budget
 from lakehouse.exchange import Exchange
@@ -127,7 +127,7 @@ def _total(rows: Iterable[Mapping[str, Any]], period: str) -> Decimal:
     )
 
 
-def _entries(connection: Connection) -> Sequence[Mapping[str, Any]]:
+def _entries(connection: Connection) -> Sequence[RowMapping]:
     return connection.execute(sa.select(privacy_ledger)).mappings().all()
 
 

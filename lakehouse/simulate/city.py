@@ -14,8 +14,9 @@ class City:
 
     ``days`` are local days from ``start``, of 23, 24 or 25 hours; the default span holds the 25-hour day
     2024-10-27. ``stations`` are bicycle stations, ``riders`` people who use shared bicycles, ``garages`` car
-    parks, ``counting_sites`` places where traffic is counted. ``quirks`` puts in the faults that real deliveries have; without it every row is
-    good. ``file_format`` is that of meter readings and trips, ``period`` what one file of them spans.
+    parks, ``counting_sites`` places where traffic is counted. ``quirks`` puts in the faults that real deliveries
+    have; without it every row is good. ``file_format`` is that of meter readings and trips, ``period`` what one
+    file of them spans.
 
     Raises ValueError for numbers out of range.
     """

@@ -159,15 +159,17 @@ privacy_ledger = sa.Table(
     sa.Column("status", sa.String, nullable=False),
     sa.UniqueConstraint("population", "mart", "major", "partition", "policy", "digest", "status"),
 )
-for _action in ("UPDATE", "DELETE"):
-    sa.event.listen(
-        privacy_ledger,
-        "after_create",
-        sa.DDL(
-            f"CREATE TRIGGER privacy_ledger_no_{_action.lower()} BEFORE {_action} ON privacy_ledger "
-            "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is only added to'); END"
-        ).execute_if(dialect="sqlite"),
-    )
+
+
+@sa.event.listens_for(privacy_ledger, "after_create")
+def _keep_the_ledger(_table: sa.Table, connection: Connection, **_: Any) -> None:
+    """Where the database is SQLite it refuses to change an entry; on a server that is a matter of grants."""
+    if connection.dialect.name == "sqlite":
+        for action in ("UPDATE", "DELETE"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER privacy_ledger_no_{action.lower()} BEFORE {action} ON privacy_ledger "
+                "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is only added to'); END"
+            )
 
 
 class Index:

@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.privacy import draws
-from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
 from lakehouse.privacy.dp import Noise
+from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
 from lakehouse.privacy.ledger import OverBudget, entries, restore_ledger, spent
 from lakehouse.privacy.statement import privacy_statement
 from lakehouse.settings import Settings
