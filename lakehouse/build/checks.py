@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import duckdb
 
@@ -11,7 +11,8 @@ from lakehouse.build.dbt import NodeResult
 from lakehouse.build.lineage import Lineage
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
-from lakehouse.privacy.noisy import recount_noisy
+from lakehouse.exchange import Exchange
+from lakehouse.privacy.noisy import recount_ledger, recount_noisy
 from lakehouse.privacy.thresholds import Violation, recount
 from lakehouse.release.manifest import BuildCheck
 
@@ -47,14 +48,18 @@ def dbt_checks(mart: Mart, lineage: Lineage, results: Sequence[NodeResult]) -> I
             )
 
 
-def privacy_checks(connection: duckdb.DuckDBPyConnection, mart: Mart, published: str) -> Iterator[BuildCheck]:
-    """The policy's rules, recounted on the mart's rows that are to be published (a condition in SQL)."""
+def privacy_checks(
+    exchange: Exchange, connection: duckdb.DuckDBPyConnection, mart: Mart, partitions: Mapping[str, str]
+) -> Iterator[BuildCheck]:
+    """The policy's rules, recounted on the partitions that are to be published (by name a condition in SQL)."""
+    published = " OR ".join(partitions.values())
     policy = mart.exchange.privacy
     violations: list[Violation] = []
     if isinstance(policy, AggregatePolicy):
         violations = recount(connection=connection, mart=mart, policy=policy, published=published)
     elif isinstance(policy, DpPolicy):
         violations = recount_noisy(connection=connection, mart=mart, policy=policy, published=published)
+        violations += recount_ledger(exchange, mart=mart, policy=policy, partitions=partitions)
     for violation in violations:
         yield BuildCheck(
             name=violation.rule,

@@ -25,7 +25,7 @@ class Lineage:
     datasets: frozenset[str]
     code: str
     ancestors: frozenset[str]
-    selected: frozenset[str] = frozenset()
+    selected: frozenset[str]
     counted: str | None = None
 
     @property

@@ -191,14 +191,13 @@ def _take(
     work.failed = work.failed or failure(work.mart, work.lineage, results)
     if work.failed is not None:
         return
-    published = " OR ".join(partition_condition(work.mart, partition) for partition in partitions)
+    conditions = {partition: partition_condition(work.mart, partition) for partition in partitions}
     work.checks += dbt_checks(work.mart, work.lineage, results)
     policy = work.mart.exchange.privacy
     try:
         if isinstance(policy, DpPolicy):
-            conditions = {partition: partition_condition(work.mart, partition) for partition in partitions}
-            fill_with_noise(exchange, connection, work.mart, policy, conditions)
-        work.checks += privacy_checks(connection, work.mart, published)
+            fill_with_noise(exchange, connection, work.mart, policy, conditions, candidate=candidate_name(work.plan))
+        work.checks += privacy_checks(exchange, connection, work.mart, conditions)
     except (OverBudget, MeasureNotEmpty) as error:
         work.failed = str(error)
         return

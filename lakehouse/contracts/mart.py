@@ -243,5 +243,8 @@ def _dp_faults(mart: Mart, policy: DpPolicy, columns: dict[str, MartColumn]) -> 
         yield place, "the policy needs the column 'standard_error', a decimal"
     if policy.measure in columns and columns[policy.measure].required:
         yield place, f"the column {policy.measure!r} is empty until the build draws noise: leave not_null to the suite"
+    partition = columns.get(mart.exchange.partition.column)
+    if partition is not None and partition.kind in INTEGERS:
+        yield place, "the partition's column must be a time, for a unit is capped in a span of it"
     if mart.exchange.partition.column not in mart.exchange.key:
         yield place, "the partition's column must be of the key: each cell belongs to one partition"

@@ -33,6 +33,8 @@ def fill_with_noise(
     mart: Mart,
     policy: DpPolicy,
     partitions: Mapping[str, str],
+    *,
+    candidate: str,
 ) -> None:
     """Fills the measure and its errors in ``marts.<mart>`` for some partitions (by name a condition in SQL).
 
@@ -55,6 +57,7 @@ def fill_with_noise(
             mechanism=policy.mechanism,
             rho=policy.budget.rho,
             digest=_digest(version, partition, counts),
+            candidate=candidate,
         )
         counted[partition] = (one, counts)
     charges = [one for one, _ in counted.values()]

@@ -16,7 +16,7 @@ from decimal import Decimal
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.engine import Connection, RowMapping
+from sqlalchemy.engine import Connection
 
 from lakehouse.contracts.policy import Budget
 from lakehouse.exchange import Exchange
@@ -34,7 +34,8 @@ class OverBudget(RuntimeError):
 @dataclass(frozen=True, kw_only=True)
 class Charge:
     """Noise that is to be drawn for one partition. ``policy``: digest of the policy; ``digest``: of the whole
-    partition's true counts, so it is as private as they are."""
+    partition's true counts, so it is as private as they are; ``candidate``: for which it is drawn first (a
+    release has no name before)."""
 
     population: str
     unit: str
@@ -45,6 +46,7 @@ class Charge:
     mechanism: str
     rho: Decimal
     digest: str
+    candidate: str
 
 
 def charge(exchange: Exchange, charges: Sequence[Charge], budget: Budget) -> None:
@@ -127,8 +129,8 @@ def _total(rows: Iterable[Mapping[str, Any]], period: str) -> Decimal:
     )
 
 
-def _entries(connection: Connection) -> Sequence[RowMapping]:
-    return connection.execute(sa.select(privacy_ledger)).mappings().all()
+def _entries(connection: Connection) -> list[dict[str, Any]]:
+    return [dict(row) for row in connection.execute(sa.select(privacy_ledger)).mappings()]
 
 
 def _add(connection: Connection, rows: list[dict[str, Any]]) -> None:

@@ -1,12 +1,19 @@
-"""The gate's own check of a mart with noise: its cells, its numbers, and who counts. It returns counts only."""
+"""The gate's own check of a mart with noise: its cells, its numbers, who counts, and what it cost. It returns
+counts only."""
 
 from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from decimal import Decimal
 
 import duckdb
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
+from lakehouse.exchange import Exchange
 from lakehouse.privacy.dp import capped_relation
+from lakehouse.privacy.ledger import entries, spent
 from lakehouse.privacy.thresholds import Violation
 from lakehouse.storage.sql import identifier
 
@@ -58,4 +65,27 @@ def recount_noisy(
     return [
         Violation(rule=rule, expected=expected, cells=int((connection.execute(query).fetchone() or (0,))[0]))
         for rule, expected, query in rules
+    ]
+
+
+def recount_ledger(exchange: Exchange, *, mart: Mart, policy: DpPolicy, partitions: Iterable[str]) -> list[Violation]:
+    """Whether each published partition was paid for, and the population's caps hold after that."""
+    paid = spent(exchange, mart=mart.name, major=mart.major)
+    years: dict[str, Decimal] = defaultdict(Decimal)
+    for row in entries(exchange):
+        if row["population"] == policy.population:
+            years[row["partition"][:4]] += Decimal(row["rho"])
+    budget = policy.budget
+    above = sum(rho > budget.year_rho for rho in years.values()) + (sum(years.values()) > budget.lifetime_rho)
+    return [
+        Violation(
+            rule="noise_is_on_the_ledger",
+            expected=f"rho {budget.rho} at least is charged for each published {mart.exchange.partition.grain}",
+            cells=sum(paid.get(partition, Decimal(0)) < budget.rho for partition in partitions),
+        ),
+        Violation(
+            rule="ledger_is_within_its_caps",
+            expected=f"{policy.population} at most rho {budget.year_rho} a year and {budget.lifetime_rho} in all",
+            cells=above,
+        ),
     ]

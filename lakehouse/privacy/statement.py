@@ -6,19 +6,25 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
+import sqlalchemy as sa
+
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import Budget, DpPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.ledger import entries, epsilon
+from lakehouse.storage.index import releases
 
 # No true count stands in it, but who guesses a partition could prove the guess by it.
 KEPT_BACK = {"digest"}
 
 
 def privacy_statement(exchange: Exchange, marts: dict[str, Mart]) -> dict[str, Any]:
-    """``{populations, marts, entries}``. Rho is exact, as text; ``left`` is what the caps of today's policies still
-    allow (the lowest, where marts differ), ``None`` for a population that no mart names any more."""
+    """``{populations, marts, entries}``; an entry names the release that its candidate came to. Rho is exact, as
+    text; ``left`` is what the caps of today's policies still allow (the lowest, where marts differ), ``None`` for
+    a population that no mart names any more."""
     rows = entries(exchange)
+    listed = exchange.index.rows(sa.select(releases.c.mart, releases.c.candidate, releases.c.release))
+    names = {(row["mart"], row["candidate"]): row["release"] for row in listed}
     budgets = _budgets(marts)
     found: dict[str, Any] = {"populations": [], "marts": [], "entries": []}
     periods: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
@@ -27,7 +33,8 @@ def privacy_statement(exchange: Exchange, marts: dict[str, Mart]) -> dict[str, A
         periods[row["population"], "lifetime"] += Decimal(row["rho"])
         periods[row["population"], row["partition"][:4]] += Decimal(row["rho"])
         by_mart[row["population"], row["mart"], row["major"]].append(row)
-        found["entries"].append({name: value for name, value in row.items() if name not in KEPT_BACK})
+        said = {name: value for name, value in row.items() if name not in KEPT_BACK}
+        found["entries"].append(said | {"release": names.get((row["mart"], row["candidate"]))})
     for (population, period), rho in sorted(periods.items()):
         budget = budgets.get(population)
         cap = None if budget is None else budget.lifetime_rho if period == "lifetime" else budget.year_rho

@@ -155,6 +155,7 @@ privacy_ledger = sa.Table(
     # A decimal as text, so that sums are exact on any database.
     sa.Column("rho", sa.String, nullable=False),
     sa.Column("digest", sa.String, nullable=False),
+    sa.Column("candidate", sa.String, nullable=False),
     # charged (before the noise is drawn, with its rho) → drawn (rho 0: the draw is kept)
     sa.Column("status", sa.String, nullable=False),
     sa.UniqueConstraint("population", "mart", "major", "partition", "policy", "digest", "status"),

@@ -7,6 +7,7 @@ import duckdb
 import pytest
 
 from lakehouse.build.dbt import DbtProject
+from lakehouse.contracts.load import ContractError
 from lakehouse.privacy.ledger import entries
 from lakehouse.privacy.lineage import UncoveredPrivateData
 from lakehouse.release.doctor import rebuild_index
@@ -52,8 +53,8 @@ def test_the_gate_counts_again(noisy: Mini) -> None:
     made = read_candidate(noisy.exchange, mart=NOISY, candidate=name)
     found = {check.name: check.success for check in made.checks if check.gate == "privacy"}
     assert found == dict.fromkeys(
-        ["each_cell_once", "every_public_cell_is_there", "no_cell_beyond_the_public_ones", "noise_in_every_cell",
-         "unit_counts_once_in_a_cell", "unit_is_capped"], True,
+        ["each_cell_once", "every_public_cell_is_there", "ledger_is_within_its_caps", "no_cell_beyond_the_public_ones",
+         "noise_in_every_cell", "noise_is_on_the_ledger", "unit_counts_once_in_a_cell", "unit_is_capped"], True,
     )  # fmt: skip
 
 
@@ -114,3 +115,22 @@ def test_counts_come_from_a_second_node_of_the_lineage(noisy: Mini) -> None:
     lineage = DbtProject(noisy.exchange).lineage(NOISY)
     assert lineage.models == [NOISY, "home_contributions"]
     assert (lineage.selected, lineage.datasets) == (frozenset(), {READINGS, METERS})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("partitions_a_year: 5", "partitions_a_year: 6", "rho 0.5 × 6 partitions a year is above year_rho"),
+        ("lifetime_rho: 5", "lifetime_rho: 2", "year_rho is above lifetime_rho"),
+        ("name: homes, data_type: bigint", "name: homes, data_type: double", "the column 'homes' must be a whole number: noise is never a float"),
+        ("name: error_90", "name: error", "the policy needs the column 'error_90'"),
+        ("key: [area, hour_utc]", "key: [area]", "the partition's column must be of the key: each cell belongs to one partition"),
+        ("description: Homes,", "description: Homes, constraints: [{type: not_null}],", "the column 'homes' is empty until the build draws noise: leave not_null to the suite"),
+        ("rho: 0.5", "rho: 0", "Input should be greater than 0"),
+    ],
+)  # fmt: skip
+def test_a_policy_that_could_not_be_kept_is_a_fault(noisy: Mini, old: str, new: str, problem: str) -> None:
+    noisy.edit(f"{NOISY}.yml", old, new)
+    with pytest.raises(ContractError) as refused:
+        noisy.mart(NOISY)
+    assert any(problem in fault.problem for fault in refused.value.faults), refused.value.faults

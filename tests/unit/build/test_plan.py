@@ -17,10 +17,11 @@ from tests.mini_exchange import COUNTS, FIRST_DAY, LATER, READINGS, SENSORS, TRA
 
 DAYS = [f"{FIRST_DAY + timedelta(days=number)}" for number in range(30)]
 CODE = {
-    TRAFFIC: Lineage(node="model.mini.t", datasets=frozenset({COUNTS, SENSORS}), code="1", ancestors=frozenset()),
-    WATER: Lineage(
-        node="model.mini.w", datasets=frozenset({READINGS, "utility/meters"}), code="1", ancestors=frozenset()
-    ),
+    name: Lineage(node=f"model.mini.{name}", datasets=datasets, selected=datasets, code="1", ancestors=frozenset())
+    for name, datasets in {
+        TRAFFIC: frozenset({COUNTS, SENSORS}),
+        WATER: frozenset({READINGS, "utility/meters"}),
+    }.items()
 }
 
 

@@ -1,18 +1,22 @@
 """Spending is written before the noise is drawn, never twice for the same input, and never past a cap."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from typer.testing import CliRunner
 
+from lakehouse.cli import app
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.privacy import draws
 from lakehouse.privacy.dp import Noise
 from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
 from lakehouse.privacy.ledger import OverBudget, entries, restore_ledger, spent
+from lakehouse.privacy.noisy import recount_ledger
 from lakehouse.privacy.statement import privacy_statement
 from lakehouse.settings import Settings
 from lakehouse.storage.index import privacy_ledger
@@ -32,7 +36,9 @@ def exchange(tmp_path: Path) -> Exchange:
 
 @pytest.fixture
 def mart(tmp_path: Path) -> Mart:
-    return noisy_mart(tmp_path)
+    folder = tmp_path / "dbt_project" / "models" / "marts"
+    folder.mkdir(parents=True)
+    return noisy_mart(folder)
 
 
 def filled(
@@ -40,7 +46,7 @@ def filled(
 ) -> list[tuple[Any, ...]]:
     """The mart's rows, where each of these units was in area a at midnight."""
     with build_database([(unit, "a", HOUR) for unit in units]) as connection:
-        fill_with_noise(exchange, connection, mart, dp_policy(mart), partitions or OCTOBER)
+        fill_with_noise(exchange, connection, mart, dp_policy(mart), partitions or OCTOBER, candidate="c1")
         return connection.execute(f"FROM marts.{NOISY} ORDER BY area, hour_utc").fetchall()
 
 
@@ -149,7 +155,7 @@ def test_a_measure_that_the_sql_fills_is_refused_before_anything_is_spent(exchan
     with build_database([("u", "a", HOUR)]) as connection:
         connection.execute(f"UPDATE marts.{NOISY} SET homes = 1 WHERE area = 'a'")
         with pytest.raises(MeasureNotEmpty, match="fills homes, error_90, standard_error itself; leave them empty"):
-            fill_with_noise(exchange, connection, mart, dp_policy(mart), OCTOBER)
+            fill_with_noise(exchange, connection, mart, dp_policy(mart), OCTOBER, candidate="c1")
     assert entries(exchange) == []
 
 
@@ -162,3 +168,37 @@ def test_the_statement_says_what_is_spent_and_left_and_no_digest(exchange: Excha
     [of_mart] = found["marts"]
     assert (of_mart["partitions"], of_mart["charged"], of_mart["drawn"], of_mart["rho"]) == (1, 1, 1, "0.5")
     assert entries(exchange)[0]["digest"] not in json.dumps(found, default=str)
+
+
+@pytest.mark.parametrize("grown", [("2025", 4, [0, 1]), ("2024-10", 1, [0, 0])])
+def test_the_gate_finds_what_was_not_paid_for_and_what_is_above_a_cap(
+    exchange: Exchange, mart: Mart, grown: tuple[str, int, list[int]]
+) -> None:
+    filled(exchange, mart, "u")
+    partition, times, expected = grown
+    with exchange.index.begin() as connection:
+        standing = {**entries(exchange)[0], "partition": partition}
+        del standing["entry"]
+        rows = [{**standing, "digest": f"another way, {number}"} for number in range(times)]
+        connection.execute(sa.insert(privacy_ledger), rows)
+    found = recount_ledger(exchange, mart=mart, policy=dp_policy(mart), partitions=["2024-10"])
+    assert [violation.cells for violation in found] == expected
+    found = recount_ledger(exchange, mart=mart, policy=dp_policy(mart), partitions=["2024-10", "2024-12"])
+    assert found[0].cells == 1
+
+
+def test_the_command_prints_what_the_statement_says(
+    exchange: Exchange, mart: Mart, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXCHANGE_PROJECT", str(tmp_path))
+    monkeypatch.setenv("EXCHANGE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("EXCHANGE_LAKE", (tmp_path / "lake").as_uri())
+    run = CliRunner()
+    assert "nothing has been spent" in run.invoke(app, ["ledger", "privacy"]).output
+    filled(exchange, mart, "uvw")
+    printed = run.invoke(app, ["ledger", "privacy"]).output
+    assert re.search(r"mini_households +2024 +0\.5 +1\.5 +1\.0", printed)
+    assert re.search(rf"{NOISY} v1 +household +1 +2024-10 +2024-10 +0\.5 +1 +1", printed)
+    said = json.loads(run.invoke(app, ["ledger", "privacy", "--json"]).output)
+    assert [entry["status"] for entry in said["entries"]] == ["charged", "drawn"]
+    assert said["entries"][0]["candidate"] == "c1"
