@@ -20,6 +20,7 @@ from lakehouse.privacy.noisy import recount_ledger
 from lakehouse.privacy.statement import privacy_statement
 from lakehouse.settings import Settings
 from lakehouse.storage.index import privacy_ledger
+from tests.dying import Died, mortal
 from tests.noisy_mart import NOISY, build_database, dp_policy, noisy_mart
 
 OCTOBER = {"2024-10": "hour_utc >= TIMESTAMPTZ '2024-10-01' AND hour_utc < TIMESTAMPTZ '2024-11-01'"}
@@ -202,3 +203,27 @@ def test_the_command_prints_what_the_statement_says(
     said = json.loads(run.invoke(app, ["ledger", "privacy", "--json"]).output)
     assert [entry["status"] for entry in said["entries"]] == ["charged", "drawn"]
     assert said["entries"][0]["candidate"] == "c1"
+
+
+def test_a_build_that_dies_at_any_call_spends_once_and_ends_with_one_draw(
+    exchange: Exchange, mart: Mart, tmp_path: Path
+) -> None:
+    deaths = 0
+    for calls in range(40):
+        # Of each length of life another input, so that each begins with nothing on the ledger.
+        wide = noisy_mart(tmp_path, population__mini_households=f"p{calls}")
+        dying, fuse = mortal(exchange, calls)
+        try:
+            filled(dying, wide, "uvw")
+        except Died:
+            deaths += 1
+        drawn = len(list(exchange.lake.list("privacy", "draws/")))
+        charged = sum(row["status"] == "charged" for row in entries(exchange))
+        assert drawn <= charged, "a draw is kept that the ledger does not know"
+        numbers = filled(exchange, wide, "uvw")
+        assert filled(exchange, wide, "uvw") == numbers
+        of_it = [row["status"] for row in entries(exchange) if row["population"] == f"p{calls}"]
+        assert of_it == ["charged", "drawn"]
+        if not fuse.dead:
+            break
+    assert deaths > 5
