@@ -1,8 +1,8 @@
 """Differential privacy: what one unit can change (capping), and noise by OpenDP's exact integer samplers.
 
-The bound. Two inputs are neighbours where they differ in all the rows of one unit. Which cells a unit counts in
-is decided from its own rows alone, so those of all others stay. The unit counts in at most C cells, once in
-each: the counts differ by at most 1 in at most C cells, that is by C in L1 and by √C in L2. Discrete Gaussian
+The bound. Two inputs are neighbours where one has all the rows of a unit that the other lacks. Which cells a unit
+counts in is decided from its own rows alone, so those of all others stay. The unit counts in at most C cells, once
+in each: the counts differ by at most 1 in at most C cells, that is by C in L1 and by √C in L2. Discrete Gaussian
 noise of scale s is (C / 2s²)-zCDP; discrete Laplace noise of scale s is (C/s)-DP, hence ((C/s)² / 2)-zCDP.
 Cells are a public set, each with its count, 0 among them; whether a cell is there says nothing.
 """

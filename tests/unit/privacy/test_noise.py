@@ -33,19 +33,17 @@ def rows_of(unit: str, generator: random.Random, most: int) -> Rows:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_one_unit_more_or_less_or_changed_moves_the_counts_by_the_cap_at_most(tmp_path: Path, seed: int) -> None:
+def test_one_unit_more_or_less_moves_the_counts_by_the_cap_at_most(tmp_path: Path, seed: int) -> None:
     generator = random.Random(seed)
     cap = generator.randrange(1, 5)
     others = [row for number in range(8) for row in rows_of(f"u{number}", generator, 30)]
     with_one = [*others, *rows_of("target", generator, 60)]
-    changed = [*others, *rows_of("target", generator, 60)]
     generator.shuffle(with_one)
-    without, given, other = (counts_of(tmp_path, rows, cap=cap) for rows in (others, with_one, changed))
+    without, given = (counts_of(tmp_path, rows, cap=cap) for rows in (others, with_one))
     difference = given - without
     assert np.abs(difference).max() == 1
     assert np.abs(difference).sum() <= cap
     assert math.sqrt((difference**2).sum()) <= math.sqrt(cap)
-    assert np.abs(other - without).sum() <= cap
 
 
 def test_a_unit_counts_once_in_a_cell_and_in_as_many_as_the_cap_allows(tmp_path: Path) -> None:
