@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+# `from anonymised.cells`: dbt does not see that a model depends on it.
+PLAIN_NAME = re.compile(r'\b(?:from|join)\s+"?([a-z_]\w*)"?\s*\.\s*"?([a-z_]\w*)', re.IGNORECASE)
+
 
 class NoSuchModel(LookupError):
     """dbt knows no model of that name."""
+
+
+class HiddenLineage(RuntimeError):
+    """A model reads another by its plain name, so nobody can say what it is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,12 +43,13 @@ class Lineage:
 
 
 def lineage_of(manifest: Any, mart: str) -> Lineage:
-    """From a dbt manifest. Raises :class:`NoSuchModel`."""
+    """From a dbt manifest. Raises :class:`NoSuchModel` and :class:`HiddenLineage`."""
     node = _node(manifest, mart)
     selected = _with_all_above(manifest, node)
     policy = (manifest.nodes[node].config.meta.get("exchange") or {}).get("privacy") or {}
     counted = _node(manifest, policy["contributions"].rpartition(".")[2]) if policy.get("kind") == "dp" else None
     seen = selected | (_with_all_above(manifest, counted) if counted else set())
+    _require_refs(manifest, seen)
     return Lineage(
         node=node,
         datasets=_datasets(manifest, seen),
@@ -66,6 +75,18 @@ def _with_all_above(manifest: Any, node: str) -> set[str]:
             seen.add(unique_id)
             stack.extend(parents(manifest.nodes[unique_id]) if unique_id in manifest.nodes else ())
     return seen
+
+
+def _require_refs(manifest: Any, nodes: set[str]) -> None:
+    schemas = {node.schema for node in (*manifest.nodes.values(), *manifest.sources.values())}
+    for unique_id in sorted(nodes & manifest.nodes.keys()):
+        node = manifest.nodes[unique_id]
+        for schema, name in PLAIN_NAME.findall(node.raw_code):
+            if schema.lower() in schemas:
+                raise HiddenLineage(
+                    f"{node.original_file_path} reads {schema}.{name} by its plain name, which hides what it is made "
+                    f"of: write {{{{ ref('{name}') }}}} or {{{{ source(…) }}}}"
+                )
 
 
 def _datasets(manifest: Any, nodes: set[str]) -> frozenset[str]:

@@ -76,7 +76,8 @@ def build(
     """Plans and builds. The lake's releases are not touched.
 
     ``marts`` limits it to some, ``now`` is the moment by which partitions are final, ``project`` one that was
-    parsed already. Raises :class:`lakehouse.privacy.lineage.UncoveredPrivateData` before anything is built,
+    parsed already. Raises :class:`lakehouse.privacy.lineage.UncoveredPrivateData` and
+    :class:`lakehouse.build.lineage.HiddenLineage` before anything is built,
     :class:`lakehouse.build.dbt.BuildFailed` where dbt itself could not run, and ``KeyError`` for an unknown mart.
     """
     began = time.monotonic()
