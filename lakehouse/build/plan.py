@@ -83,7 +83,7 @@ def plan_mart(
         waiting=tuple(sorted(waiting)),
         whole=new_code and not mart.private,
         new_code=new_code,
-        reason=_reason(taken, new_code, len(touched)),
+        reason=_reason(taken, new_code, len(touched), partitions),
     )
 
 
@@ -179,8 +179,10 @@ def _not_final(mart: Mart, partitions: set[str], now: datetime) -> dict[str, str
     return {name: f"not final before {final.astimezone(UTC):%Y-%m-%d}" for name, final in finals.items() if now < final}
 
 
-def _reason(taken: _Taken | None, new_code: bool, touched: int) -> str:
+def _reason(taken: _Taken | None, new_code: bool, touched: int, partitions: set[str]) -> str:
     if taken is None:
+        if touched and not partitions:
+            return "of its inputs only registers have been delivered"
         return "it was never released" if touched else "no input has been delivered yet"
     if new_code:
         return "its code has changed"

@@ -47,6 +47,13 @@ def test_without_a_delivery_there_is_nothing_to_build(tmp_path) -> None:
     assert (planned.partitions, planned.reason) == ((), "no input has been delivered yet")
 
 
+def test_a_register_alone_makes_no_period(tmp_path) -> None:
+    mini = Mini.make(tmp_path)
+    mini.deliver(SENSORS, "sensors.csv", ["sensor_id,road", "s1,Amagerbrogade"])
+    planned = plan(mini, TRAFFIC)
+    assert (planned.partitions, planned.reason) == ((), "of its inputs only registers have been delivered")
+
+
 def test_after_a_release_nothing_has_changed(released: Mini) -> None:
     for name in (TRAFFIC, WATER):
         planned = plan(released, name)
