@@ -83,6 +83,9 @@ class Mini:
         # No object of a lake is ever changed in place, so a link is as good as a copy.
         shutil.copytree(self.root / "lake", to / "lake", copy_function=os.link)
         (to / "home").mkdir(exist_ok=True)
+        # A log that an unclosed index left there would be played over the copy.
+        for left in (to / "home").glob("exchange.db*"):
+            left.unlink()
         shutil.copy(self.root / "home" / "exchange.db", to / "home")
         return replace(self, root=to, **changes)
 
