@@ -164,13 +164,23 @@ privacy_ledger = sa.Table(
 
 @sa.event.listens_for(privacy_ledger, "after_create")
 def _keep_the_ledger(_table: sa.Table, connection: Connection, **_: Any) -> None:
-    """Where the database is SQLite it refuses to change an entry; on a server that is a matter of grants."""
+    """The database itself refuses to change an entry."""
+    refused = "the privacy ledger is only added to"
     if connection.dialect.name == "sqlite":
         for action in ("UPDATE", "DELETE"):
             connection.exec_driver_sql(
                 f"CREATE TRIGGER privacy_ledger_no_{action.lower()} BEFORE {action} ON privacy_ledger "
-                "BEGIN SELECT RAISE(ABORT, 'the privacy ledger is only added to'); END"
+                f"BEGIN SELECT RAISE(ABORT, '{refused}'); END"
             )
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "CREATE OR REPLACE FUNCTION privacy_ledger_refuse() RETURNS trigger AS "
+            f"$$ BEGIN RAISE EXCEPTION '{refused}'; END $$ LANGUAGE plpgsql"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER privacy_ledger_no_change BEFORE UPDATE OR DELETE ON privacy_ledger "
+            "FOR EACH ROW EXECUTE FUNCTION privacy_ledger_refuse()"
+        )
 
 
 class Index:

@@ -2,6 +2,8 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from lakehouse.exchange import Exchange
 from lakehouse.privacy import draws
 from lakehouse.privacy.dp import Noise
 from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
-from lakehouse.privacy.ledger import OverBudget, entries, restore_ledger, spent
+from lakehouse.privacy.ledger import Charge, OverBudget, charge, entries, restore_ledger, spent
 from lakehouse.privacy.noisy import recount_ledger
 from lakehouse.privacy.statement import privacy_statement
 from lakehouse.settings import Settings
@@ -94,6 +96,28 @@ def test_of_several_partitions_all_are_charged_or_none(exchange: Exchange, mart:
     with pytest.raises(OverBudget, match="and 2.0 more is asked for"):
         filled(exchange, mart, "u", months)
     assert entries(exchange) == []
+
+
+def test_of_many_builds_at_once_no_more_pass_than_the_cap_allows(exchange: Exchange, mart: Mart) -> None:
+    def ask(number: int) -> bool:
+        opened = Exchange(exchange.settings)
+        month = f"2024-{number % 6 + 1:02d}"
+        one = Charge(
+            population="p", unit="u", mart=NOISY, major=1, partition=month, policy="x", mechanism="discrete_gaussian",
+            rho=Decimal("0.5"), digest="d", candidate="c",
+        )  # fmt: skip
+        try:
+            charge(opened, [one], dp_policy(mart).budget)
+        except OverBudget:
+            return False
+        finally:
+            opened.index.close()
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        passed = sum(pool.map(ask, range(12)))
+    # Three months of 0.5 fill the year, and each was asked for twice.
+    assert (passed, len(entries(exchange))) == (6, 3)
 
 
 def test_marts_about_the_same_people_share_one_budget(exchange: Exchange, mart: Mart, tmp_path: Path) -> None:
