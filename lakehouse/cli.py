@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import OperationalError
 
-from lakehouse.commands import erasure, quality, upkeep
+from lakehouse.commands import erasure, ledger, quality, upkeep
 from lakehouse.commands.console import (
     REFUSED,
     WRONG_USE,
@@ -32,7 +32,7 @@ from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
 
 # Each module adds its commands.
-__all__ = ["app", "erasure", "main", "quality", "upkeep"]
+__all__ = ["app", "erasure", "ledger", "main", "quality", "upkeep"]
 
 
 def main() -> None:
@@ -297,6 +297,7 @@ def simulate(
     start: Annotated[str, typer.Option(help="First day, as 2024-10-10.")] = "2024-10-10",
     seed: int = 1,
     stations: Annotated[int, typer.Option(min=1)] = 40,
+    riders: Annotated[int, typer.Option(min=1, help="People who use shared bicycles.")] = 8000,
     quirks: Annotated[bool, typer.Option(help="With the faults that real deliveries have.")] = True,
     file_format: Annotated[str, typer.Option("--format", help="csv or parquet, of the meter readings")] = "csv",
     dataset: Annotated[list[str] | None, typer.Option(help="Only this PROVIDER/DATASET; may be repeated.")] = None,
@@ -316,7 +317,7 @@ def simulate(
     except ValueError:
         raise WrongUse(f"{start!r} is no day, as 2024-10-10") from None
     city = City(
-        households=households, days=days, start=first, seed=seed, stations=stations, quirks=quirks,
+        households=households, days=days, start=first, seed=seed, stations=stations, riders=riders, quirks=quirks,
         file_format="csv" if file_format == "csv" else "parquet",
     )  # fmt: skip
     written = make(city=city, out=to, datasets=dataset or DATASETS, progress=print_progress)

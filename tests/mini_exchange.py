@@ -179,9 +179,9 @@ class Replayed(DbtProject):
     def lineage(self, mart: str) -> Lineage:
         return self._project.lineage(mart)
 
-    def run(self, *, folder: Path, marts: Sequence[str]) -> list[NodeResult]:
+    def run(self, *, folder: Path, models: Sequence[str]) -> list[NodeResult]:
         if not self._results:
-            self._results = self._project.run(folder=folder, marts=marts)
+            self._results = self._project.run(folder=folder, models=models)
             shutil.copy(folder / DATABASE, self._kept)
         else:
             shutil.copy(self._kept, folder / DATABASE)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import duckdb
 
 from lakehouse.build.dbt import NodeResult
 from lakehouse.build.lineage import Lineage
-from lakehouse.contracts.mart import AggregatePolicy, Mart
-from lakehouse.privacy.thresholds import recount
+from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
+from lakehouse.exchange import Exchange
+from lakehouse.privacy.noisy import recount_ledger, recount_noisy
+from lakehouse.privacy.thresholds import Violation, recount
 from lakehouse.release.manifest import BuildCheck
 
 MADE = ("success", "pass")
@@ -24,7 +27,8 @@ def failure(mart: Mart, lineage: Lineage, results: Sequence[NodeResult]) -> str 
     """Why dbt did not make the mart, or ``None``. A failed test of the mart itself does not count here: it is a
     check of the candidate, and one above it keeps dbt from making the mart at all."""
     own = next((result for result in results if result.unique_id == lineage.node), None)
-    if own is not None and own.status in MADE:
+    made = {result.unique_id for result in results if result.status in MADE}
+    if made >= {node for node in (lineage.node, lineage.counted) if node}:
         return None
     causes = [_words(mart, result) for result in results if result.status in FAILED and _above(result, lineage)]
     return "; ".join(causes) or f"dbt did not build it ({own.status if own else 'not selected'})"
@@ -44,12 +48,19 @@ def dbt_checks(mart: Mart, lineage: Lineage, results: Sequence[NodeResult]) -> I
             )
 
 
-def privacy_checks(connection: duckdb.DuckDBPyConnection, mart: Mart, published: str) -> Iterator[BuildCheck]:
-    """The policy's rules, recounted on the mart's rows that are to be published (a condition in SQL)."""
+def privacy_checks(
+    exchange: Exchange, connection: duckdb.DuckDBPyConnection, mart: Mart, partitions: Mapping[str, str]
+) -> Iterator[BuildCheck]:
+    """The policy's rules, recounted on the partitions that are to be published (by name a condition in SQL)."""
+    published = " OR ".join(partitions.values())
     policy = mart.exchange.privacy
-    if not isinstance(policy, AggregatePolicy):
-        return
-    for violation in recount(connection=connection, mart=mart, policy=policy, published=published):
+    violations: list[Violation] = []
+    if isinstance(policy, AggregatePolicy):
+        violations = recount(connection=connection, mart=mart, policy=policy, published=published)
+    elif isinstance(policy, DpPolicy):
+        violations = recount_noisy(connection=connection, mart=mart, policy=policy, published=published)
+        violations += recount_ledger(exchange, mart=mart, policy=policy, partitions=partitions)
+    for violation in violations:
         yield BuildCheck(
             name=violation.rule,
             gate="privacy",

@@ -54,14 +54,14 @@ class DbtProject:
         """Raises :class:`lakehouse.build.lineage.NoSuchModel`."""
         return lineage_of(self.manifest, mart)
 
-    def run(self, *, folder: Path, marts: Sequence[str]) -> list[NodeResult]:
-        """Builds the marts, all above them, and their tests, in one invocation on ``folder/build.duckdb``.
+    def run(self, *, folder: Path, models: Sequence[str]) -> list[NodeResult]:
+        """Builds the models, all above them, and their tests, in one invocation on ``folder/build.duckdb``.
 
         Returns what came of each node; raises :class:`BuildFailed` only where dbt itself could not run.
         """
         outcome = self._invoke(
             [
-                "build", "--select", *(f"+{mart}" for mart in marts), "--exclude-resource-type", "unit_test",
+                "build", "--select", *(f"+{model}" for model in models), "--exclude-resource-type", "unit_test",
                 # A test over several marts waits for a build that makes them all.
                 "--indirect-selection", "cautious",
             ],

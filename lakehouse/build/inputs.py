@@ -11,7 +11,7 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
-from lakehouse.build.periods import partition_names, span_of
+from lakehouse.build.periods import Span, partition_names, span_of
 from lakehouse.build.plan import MartPlan, margin
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
@@ -96,9 +96,12 @@ def _standing(exchange: Exchange, dataset: str, partitions: Sequence[str], chang
     return found
 
 
-def prepare_sources(exchange: Exchange, *, files: Iterable[CleanFile], database: Path, folder: Path) -> None:
+def prepare_sources(
+    exchange: Exchange, *, files: Iterable[CleanFile], spans: Iterable[Span], database: Path, folder: Path
+) -> None:
     """Makes the relations that dbt's sources name: one view a contract, over explicit files. What is not on
-    this machine is downloaded below ``folder``."""
+    this machine is downloaded below ``folder``. Beside them ``calendar.hours``: the hours of the periods that
+    are built, which are known without reading a row."""
 
     def fetch(file: CleanFile) -> Path:
         local = exchange.lake.local_path("clean", file.key)
@@ -112,6 +115,13 @@ def prepare_sources(exchange: Exchange, *, files: Iterable[CleanFile], database:
         by_dataset[file.dataset].append(path)
     with duckdb.connect(str(database)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
+        connection.execute("CREATE SCHEMA calendar")
+        connection.execute("CREATE TABLE calendar.hours (hour_utc TIMESTAMPTZ)")
+        for span in sorted(set(spans)):
+            connection.execute(
+                "INSERT INTO calendar.hours SELECT unnest(range(?::TIMESTAMPTZ, ?::TIMESTAMPTZ, INTERVAL 1 HOUR))",
+                [span.start, span.end],
+            )
         for key, contract in sorted(exchange.contracts.items()):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(contract.provider)}")
             connection.execute(

@@ -4,43 +4,94 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+
+# `from anonymised.cells`: dbt does not see that a model depends on it.
+PLAIN_NAME = re.compile(r'\b(?:from|join)\s+"?([a-z_]\w*)"?\s*\.\s*"?([a-z_]\w*)', re.IGNORECASE)
 
 
 class NoSuchModel(LookupError):
     """dbt knows no model of that name."""
 
 
+class HiddenLineage(RuntimeError):
+    """A model reads another by its plain name, so nobody can say what it is made of."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lineage:
-    """Of one mart: its dbt node, the datasets it is made of, its code's digest, and its node with all above it."""
+    """Of one mart: its dbt node, the datasets it is made of, its code's digest, and its node with all above it.
+
+    Where noise fills the mart, its counts come from a second node, ``counted``, which its SQL does not read:
+    ``selected`` are the datasets that the SQL itself is made of.
+    """
 
     node: str
     datasets: frozenset[str]
     code: str
     ancestors: frozenset[str]
+    selected: frozenset[str]
+    counted: str | None = None
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models that dbt has to make, with all above them."""
+        return [node.rsplit(".", 1)[-1] for node in (self.node, self.counted) if node]
 
 
 def lineage_of(manifest: Any, mart: str) -> Lineage:
-    """From a dbt manifest. Raises :class:`NoSuchModel`."""
-    node = f"model.{manifest.metadata.project_name}.{mart}"
+    """From a dbt manifest. Raises :class:`NoSuchModel` and :class:`HiddenLineage`."""
+    node = _node(manifest, mart)
+    selected = _with_all_above(manifest, node)
+    policy = (manifest.nodes[node].config.meta.get("exchange") or {}).get("privacy") or {}
+    counted = _node(manifest, policy["contributions"].rpartition(".")[2]) if policy.get("kind") == "dp" else None
+    seen = selected | (_with_all_above(manifest, counted) if counted else set())
+    _require_refs(manifest, seen)
+    return Lineage(
+        node=node,
+        datasets=_datasets(manifest, seen),
+        code=_code_digest(manifest, mart=node, nodes=sorted(seen & manifest.nodes.keys())),
+        ancestors=frozenset(seen),
+        selected=_datasets(manifest, selected),
+        counted=counted,
+    )
+
+
+def _node(manifest: Any, model: str) -> str:
+    node = f"model.{manifest.metadata.project_name}.{model}"
     if node not in manifest.nodes:
-        raise NoSuchModel(f"dbt knows no model {mart!r}; see dbt_project/models/marts")
+        raise NoSuchModel(f"dbt knows no model {model!r}; see dbt_project/models")
+    return node
+
+
+def _with_all_above(manifest: Any, node: str) -> set[str]:
     seen, stack = set[str](), [node]
     while stack:
         unique_id = stack.pop()
         if unique_id not in seen:
             seen.add(unique_id)
             stack.extend(parents(manifest.nodes[unique_id]) if unique_id in manifest.nodes else ())
-    sources = [manifest.sources[unique_id] for unique_id in seen & manifest.sources.keys()]
-    return Lineage(
-        node=node,
-        datasets=frozenset(f"{source.source_name}/{source.name}" for source in sources),
-        code=_code_digest(manifest, mart=node, nodes=sorted(seen & manifest.nodes.keys())),
-        ancestors=frozenset(seen),
-    )
+    return seen
+
+
+def _require_refs(manifest: Any, nodes: set[str]) -> None:
+    schemas = {node.schema for node in (*manifest.nodes.values(), *manifest.sources.values())}
+    for unique_id in sorted(nodes & manifest.nodes.keys()):
+        node = manifest.nodes[unique_id]
+        for schema, name in PLAIN_NAME.findall(node.raw_code):
+            if schema.lower() in schemas:
+                raise HiddenLineage(
+                    f"{node.original_file_path} reads {schema}.{name} by its plain name, which hides what it is made "
+                    f"of: write {{{{ ref('{name}') }}}} or {{{{ source(…) }}}}"
+                )
+
+
+def _datasets(manifest: Any, nodes: set[str]) -> frozenset[str]:
+    sources = [manifest.sources[unique_id] for unique_id in nodes & manifest.sources.keys()]
+    return frozenset(f"{source.source_name}/{source.name}" for source in sources)
 
 
 def parents(node: Any) -> list[str]:

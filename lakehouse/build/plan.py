@@ -11,8 +11,9 @@ import sqlalchemy as sa
 from lakehouse.build.lineage import Lineage
 from lakehouse.build.periods import partition_names, span_of
 from lakehouse.contracts.derive import UNDATED
-from lakehouse.contracts.mart import AggregatePolicy, Mart
+from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.odcs import Contract
+from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest
 from lakehouse.storage.index import clean_files, mart_state, replaced_files
@@ -82,7 +83,7 @@ def plan_mart(
         waiting=tuple(sorted(waiting)),
         whole=new_code and not mart.private,
         new_code=new_code,
-        reason=_reason(taken, new_code, len(touched)),
+        reason=_reason(taken, new_code, len(touched), partitions),
     )
 
 
@@ -169,22 +170,24 @@ def _mart_partitions(
 
 
 def _published(mart: Mart, base: Manifest | None) -> set[str]:
-    if base is None or not isinstance(mart.exchange.privacy, AggregatePolicy):
+    if base is None or isinstance(mart.exchange.privacy, OpenPolicy):
         return set()
     return {file.partition for file in base.files}
 
 
 def _not_final(mart: Mart, partitions: set[str], now: datetime) -> dict[str, str]:
     policy = mart.exchange.privacy
-    if not isinstance(policy, AggregatePolicy):
+    if isinstance(policy, OpenPolicy):
         return {}
     lateness = timedelta(days=policy.release.final_after_days)
     finals = {name: span_of(name, mart.exchange.partition.grain).end + lateness for name in sorted(partitions)}
     return {name: f"not final before {final.astimezone(UTC):%Y-%m-%d}" for name, final in finals.items() if now < final}
 
 
-def _reason(taken: _Taken | None, new_code: bool, touched: int) -> str:
+def _reason(taken: _Taken | None, new_code: bool, touched: int, partitions: set[str]) -> str:
     if taken is None:
+        if touched and not partitions:
+            return "of its inputs only registers have been delivered"
         return "it was never released" if touched else "no input has been delivered yet"
     if new_code:
         return "its code has changed"

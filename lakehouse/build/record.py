@@ -13,7 +13,10 @@ import sqlalchemy as sa
 from lakehouse.build.checks import worst
 from lakehouse.build.inputs import ASKED_AT_ONCE, CleanFile
 from lakehouse.build.plan import MartPlan
+from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import DpPolicy
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.ledger import spent
 from lakehouse.release.manifest import BuildCheck, Candidate, File, Input
 from lakehouse.storage.index import candidates, deliveries, upsert
 
@@ -55,6 +58,7 @@ def record_candidate(
         waiting=plan.waiting,
         inputs=_inputs(exchange, {file.delivery for file in read}),
         checks=worst(checks),
+        spent=_spent(exchange, plan.mart, built),
         seconds=round(seconds, 2),
     )
     exchange.lake.write_bytes(
@@ -84,6 +88,13 @@ def record_candidate(
             },
         )
     return candidate
+
+
+def _spent(exchange: Exchange, mart: Mart, built: dict[str, File | None]) -> dict[str, str]:
+    if not isinstance(mart.exchange.privacy, DpPolicy):
+        return {}
+    found = spent(exchange, mart=mart.name, major=mart.major)
+    return {partition: str(found[partition]) for partition in sorted(built)}
 
 
 def _inputs(exchange: Exchange, wanted: set[str]) -> tuple[Input, ...]:

@@ -21,7 +21,10 @@ from lakehouse.build.plan import MartPlan, NotBuildable, plan_mart
 from lakehouse.build.record import candidate_name, code_version, record_candidate
 from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import Mart, read_marts
+from lakehouse.contracts.policy import DpPolicy
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
+from lakehouse.privacy.ledger import OverBudget
 from lakehouse.privacy.lineage import require_policy
 from lakehouse.release.manifest import BuildCheck, File, latest_manifest
 from lakehouse.release.record import record_pointer
@@ -73,7 +76,8 @@ def build(
     """Plans and builds. The lake's releases are not touched.
 
     ``marts`` limits it to some, ``now`` is the moment by which partitions are final, ``project`` one that was
-    parsed already. Raises :class:`lakehouse.privacy.lineage.UncoveredPrivateData` before anything is built,
+    parsed already. Raises :class:`lakehouse.privacy.lineage.UncoveredPrivateData` and
+    :class:`lakehouse.build.lineage.HiddenLineage` before anything is built,
     :class:`lakehouse.build.dbt.BuildFailed` where dbt itself could not run, and ``KeyError`` for an unknown mart.
     """
     began = time.monotonic()
@@ -84,7 +88,7 @@ def build(
     project = project or DbtProject(exchange)
     lineages = {name: project.lineage(name) for name in marts or known}
     for name, lineage in lineages.items():
-        require_policy(mart=known[name], inputs=[exchange.contract(key) for key in sorted(lineage.datasets)])
+        require_policy(mart=known[name], inputs=[exchange.contract(key) for key in sorted(lineage.selected)])
     works = list(_planned(exchange, known, lineages, now or datetime.now(UTC), summary))
     if works:
         inputs = Inputs(exchange, [work.plan for work in works])
@@ -164,8 +168,9 @@ def _batches(works: list[_Work], inputs: Inputs) -> Iterator[Batch]:
 def _build_batch(exchange: Exchange, project: DbtProject, batch: Batch, inputs: Inputs, folder: Path) -> None:
     began = time.monotonic()
     files = {file for work, partitions in batch for file in inputs.of(work.plan, partitions)}
-    prepare_sources(exchange, files=files, database=folder / DATABASE, folder=folder / "inputs")
-    results = project.run(folder=folder, marts=[work.mart.name for work, _ in batch])
+    spans = {span_of(name, work.mart.exchange.partition.grain) for work, partitions in batch for name in partitions}
+    prepare_sources(exchange, files=files, spans=spans, database=folder / DATABASE, folder=folder / "inputs")
+    results = project.run(folder=folder, models=[model for work, _ in batch for model in work.lineage.models])
     shared = time.monotonic() - began
     with exchange.duckdb(folder / DATABASE) as connection:
         for work, partitions in batch:
@@ -187,10 +192,16 @@ def _take(
     work.failed = work.failed or failure(work.mart, work.lineage, results)
     if work.failed is not None:
         return
-    published = " OR ".join(partition_condition(work.mart, partition) for partition in partitions)
+    conditions = {partition: partition_condition(work.mart, partition) for partition in partitions}
     work.checks += dbt_checks(work.mart, work.lineage, results)
+    policy = work.mart.exchange.privacy
     try:
-        work.checks += privacy_checks(connection, work.mart, published)
+        if isinstance(policy, DpPolicy):
+            fill_with_noise(exchange, connection, work.mart, policy, conditions, candidate=candidate_name(work.plan))
+        work.checks += privacy_checks(exchange, connection, work.mart, conditions)
+    except (OverBudget, MeasureNotEmpty) as error:
+        work.failed = str(error)
+        return
     except duckdb.Error as error:
         # By its kind alone: the message may quote a private value.
         work.failed = f"its thresholds cannot be recounted ({type(error).__name__}): see privacy.contributions"

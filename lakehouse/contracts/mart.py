@@ -6,14 +6,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lakehouse.contracts.load import ContractError, Fault, fault_list, line_of, read_yaml
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, Policy, Strict, Text
 
-Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Relation = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
 Grain = Literal["day", "month", "year"]
 Place = tuple[str | int, ...]
 
@@ -34,10 +33,6 @@ NUMBERS = (*INTEGERS, "DECIMAL", "NUMERIC", "DOUBLE", "FLOAT", "REAL")
 MOMENTS = ("TIMESTAMP", "TIMESTAMPTZ", "TIMESTAMP WITH TIME ZONE", "DATE")
 
 
-class Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
 class MartLicence(Strict):
     id: Text
     url: Text
@@ -54,50 +49,6 @@ class Partition(Strict):
     grain: Grain
 
 
-class Cap(Strict):
-    value: int = Field(gt=0)
-    unit: Text
-
-
-class ReleasePolicy(Strict):
-    """A private partition is published ``final_after_days`` after its end, and then stands."""
-
-    final_after_days: int = Field(default=7, ge=0)
-    restatements: Literal[0] = 0
-
-
-class OpenPolicy(Strict):
-    """Nothing personal in it: checked, no private dataset may be in the mart's lineage."""
-
-    kind: Literal["open"]
-
-
-class AggregatePolicy(Strict):
-    """Cells of at least ``k`` units, none holding more than its share.
-
-    ``contributions``: the relation of the build's database from which the gate recounts every published cell.
-    The mart has the columns ``measure``, ``<unit>s`` (how many units a cell holds), ``period_grain`` (one of
-    the keys of ``k``) and ``period_hours``. ``cap``: the most that a unit gives to an hour, whole units of
-    the measure.
-    """
-
-    kind: Literal["aggregate"]
-    unit: Text
-    unit_column: Text
-    measure: Text = Field(description="column of the mart that sums the contributions")
-    k: dict[Literal["hour", "day", "month"], PositiveInt] = Field(min_length=1)
-    cap: Cap
-    max_share_percent: int = Field(gt=0, le=50)
-    p_percent: int = Field(ge=0, le=100)
-    contributions: Relation
-    release: ReleasePolicy = ReleasePolicy()
-
-    @property
-    def units(self) -> str:
-        """The mart's column that counts units: ``households``."""
-        return f"{self.unit}s"
-
-
 class MartExchange(Strict):
     title: Text
     theme: Literal["AGRI", "ECON", "EDUC", "ENER", "ENVI", "GOVE", "HEAL", "JUST", "REGI", "SOCI", "TECH", "TRAN"]
@@ -110,7 +61,7 @@ class MartExchange(Strict):
     partition: Partition
     freshness_hours: int = Field(gt=0)
     approval: Literal["auto", "required"] = "auto"
-    privacy: Annotated[OpenPolicy | AggregatePolicy, Field(discriminator="kind")]
+    privacy: Policy
 
 
 class MartColumn(BaseModel):
@@ -250,8 +201,11 @@ def _mart_faults(mart: Mart) -> Iterator[tuple[Place, str]]:
         if column.name in (*mart.exchange.key, mart.exchange.partition.column) and not column.required:
             problem = "of the key or the partition needs the constraint not_null, or its rows could be lost"
             yield place, f"{column.name!r} {problem}"
-    if isinstance(mart.exchange.privacy, AggregatePolicy):
-        yield from _policy_faults(mart.exchange.privacy, columns)
+    policy = mart.exchange.privacy
+    if isinstance(policy, AggregatePolicy):
+        yield from _policy_faults(policy, columns)
+    elif isinstance(policy, DpPolicy):
+        yield from _dp_faults(mart, policy, columns)
 
 
 def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
@@ -276,3 +230,21 @@ def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> I
             yield (*META, "privacy"), f"the column {name!r} must be a whole number, so that thresholds are exact"
     if "period_grain" not in columns:
         yield (*META, "privacy"), "the policy needs the column 'period_grain'"
+
+
+def _dp_faults(mart: Mart, policy: DpPolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
+    place = (*META, "privacy")
+    for name in (policy.measure, "error_90"):
+        if name not in columns:
+            yield place, f"the policy needs the column {name!r}"
+        elif columns[name].kind not in INTEGERS:
+            yield place, f"the column {name!r} must be a whole number: noise is never a float"
+    if "standard_error" not in columns or columns["standard_error"].kind not in ("DECIMAL", "NUMERIC"):
+        yield place, "the policy needs the column 'standard_error', a decimal"
+    if policy.measure in columns and columns[policy.measure].required:
+        yield place, f"the column {policy.measure!r} is empty until the build draws noise: leave not_null to the suite"
+    partition = columns.get(mart.exchange.partition.column)
+    if partition is not None and partition.kind in INTEGERS:
+        yield place, "the partition's column must be a time, for a unit is capped in a span of it"
+    if mart.exchange.partition.column not in mart.exchange.key:
+        yield place, "the partition's column must be of the key: each cell belongs to one partition"

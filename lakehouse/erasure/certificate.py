@@ -12,8 +12,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.keys import open_keys, signing_key
-
-FOLDER = "_erasures"
+from lakehouse.release.doctor import CERTIFICATES
 
 
 def write_certificate(exchange: Exchange, facts: dict[str, Any]) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def write_certificate(exchange: Exchange, facts: dict[str, Any]) -> dict[str, An
     }
     exchange.lake.write_bytes(
         "reports",
-        f"{FOLDER}/{facts['erasure']}.json",
+        f"{CERTIFICATES}/{facts['erasure']}.json",
         json.dumps(certificate, indent=1, ensure_ascii=False).encode(),
         content_type="application/json",
     )

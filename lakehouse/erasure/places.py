@@ -40,6 +40,7 @@ class Places:
     erased: Erased
     connection: duckdb.DuckDBPyConnection
     folder: Path
+    _withdrawing: int = 0
 
     def deliveries(self) -> Iterator[Counter[str]]:
         """Each sealed object, with all that came of it; ``raw`` last, so that a killed run finds its place."""
@@ -88,7 +89,7 @@ class Places:
         counts = Counter({"quarantined rows": self._quarantine(delivery["delivery"])})
         swapped = self._clean(delivery["delivery"])
         gone = sum(before["rows"] - file.rows for before, file in swapped)
-        receipt = _restated(delivery["receipt"], gone)
+        receipt = _restated(delivery["receipt"], gone, self._withdrawing)
         with self.exchange.index.begin() as connection:
             if swapped:
                 change = next_change(connection)
@@ -139,6 +140,7 @@ class Places:
     def _clean(self, delivery: str) -> list[tuple[Any, CleanFile]]:
         """The delivery's clean files with rows of the person, each with what takes its place, uploaded."""
         swapped: list[tuple[Any, CleanFile]] = []
+        self._withdrawing = 0
         rows = self.exchange.index.rows(
             sa.select(clean_files).where(
                 clean_files.c.provider == self.contract.provider,
@@ -150,6 +152,9 @@ class Places:
             url = self.exchange.lake.duckdb_url("clean", row["key"])
             if not self._person_in(url):
                 continue
+            # Rows that only withdraw others are not among the accepted: they have line 0.
+            query = f"SELECT count(*) FROM {_clean_source(url)} WHERE exchange_line = 0 AND {self._is_person()}"
+            self._withdrawing += int((self.connection.execute(query).fetchone() or (0,))[0])
             path = self.folder / f"clean-{len(swapped)}.parquet"
             self.connection.execute(
                 f"COPY (SELECT * FROM {_clean_source(url)} WHERE NOT ({self._is_person()})) "
@@ -224,7 +229,7 @@ def _clean_source(url: str) -> str:
     return f"read_parquet({literal(url)}, hive_partitioning=false)"
 
 
-def _restated(receipt: dict[str, Any] | None, gone: int) -> dict[str, Any] | None:
+def _restated(receipt: dict[str, Any] | None, gone: int, withdrawing: int) -> dict[str, Any] | None:
     """The receipt after rows that were accepted have gone: it still adds up. What it shows of rows is masked,
     for it may be of this person."""
     if receipt is None:
@@ -234,8 +239,10 @@ def _restated(receipt: dict[str, Any] | None, gone: int) -> dict[str, Any] | Non
         for kind in ("errors", "warnings")
     }
     shown = {**receipt, **masked, "erased_at": datetime.now(UTC).isoformat(timespec="seconds")}
-    if not gone:
+    accepted = gone - withdrawing
+    shown["withdrawn"] = receipt.get("withdrawn", 0) - withdrawing
+    if not accepted:
         return shown
     return with_erased(
-        {**shown, "accepted": receipt["accepted"] - gone, "delivered": receipt["delivered"] - gone}, gone
+        {**shown, "accepted": receipt["accepted"] - accepted, "delivered": receipt["delivered"] - accepted}, accepted
     )

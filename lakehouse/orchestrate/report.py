@@ -94,6 +94,11 @@ def print_release(console: Console, manifest: Manifest, *, place: str, report: s
         "folder": place,
         "report": report,
     }
+    if spent := manifest.privacy.get("spent"):
+        facts["privacy"] += (
+            f": rho {spent['rho']} spent on these partitions, which is epsilon {spent['epsilon']} "
+            f"at delta {spent['delta']}"
+        )
     if manifest.simulated_inputs:
         facts["simulated"] = ", ".join(manifest.simulated_inputs)
     for name, text in facts.items():

@@ -9,15 +9,17 @@ from lakehouse.contracts.odcs import Contract
 
 
 class UncoveredPrivateData(RuntimeError):
-    """A mart states that nothing personal is in it, but its lineage says otherwise."""
+    """A mart's SQL is made of private data, and its policy does not allow that."""
 
 
 def require_policy(*, mart: Mart, inputs: Iterable[Contract]) -> None:
     """Raises :class:`UncoveredPrivateData`, which stops the build, naming the private columns.
 
-    Lineage is that of models: a mart below a private dataset is private whatever columns it selects.
+    ``inputs`` are what the mart's own SQL is made of. Lineage is that of models: a mart below a private dataset
+    is private whatever columns it selects. A mart with noise must be free of them too, as an open one is: its
+    counts come by the noise and in no other way.
     """
-    if mart.private:
+    if mart.exchange.privacy.kind == "aggregate":
         return
     found = [
         f"{contract.key}: {', '.join(column.name for column in contract.columns if column.classification.private)}"
@@ -25,7 +27,12 @@ def require_policy(*, mart: Mart, inputs: Iterable[Contract]) -> None:
         if contract.private
     ]
     if found:
+        remedy = {
+            "open": f"State an aggregate policy in {mart.path.name}, or take the dataset out of its lineage.",
+            "dp": "Select from the public key set alone, and leave the measure to the noise.",
+        }
+        kind = mart.exchange.privacy.kind
         raise UncoveredPrivateData(
-            f"{mart.name} has privacy kind 'open' but is made of private columns ({'; '.join(found)}). "
-            f"State an aggregate policy in {mart.path.name}, or take the dataset out of its lineage."
+            f"{mart.name} has privacy kind {kind!r} but its SQL is made of private columns ({'; '.join(found)}). "
+            f"{remedy[kind]}"
         )

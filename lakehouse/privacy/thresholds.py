@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lakehouse.contracts.mart import AggregatePolicy, Mart
+from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import AggregatePolicy
 from lakehouse.storage.sql import identifier, literal
 
 

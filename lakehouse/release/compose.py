@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import UTC, datetime
+from decimal import Decimal
 from typing import Any
 
 from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import DpPolicy
+from lakehouse.privacy.ledger import epsilon
 from lakehouse.release.manifest import Candidate, Column, File, Input, Manifest
 
 # What a consumer reads or relies on. Two manifests that agree in it are the same release.
@@ -53,7 +56,7 @@ def compose(
         code=made.code,
         code_version=made.code_version,
         approved_by=approved_by,
-        privacy=meta.privacy.model_dump(mode="json"),
+        privacy=_privacy(mart, made, base, files),
         gates=gates,
         diff=_diff(base, files),
     )
@@ -77,6 +80,21 @@ def _files(made: Candidate, base: Manifest | None) -> tuple[File, ...]:
     carried = [] if base is None or made.whole else [f for f in base.files if f.partition not in made.built]
     built = [file for file in made.built.values() if file is not None]
     return tuple(sorted([*carried, *built], key=lambda file: file.path))
+
+
+def _privacy(mart: Mart, made: Candidate, base: Manifest | None, files: tuple[File, ...]) -> dict[str, Any]:
+    """The policy; of a mart with noise also what was spent on its partitions, and what that means in all. Of the
+    digests on the ledger nothing is said: who guesses a whole partition could prove the guess by one."""
+    policy = mart.exchange.privacy
+    said = policy.model_dump(mode="json")
+    if isinstance(policy, DpPolicy):
+        known = {**(base.privacy.get("spent", {}).get("partitions", {}) if base else {}), **made.spent}
+        partitions = {file.partition: known[file.partition] for file in sorted(files, key=lambda file: file.partition)}
+        rho = sum(map(Decimal, partitions.values()), Decimal(0))
+        delta = policy.budget.delta
+        in_all = {"rho": str(rho), "epsilon": round(epsilon(rho, delta), 2), "delta": str(delta)}
+        said["spent"] = {"partitions": partitions, **in_all}
+    return said
 
 
 def _inputs(made: Candidate, base: Manifest | None, files: tuple[File, ...]) -> tuple[Input, ...]:

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.ledger import restore_ledger
 from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
 from lakehouse.release.record import record_release
 from lakehouse.storage.index import (
@@ -23,17 +24,20 @@ from lakehouse.storage.index import (
     clean_files,
     deliveries,
     delivery_profiles,
+    erasures,
     mart_state,
     profile_row,
     releases,
     replaced_files,
+    upsert,
 )
 from lakehouse.storage.lake import Entry
 from lakehouse.storage.sql import literal
 
 FOOTERS_AT_ONCE = 1000
+CERTIFICATES = "_erasures"
 # A clean file's name: its delivery, and which replay wrote it.
-CLEAN_NAME = re.compile(r"(?P<delivery>.+?)(?:-replay(?P<generation>\d+))?-part-\d+\.parquet")
+CLEAN_NAME = re.compile(r"(?P<delivery>.+?)(?:-replay(?P<generation>\d+))?-part-\d+(?:-[0-9a-f]{8})*\.parquet")
 Rows = list[dict[str, Any]]
 
 
@@ -48,7 +52,8 @@ class Rebuilt:
 
 
 def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
-    """Replaces all that the index says by what the lake shows. To be run while nothing else runs.
+    """Replaces all that the index says by what the lake shows. To be run while nothing else runs. To the privacy
+    ledger only what is missing is added.
 
     It lists the whole lake. What is not in the lake is lost: candidates that wait (they are built again), what
     became of blocked ones (their reports stay), and which intervals were extracted (they are asked for again, and
@@ -65,6 +70,8 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
     rebuilt.releases = sum(len(chain) for chain in chains)
     if dry_run:
         return rebuilt
+    restore_ledger(exchange)
+    _restore_erasures(exchange)
     with exchange.index.begin() as connection:
         for table in (
             deliveries, delivery_profiles, clean_files, replaced_files, candidates, releases, mart_state, changes,
@@ -84,6 +91,25 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
             for manifest in reversed(chain):
                 record_release(connection, manifest)
     return rebuilt
+
+
+def _restore_erasures(exchange: Exchange) -> None:
+    """Who was erased stands in the certificates too: a lost index must not take the person's rows in again."""
+    for entry in list(exchange.lake.list("reports", f"{CERTIFICATES}/")):
+        certificate = json.loads(exchange.lake.read_bytes("reports", entry.key))
+        provider, _, dataset = certificate["dataset"].partition("/")
+        values = {
+            "erasure": certificate["erasure"],
+            "provider": provider,
+            "dataset": dataset,
+            "subject": certificate["subject"],
+            "reason": certificate["reason"],
+            "requested_at": datetime.fromisoformat(certificate["requested_at"]),
+            "status": "done" if certificate["proven_absent"] else "open",
+            "counts": certificate["taken_out"],
+        }
+        with exchange.index.begin() as connection:
+            upsert(connection, erasures, values)
 
 
 def _deliveries(exchange: Exchange) -> dict[str, dict[str, Any]]:

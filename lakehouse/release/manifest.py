@@ -60,8 +60,8 @@ class Candidate(Strict):
 
     ``built``: every partition it built, with its file, or none where it came out empty. ``whole``: it is all of
     the mart, so nothing of ``base`` (the release before) is carried over. ``change``: how far the index's changes
-    are taken in. ``held``: partitions that were touched and not built, with the reason; those of them that are
-    not final yet are ``waiting`` for a later build.
+    are taken in. ``spent``: rho on each partition of a mart with noise. ``held``: partitions that were touched
+    and not built, with the reason; those of them that are not final yet are ``waiting`` for a later build.
     """
 
     mart: str
@@ -79,6 +79,7 @@ class Candidate(Strict):
     waiting: tuple[str, ...]
     inputs: tuple[Input, ...]
     checks: tuple[BuildCheck, ...]
+    spent: dict[str, str] = {}
     seconds: float
 
     @property

@@ -13,9 +13,10 @@ class City:
     """Arguments of a city; the same arguments give the same bytes.
 
     ``days`` are local days from ``start``, of 23, 24 or 25 hours; the default span holds the 25-hour day
-    2024-10-27. ``stations`` are bicycle stations, ``garages`` car parks, ``counting_sites`` places where
-    traffic is counted. ``quirks`` puts in the faults that real deliveries have; without it every row is
-    good. ``file_format`` is that of meter readings, ``period`` what one file of them spans.
+    2024-10-27. ``stations`` are bicycle stations, ``riders`` people who use shared bicycles, ``garages`` car
+    parks, ``counting_sites`` places where traffic is counted. ``quirks`` puts in the faults that real deliveries
+    have; without it every row is good. ``file_format`` is that of meter readings and trips, ``period`` what one
+    file of them spans.
 
     Raises ValueError for numbers out of range.
     """
@@ -25,6 +26,7 @@ class City:
     start: date = date(2024, 10, 10)
     seed: int = 1
     stations: int = 40
+    riders: int = 8000
     garages: int = 8
     counting_sites: int = 200
     quirks: bool = True
@@ -32,7 +34,7 @@ class City:
     period: Literal["month", "day"] = "month"
 
     def __post_init__(self) -> None:
-        for name in ("households", "days", "stations", "garages", "counting_sites"):
+        for name in ("households", "days", "stations", "riders", "garages", "counting_sites"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
         if self.seed < 0:

@@ -17,6 +17,7 @@ from lakehouse.simulate import (
     parking,
     population,
     traffic,
+    trips,
     water,
     weather,
 )
@@ -51,6 +52,8 @@ _WRITERS: dict[str, Callable[[City, Path], Iterable[Written]]] = {
     "energinet/consumption_de35_hour": lambda city, out: [electricity.write_consumption(city=city, out=out)],
     "energinet/elspot_prices": lambda city, out: [electricity.write_prices(city=city, out=out)],
     "oslo_bysykkel/station_status": lambda city, out: bicycles.write_station_status(city=city, out=out),
+    "city_bikes/stations": lambda city, out: [trips.write_stations(city=city, out=out)],
+    "city_bikes/trips": lambda city, out: trips.write_trips(city=city, out=out),
     "aarhus/parking": lambda city, out: [parking.write_parking(city=city, out=out)],
     "daiad/water_meter_register": lambda city, out: [water.write_water_register(city=city, out=out)],
     "daiad/water_meter_readings": lambda city, out: water.write_water_readings(city=city, out=out),

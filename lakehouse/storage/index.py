@@ -190,6 +190,50 @@ erasures = sa.Table(
 )
 
 
+# What was spent on whose privacy. Only ever added to: a spending stands once it is written, whatever comes of it.
+privacy_ledger = sa.Table(
+    "privacy_ledger",
+    metadata,
+    sa.Column("entry", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("recorded_at", UtcTime, nullable=False),
+    sa.Column("population", sa.String, nullable=False),
+    sa.Column("unit", sa.String, nullable=False),
+    sa.Column("mart", sa.String, nullable=False),
+    sa.Column("major", sa.Integer, nullable=False),
+    sa.Column("partition", sa.String, nullable=False),
+    sa.Column("policy", sa.String, nullable=False),
+    sa.Column("mechanism", sa.String, nullable=False),
+    # A decimal as text, so that sums are exact on any database.
+    sa.Column("rho", sa.String, nullable=False),
+    sa.Column("digest", sa.String, nullable=False),
+    sa.Column("candidate", sa.String, nullable=False),
+    # charged (before the noise is drawn, with its rho) → drawn (rho 0: the draw is kept)
+    sa.Column("status", sa.String, nullable=False),
+    sa.UniqueConstraint("population", "mart", "major", "partition", "policy", "digest", "status"),
+)
+
+
+@sa.event.listens_for(privacy_ledger, "after_create")
+def _keep_the_ledger(_table: sa.Table, connection: Connection, **_: Any) -> None:
+    """The database itself refuses to change an entry."""
+    refused = "the privacy ledger is only added to"
+    if connection.dialect.name == "sqlite":
+        for action in ("UPDATE", "DELETE"):
+            connection.exec_driver_sql(
+                f"CREATE TRIGGER privacy_ledger_no_{action.lower()} BEFORE {action} ON privacy_ledger "
+                f"BEGIN SELECT RAISE(ABORT, '{refused}'); END"
+            )
+    elif connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            "CREATE OR REPLACE FUNCTION privacy_ledger_refuse() RETURNS trigger AS "
+            f"$$ BEGIN RAISE EXCEPTION '{refused}'; END $$ LANGUAGE plpgsql"
+        )
+        connection.exec_driver_sql(
+            "CREATE TRIGGER privacy_ledger_no_change BEFORE UPDATE OR DELETE ON privacy_ledger "
+            "FOR EACH ROW EXECUTE FUNCTION privacy_ledger_refuse()"
+        )
+
+
 class Index:
     """The database, opened. Safe to use from several processes; each call is one short transaction."""
 

@@ -31,6 +31,7 @@ MARTS = {
     "traffic_by_road_and_district",
     "bike_availability_by_station_hour",
     "parking_occupancy_by_hour",
+    "bike_trips_by_district_hour",
 }
 SMALL = ("aarhus/parking", "energinet/elspot_prices", "energinet/consumption_de35_hour")
 

@@ -19,11 +19,14 @@ from pydantic import BaseModel, TypeAdapter
 
 from lakehouse.cli import app
 from lakehouse.contracts import extension, extract_http, extract_stores, forms, mart, odcs
+from lakehouse.contracts import policy as policies
 from lakehouse.contracts.extract import ExtractArguments
-from lakehouse.contracts.mart import AggregatePolicy, read_marts
+from lakehouse.contracts.mart import read_marts
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
 from lakehouse.exchange import SHARED_BUCKETS
 from lakehouse.landing.receipt import ADVICE, Sender, build_receipt
 from lakehouse.landing.row_rules import LIMITS
+from lakehouse.privacy.dp import noise_of
 from lakehouse.release import manifest
 from lakehouse.settings import PROJECT, Settings
 from tests.documents import DOCS, GUIDES, PAGES, blocks, commands
@@ -193,6 +196,7 @@ def test_no_path_of_this_machine_is_in_any_file() -> None:
         (extension, ENGINEER),
         (forms, ENGINEER),
         (mart, ENGINEER),
+        (policies, ENGINEER),
         (extract_http, CONNECTORS),
         (extract_stores, CONNECTORS),
     ],
@@ -257,6 +261,22 @@ def test_the_reviewers_guide_states_each_private_marts_policy() -> None:
                 f"{policy.max_share_percent} % | {policy.p_percent} % | {policy.release.final_after_days} days |"
             )
     assert len(rows) == 2
+    assert stated == rows
+
+
+def test_the_reviewers_guide_states_each_policy_with_noise() -> None:
+    stated = set(re.findall(r"^\| `\w+` \| discrete_.*$", _read(REVIEWER), re.MULTILINE))
+    rows = set()
+    for name, described in read_marts(Settings().marts_path).items():
+        policy = described.exchange.privacy
+        if isinstance(policy, DpPolicy):
+            budget = policy.budget
+            rows.add(
+                f"| `{name}` | {policy.mechanism} | {policy.unit} | {policy.cap.value} {policy.cap.unit} | "
+                f"{budget.rho} | {budget.year_rho} | {budget.lifetime_rho} | ± {noise_of(policy).half_width()} | "
+                f"{policy.release.final_after_days} days |"
+            )
+    assert len(rows) == 1
     assert stated == rows
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lakehouse.build.dbt import BuildFailed, DbtProject
-from lakehouse.build.lineage import NoSuchModel
+from lakehouse.build.lineage import HiddenLineage, NoSuchModel
 from tests.mini_exchange import COUNTS, METERS, READINGS, SENSORS, TRAFFIC, WATER, Mini
 
 
@@ -32,6 +32,20 @@ def test_a_mart_is_made_of_the_datasets_above_it(parsed: DbtProject) -> None:
 def test_a_model_that_is_not_there(parsed: DbtProject) -> None:
     with pytest.raises(NoSuchModel, match="knows no model 'nothing'"):
         parsed.lineage("nothing")
+
+
+@pytest.mark.parametrize(
+    "plain", ["conformed.traffic_counts", '"conformed" . "traffic_counts"', "CONFORMED.traffic_counts"]
+)
+def test_a_model_that_reads_another_by_its_plain_name_is_refused(filled: Mini, plain: str) -> None:
+    filled.edit(f"{TRAFFIC}.sql", "{{ ref('traffic_counts') }}", plain)
+    project = DbtProject(filled.exchange)
+    with pytest.raises(
+        HiddenLineage, match=r"(?i)traffic_by_road_hour.sql reads conformed.traffic_counts by its plain name"
+    ) as told:
+        project.lineage(TRAFFIC)
+    assert "ref('traffic_counts')" in str(told.value)
+    assert project.lineage(WATER).datasets == {READINGS, METERS}
 
 
 ROAD = 'logicalType: {}\n        required: true\n        classification: public\n        description: "Road'

@@ -17,10 +17,11 @@ from tests.mini_exchange import COUNTS, FIRST_DAY, LATER, READINGS, SENSORS, TRA
 
 DAYS = [f"{FIRST_DAY + timedelta(days=number)}" for number in range(30)]
 CODE = {
-    TRAFFIC: Lineage(node="model.mini.t", datasets=frozenset({COUNTS, SENSORS}), code="1", ancestors=frozenset()),
-    WATER: Lineage(
-        node="model.mini.w", datasets=frozenset({READINGS, "utility/meters"}), code="1", ancestors=frozenset()
-    ),
+    name: Lineage(node=f"model.mini.{name}", datasets=datasets, selected=datasets, code="1", ancestors=frozenset())
+    for name, datasets in {
+        TRAFFIC: frozenset({COUNTS, SENSORS}),
+        WATER: frozenset({READINGS, "utility/meters"}),
+    }.items()
 }
 
 
@@ -44,6 +45,13 @@ def test_a_mart_that_was_never_released_is_built_whole(filled: Mini) -> None:
 def test_without_a_delivery_there_is_nothing_to_build(tmp_path) -> None:
     planned = plan(Mini.make(tmp_path), TRAFFIC)
     assert (planned.partitions, planned.reason) == ((), "no input has been delivered yet")
+
+
+def test_a_register_alone_makes_no_period(tmp_path) -> None:
+    mini = Mini.make(tmp_path)
+    mini.deliver(SENSORS, "sensors.csv", ["sensor_id,road", "s1,Amagerbrogade"])
+    planned = plan(mini, TRAFFIC)
+    assert (planned.partitions, planned.reason) == ((), "of its inputs only registers have been delivered")
 
 
 def test_after_a_release_nothing_has_changed(released: Mini) -> None:

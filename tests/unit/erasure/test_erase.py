@@ -18,6 +18,7 @@ from lakehouse.erasure.certificate import verify_certificate
 from lakehouse.erasure.erase import NoSubject, erase, preview
 from lakehouse.erasure.search import search
 from lakehouse.landing.intake import intake
+from lakehouse.release.doctor import rebuild_index
 from lakehouse.storage.index import deliveries, erasures
 from tests.dying import Died, mortal
 from tests.unit.landing.conftest import READ_AT, USE, House, column
@@ -211,3 +212,15 @@ def test_a_dry_run_changes_nothing(house: House, contract: Contract) -> None:
 def test_a_dataset_without_a_subject_is_refused(house: House) -> None:
     with pytest.raises(NoSubject, match="no data subject"):
         erase(house.exchange, house.contract(), subject=PERSON, reason="")
+
+
+def test_a_lost_index_still_knows_who_was_erased(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    erased(house, contract)
+    with house.exchange.index.begin() as connection:
+        connection.execute(sa.delete(erasures))
+    rebuild_index(house.exchange)
+    receipt = house.deliver(contract, HEADER + f"{PERSON},2024-05-01 00:00,9\n", name="later.csv")
+    assert (receipt["delivered"], receipt["refused"]) == (1, 1)
+    assert search(house.exchange, PERSON).hits == []
+    assert house.clean(contract, "meter, use_kwh::INT") == KEPT

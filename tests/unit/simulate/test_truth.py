@@ -47,6 +47,12 @@ FOUND = {
         "missing_key": NO_KEY.format("garagecode"),
         "over_capacity": "SELECT count(DISTINCT _id) FROM d WHERE try_cast(vehiclecount AS INT) > totalspaces::INT",
     },
+    "city_bikes/trips": {
+        "duplicate_rows": COPIES,
+        "impossible_date": "SELECT count(*) FROM d WHERE try_cast(started_at AS TIMESTAMPTZ) IS NULL "
+        "OR try_cast(ended_at AS TIMESTAMPTZ) IS NULL",
+        "missing_key": NO_KEY.format("trip_id"),
+    },
     "copenhagen/traffic_counts": {
         "duplicate_rows": COPIES,
         "bad_number": NO_NUMBER.format("aar"),
