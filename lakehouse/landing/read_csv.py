@@ -59,7 +59,11 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
             f"SELECT rowid + {skip + 1} AS exchange_line, * FROM delivered_rows"
         )
     else:
-        _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
+        if _has_quotes(path, form):
+            _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
+        else:
+            # No record has more than one line: what was read can stay.
+            connection.execute("ALTER TABLE delivered_rows ADD COLUMN exchange_more BIGINT DEFAULT 0")
         _number_lines(connection, path, len(names), skip)
     return unknown_columns(contract, found)
 
@@ -97,6 +101,13 @@ def _close_head(file: PlainFile, form: CsvForm, skip: int) -> Path:
     with path.open("r+b") as copy:
         copy.write(b"".join(head).replace(quote, b" " * len(quote)))
     return path
+
+
+def _has_quotes(path: Path, form: CsvForm) -> bool:
+    if not form.quote:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(form.quote.encode()) >= 0
 
 
 def _copied(file: PlainFile) -> Path:
