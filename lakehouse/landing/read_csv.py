@@ -22,6 +22,8 @@ from lakehouse.storage.sql import literal
 
 # One line of a csv may hold this much; a longer one is refused, not held in memory.
 MAX_LINE_BYTES = 8 << 20
+# What a thread reads at once. DuckDB's own choice is 16 such lines: more memory, and one thread for most files.
+BUFFER_BYTES = 2 * MAX_LINE_BYTES
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
 ROUNDS = 24
 UNIT_SEPARATOR = "\x1f"
@@ -121,7 +123,8 @@ def _source(path: Path, form: CsvForm, columns: int, skip: int) -> str:
         f"read_csv({literal(str(path))}, auto_detect=false, header=false, skip={skip}, columns={{{typed}}}, "
         f"delim={literal(form.delimiter)}, quote={literal(form.quote)}, escape={literal(form.escape)}, "
         "strict_mode=true, null_padding=false, store_rejects=true, rejects_limit=0, "
-        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES})"
+        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES}, "
+        f"buffer_size={BUFFER_BYTES})"
     )
 
 
@@ -244,7 +247,8 @@ def _find_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int,
     # Four bytes that stand together in no text: every line is one value.
     lines = (
         f"read_csv({literal(str(path))}, auto_detect=false, header=false, columns={{'l': 'VARCHAR'}}, "
-        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES})"
+        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES}, "
+        f"buffer_size={BUFFER_BYTES})"
     )
     with path.open("rb") as file:
         head = file.read(1 << 20)

@@ -22,7 +22,8 @@ def read_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE lines AS SELECT l, json_valid(l) AND json_type(try_cast(l AS JSON)) = "
         f"'OBJECT' AS good FROM read_csv({literal(str(file.path))}, auto_detect=false, header=false, "
-        f"columns={{'l': 'VARCHAR'}}, delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES})"
+        f"columns={{'l': 'VARCHAR'}}, delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES}, "
+        f"buffer_size={2 * MAX_LINE_BYTES})"
     )
     connection.execute(
         "INSERT INTO malformed SELECT rowid + 1, 'no JSON object', l FROM lines "
