@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.requirements
 
-.PHONY: setup run test check lint types airflow requirements docs-tables clean
+ROWS ?= 5000000
+
+.PHONY: setup run test bench check lint types airflow requirements docs-tables clean
 .DEFAULT_GOAL := run
 
 setup: $(STAMP)
@@ -23,6 +25,10 @@ run: setup
 
 test: setup
 	@$(BIN)/python -m pytest
+
+# Loading against plain DuckDB; `make bench SIZE=10GB` loads one csv of that size and tells its peak of memory.
+bench: setup
+	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/loading.py $(if $(SIZE),--size $(SIZE),--rows $(ROWS))
 
 check: setup lint types
 	@$(BIN)/lint-imports --no-cache

@@ -15,7 +15,8 @@ def lines_of(file: PlainFile) -> str:
     # Four bytes that stand together in no text: every line is one value.
     return (
         f"read_csv({literal(str(file.path))}, auto_detect=false, header=false, columns={{'l': 'VARCHAR'}}, "
-        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES})"
+        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES}, "
+        f"buffer_size={2 * MAX_LINE_BYTES})"
     )
 
 

@@ -22,6 +22,8 @@ from lakehouse.storage.sql import literal
 
 # One line of a csv may hold this much; a longer one is refused, not held in memory.
 MAX_LINE_BYTES = 8 << 20
+# What a thread reads at once. DuckDB's own choice is 16 such lines: more memory, and one thread for most files.
+BUFFER_BYTES = 2 * MAX_LINE_BYTES
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
 ROUNDS = 24
 UNIT_SEPARATOR = "\x1f"
@@ -60,7 +62,11 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
             f"SELECT rowid + {skip + 1} AS exchange_line, * FROM delivered_rows"
         )
     else:
-        _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
+        if _has_quotes(path, form):
+            _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
+        else:
+            # No record has more than one line: what was read can stay.
+            connection.execute("ALTER TABLE delivered_rows ADD COLUMN exchange_more BIGINT DEFAULT 0")
         _number_lines(connection, path, len(names), skip)
     return list(found)
 
@@ -100,6 +106,13 @@ def _close_head(file: PlainFile, form: CsvForm, skip: int) -> Path:
     return path
 
 
+def _has_quotes(path: Path, form: CsvForm) -> bool:
+    if not form.quote:
+        return False
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return content.find(form.quote.encode()) >= 0
+
+
 def _copied(file: PlainFile) -> Path:
     """A copy that may be written to; what was delivered may not."""
     return Path(shutil.copyfile(file.path, file.scratch / "closed"))
@@ -111,7 +124,8 @@ def _source(path: Path, form: CsvForm, columns: int, skip: int) -> str:
         f"read_csv({literal(str(path))}, auto_detect=false, header=false, skip={skip}, columns={{{typed}}}, "
         f"delim={literal(form.delimiter)}, quote={literal(form.quote)}, escape={literal(form.escape)}, "
         "strict_mode=true, null_padding=false, store_rejects=true, rejects_limit=0, "
-        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES})"
+        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES}, "
+        f"buffer_size={BUFFER_BYTES})"
     )
 
 
@@ -234,7 +248,8 @@ def _find_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int,
     # Four bytes that stand together in no text: every line is one value.
     lines = (
         f"read_csv({literal(str(path))}, auto_detect=false, header=false, columns={{'l': 'VARCHAR'}}, "
-        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES})"
+        f"delim='\x1f\x1e\x1f\x1e', quote='', escape='', max_line_size={MAX_LINE_BYTES}, "
+        f"buffer_size={BUFFER_BYTES})"
     )
     with path.open("rb") as file:
         head = file.read(1 << 20)

@@ -95,8 +95,10 @@ def _typed(column: Column, form: FileForm) -> str:
 def _integer(plain: str) -> str:
     """Digits, or a number that is whole (``12.0``, ``1e3``): a cast alone would round ``1.5`` to 2."""
     whole = f"TRY_CAST({plain} AS DOUBLE) = trunc(TRY_CAST({plain} AS DOUBLE))"
+    # There and back is a fraction of the price of a pattern, and most texts come back as they were.
     return (
-        f"CASE WHEN regexp_full_match({plain}, '[+-]?\\d+') THEN TRY_CAST({plain} AS BIGINT) "
+        f"CASE WHEN TRY_CAST({plain} AS BIGINT)::VARCHAR = {plain} THEN TRY_CAST({plain} AS BIGINT) "
+        f"WHEN regexp_full_match({plain}, '[+-]?\\d+') THEN TRY_CAST({plain} AS BIGINT) "
         f"WHEN regexp_full_match({plain}, {literal(NUMBER)}) AND {whole} THEN TRY_CAST({plain} AS BIGINT) END"
     )
 
