@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from sqlalchemy.exc import OperationalError
 
+from lakehouse.attack_command import register as register_attack
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
 from lakehouse.release.listing import NoSuchRelease
@@ -361,3 +362,6 @@ def airflow(
     if command:
         raise typer.Exit(airflow_command(exchange, command))
     stay(exchange, port=port, inputs=_shared_inputs(), say=out.print)
+
+
+register_attack(app, print_json=_print_json, table=_table)

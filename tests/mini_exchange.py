@@ -83,7 +83,9 @@ class Mini:
         # No object of a lake is ever changed in place, so a link is as good as a copy.
         shutil.copytree(self.root / "lake", to / "lake", copy_function=os.link)
         (to / "home").mkdir(exist_ok=True)
-        shutil.copy(self.root / "home" / "exchange.db", to / "home")
+        for name in ("exchange.db", "membership.key"):
+            if (self.root / "home" / name).exists():
+                shutil.copy(self.root / "home" / name, to / "home")
         return replace(self, root=to, **changes)
 
     def path(self, name: str) -> Path:

@@ -20,9 +20,10 @@ from lakehouse.build.periods import span_of
 from lakehouse.build.plan import MartPlan, NotBuildable, plan_mart
 from lakehouse.build.record import candidate_name, code_version, record_candidate
 from lakehouse.build.workplace import workplace
-from lakehouse.contracts.mart import Mart, read_marts
+from lakehouse.contracts.mart import AggregatePolicy, Mart, read_marts
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.lineage import require_policy
+from lakehouse.privacy.membership import keep_membership
 from lakehouse.release.manifest import BuildCheck, File, latest_manifest
 from lakehouse.release.record import record_pointer
 
@@ -195,6 +196,7 @@ def _take(
         # By its kind alone: the message may quote a private value.
         work.failed = f"its thresholds cannot be recounted ({type(error).__name__}): see privacy.contributions"
         return
+    _keep_membership(exchange, work, partitions, connection, folder)
     work.built |= dict.fromkeys(partitions)
     prefix = f"{work.mart.name}/{candidate_name(work.plan)}"
     for entry in export(
@@ -212,6 +214,21 @@ def _take(
             bytes=entry.bytes,
             sha256=entry.sha256,
             deliveries=tuple(sorted({file.delivery for file in read})),
+        )
+
+
+def _keep_membership(
+    exchange: Exchange, work: _Work, partitions: list[str], connection: duckdb.DuckDBPyConnection, folder: Path
+) -> None:
+    if isinstance(work.mart.exchange.privacy, AggregatePolicy):
+        keep_membership(
+            exchange,
+            connection=connection,
+            mart=work.mart,
+            policy=work.mart.exchange.privacy,
+            candidate=candidate_name(work.plan),
+            partitions={partition: partition_condition(work.mart, partition) for partition in partitions},
+            folder=folder / "audit",
         )
 
 

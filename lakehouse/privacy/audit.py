@@ -22,7 +22,7 @@ from lakehouse.privacy.combinations import Combination, Ints, isolated
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """Cells whose periods overlap, over signatures. ``units`` of a signature are listed where they are fewer than
-    ``least`` (K of the block's finest grain), else only counted."""
+    ``least`` (K of the block's finest grain), else only counted. ``given``: what its units contributed."""
 
     starts: datetime
     least: int
@@ -30,6 +30,7 @@ class Block:
     matrix: Ints
     counts: list[int]
     units: list[frozenset[int]]
+    given: Ints
 
     def is_small(self, signatures: frozenset[int]) -> bool:
         return self.held(signatures) < self.least
@@ -117,17 +118,18 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         f"""
         CREATE OR REPLACE TEMP TABLE signatures AS
         WITH unknowns AS (
-            SELECT block, unit, list(cell ORDER BY cell) AS cells
+            SELECT block, unit, contribution, list(cell ORDER BY cell) AS cells
             FROM ({UNKNOWNS}) GROUP BY block, unit, leaf, contribution
         ),
         units AS (
-            SELECT block, cells, unit FROM unknowns GROUP BY block, cells, unit
+            SELECT block, cells, unit, sum(contribution) AS given FROM unknowns GROUP BY block, cells, unit
         ),
         blocks AS (
             SELECT block, min(starts) AS starts, arg_min(least, epoch(ends) - epoch(starts)) AS least
             FROM equations GROUP BY block
         )
-        SELECT block, any_value(starts) AS starts, any_value(least) AS least, cells, count(*) AS held,
+        SELECT block, any_value(starts) AS starts, any_value(least) AS least, cells,
+               count(*) AS held, sum(given)::BIGINT AS given,
                CASE WHEN count(*) < any_value(least) THEN list(unit) ELSE [] END AS units
         FROM units JOIN blocks USING (block) GROUP BY block, cells
         """
@@ -213,7 +215,7 @@ def overlapping_blocks(connection: duckdb.DuckDBPyConnection) -> Iterator[Block]
     numbers = connection.execute("SELECT DISTINCT block FROM signatures WHERE len(cells) > 1 ORDER BY block").fetchall()
     for (number,) in numbers:
         rows = connection.execute(
-            "SELECT starts, least, cells, held, units FROM signatures WHERE block = ? ORDER BY cells", [number]
+            "SELECT starts, least, cells, held, units, given FROM signatures WHERE block = ? ORDER BY cells", [number]
         ).fetchall()
         cells = sorted({cell for row in rows for cell in row[2]})
         place = {cell: row for row, cell in enumerate(cells)}
@@ -223,6 +225,7 @@ def overlapping_blocks(connection: duckdb.DuckDBPyConnection) -> Iterator[Block]
         yield Block(
             starts=rows[0][0], least=rows[0][1], cells=cells, matrix=matrix,
             counts=[row[3] for row in rows], units=[frozenset(row[4]) for row in rows],
+            given=np.array([row[5] for row in rows], dtype=np.int64),
         )  # fmt: skip
 
 

@@ -7,10 +7,9 @@ whose Parquet is swept once it is released: a release has to be audited for as l
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,8 +71,8 @@ def population(policy: AggregatePolicy) -> str:
     return f"{policy.unit}/{policy.unit_column}/{policy.measure}"
 
 
-def prefix(mart: Mart, candidate: str, partition: str) -> str:
-    return f"{mart.name}/{candidate}/{mart.exchange.partition.grain}={partition}"
+def prefix(mart: str, candidate: str, grain: str, partition: str) -> str:
+    return f"{mart}/{candidate}/{grain}={partition}"
 
 
 def keep_membership(
@@ -97,12 +96,13 @@ def keep_membership(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for partition, condition in partitions.items():
+            place = prefix(mart.name, candidate, mart.exchange.partition.grain, partition)
             _number_cells(connection, mart, policy, condition, key)
             for name, query in (("cells", "FROM numbered_cells"), ("members", _members(mart, contributions))):
                 path = folder / f"{name}.parquet"
                 columns = ", ".join(column.split()[0] for column in (CELLS if name == "cells" else MEMBERS).split(","))
                 connection.execute(f"COPY (SELECT {columns} FROM ({query})) TO {literal(str(path))} (COMPRESSION zstd)")
-                exchange.lake.upload(BUCKET, f"{prefix(mart, candidate, partition)}/{name}.parquet", path)
+                exchange.lake.upload(BUCKET, f"{place}/{name}.parquet", path)
                 path.unlink()
     finally:
         connection.unregister("unit_pseudonyms")
@@ -157,22 +157,21 @@ def _members(mart: Mart, contributions: str) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One candidate's partition whose cells are, or are about to be, published."""
+    """One candidate's partition whose cells are, or are about to be, published, under the policy it states itself.
 
-    mart: Mart
+    ``release`` is the name by which a report calls it.
+    """
+
+    mart: str
     candidate: str
     release: str
+    grain: str
     partition: str
-
-    @property
-    def policy(self) -> AggregatePolicy:
-        policy = self.mart.exchange.privacy
-        assert isinstance(policy, AggregatePolicy)
-        return policy
+    policy: AggregatePolicy
 
 
 def read_membership(
-    exchange: Exchange, published: list[Published], connection: duckdb.DuckDBPyConnection, folder: Path
+    exchange: Exchange, published: Sequence[Published], connection: duckdb.DuckDBPyConnection, folder: Path
 ) -> None:
     """Fills the tables ``cells`` and ``members``, as :mod:`lakehouse.privacy.audit` wants them.
 
@@ -184,7 +183,7 @@ def read_membership(
     for number, entry in enumerate(published):
         paths = {}
         for name in ("cells", "members"):
-            key = f"{prefix(entry.mart, entry.candidate, entry.partition)}/{name}.parquet"
+            key = f"{prefix(entry.mart, entry.candidate, entry.grain, entry.partition)}/{name}.parquet"
             local = exchange.lake.local_path(BUCKET, key)
             paths[name] = local or exchange.lake.download(BUCKET, key, folder / key)
         add_published(connection, entry, number, paths["cells"], paths["members"])
@@ -218,22 +217,9 @@ def add_published(
                CASE grain {least} END AS least, {policy.cap.value} AS cap, {number == 0} AS mine
         FROM read_parquet({literal(str(cells))}, hive_partitioning=false)
         """,
-        {"mart": entry.mart.name, "release": entry.release},
+        {"mart": entry.mart, "release": entry.release},
     )
     connection.execute(
         f"INSERT INTO members SELECT * REPLACE (cell + {first} AS cell) "
         f"FROM read_parquet({literal(str(members))}, hive_partitioning=false)"
     )
-
-
-def siblings(marts: dict[str, Mart], mart: Mart) -> Iterator[Mart]:
-    """The marts of the same population, the mart itself among them."""
-    policy = mart.exchange.privacy
-    for other in marts.values():
-        theirs = other.exchange.privacy
-        if (
-            isinstance(policy, AggregatePolicy)
-            and isinstance(theirs, AggregatePolicy)
-            and population(theirs) == population(policy)
-        ):
-            yield other

@@ -94,11 +94,10 @@ def test_a_month_beside_all_of_its_days_tells_nothing_more() -> None:
 @pytest.mark.parametrize("seed", range(4))
 def test_ranks_agree_with_an_exhaustive_search(seed: int) -> None:
     """Small systems: each set of columns is tried over the rationals (numpy's rank of the rest)."""
-    chance = np.random.default_rng(seed)
+    chance, limit = np.random.default_rng(seed), 6
     for _ in range(25):
         matrix = chance.integers(0, 2, size=(4, 6))
         sizes = chance.integers(1, 8, size=6)
-        limit = 6
 
         def small(columns: frozenset[int], sizes: np.ndarray = sizes) -> bool:
             return int(sizes[list(columns)].sum()) < limit

@@ -1,0 +1,90 @@
+"""The attacks of a private mart, on a candidate or a release, beside all that was ever released of its units."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from lakehouse.contracts.mart import AggregatePolicy
+from lakehouse.exchange import Exchange
+from lakehouse.privacy.attacks.differencing import differencing
+from lakehouse.privacy.attacks.interval import interval
+from lakehouse.privacy.attacks.outcome import Outcome, worse
+from lakehouse.privacy.attacks.recount import recount
+from lakehouse.privacy.attacks.relinking import relinking
+from lakehouse.privacy.membership import Published, population, read_membership
+from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
+from lakehouse.storage.index import releases
+
+ATTACKS = (recount, differencing, interval, relinking)
+
+
+def attack(exchange: Exchange, *, made: Candidate, policy: AggregatePolicy, grain: str, release: str) -> list[Outcome]:
+    """Every attack on each partition that the candidate built, one outcome an attack.
+
+    Beside it stand all earlier releases, of all marts of the same population, whose partitions overlap. Raises
+    :class:`lakehouse.storage.lake.ObjectNotFound` where one of them has no membership record, and ``ValueError``
+    where it is of another key: what cannot be audited is not released.
+    """
+    earlier = [entry for entry in _released(exchange, population(policy)) if entry.candidate != made.candidate]
+    outcomes: dict[str, Outcome] = {}
+    for partition, file in made.built.items():
+        if file is None:
+            continue
+        mine = Published(
+            mart=made.mart, candidate=made.candidate, release=release, grain=grain, partition=partition, policy=policy
+        )
+        published = [mine, *(entry for entry in earlier if _overlap(entry.partition, partition))]
+        with tempfile.TemporaryDirectory(prefix="attack-") as folder, exchange.duckdb() as connection:
+            read_membership(exchange, published, connection, Path(folder))
+            for run in ATTACKS:
+                outcome = run(connection).of(made.mart, release)
+                known = outcomes.get(outcome.attack)
+                outcomes[outcome.attack] = outcome if known is None else worse(known, outcome)
+    return list(outcomes.values())
+
+
+def attack_release(exchange: Exchange, manifest: Manifest) -> list[Outcome]:
+    """The attacks on what a release brought, beside all other releases, later ones too."""
+    policy = aggregate_policy(manifest)
+    if policy is None:
+        return []
+    made = read_candidate(exchange, mart=manifest.mart, candidate=manifest.candidate)
+    grain = manifest.partition["grain"]
+    return attack(exchange, made=made, policy=policy, grain=grain, release=manifest.release)
+
+
+def aggregate_policy(manifest: Manifest) -> AggregatePolicy | None:
+    """The policy under which a release was published; ``None`` for one with nothing personal in it."""
+    if manifest.privacy.get("kind") != "aggregate":
+        return None
+    return AggregatePolicy.model_validate(manifest.privacy)
+
+
+def _released(exchange: Exchange, wanted: str) -> Iterator[Published]:
+    """Partitions of all releases of a population, of marts that are gone as well: each as it was built."""
+    rows = exchange.index.rows(sa.select(releases).order_by(releases.c.created_at, releases.c.mart))
+    for row in rows:
+        manifest = read_manifest(exchange, mart=row["mart"], major=row["major"], release=row["release"])
+        policy = aggregate_policy(manifest)
+        if policy is None or population(policy) != wanted:
+            continue
+        made = read_candidate(exchange, mart=row["mart"], candidate=row["candidate"])
+        for partition, file in made.built.items():
+            if file is not None:
+                yield Published(
+                    mart=row["mart"],
+                    candidate=row["candidate"],
+                    release=row["release"],
+                    grain=manifest.partition["grain"],
+                    partition=partition,
+                    policy=policy,
+                )
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Names of days, months and years begin alike where one lies in the other: ``2024-10-27`` in ``2024-10``."""
+    return one.startswith(other) or other.startswith(one)
