@@ -196,7 +196,6 @@ def _take(
         # By its kind alone: the message may quote a private value.
         work.failed = f"its thresholds cannot be recounted ({type(error).__name__}): see privacy.contributions"
         return
-    _keep_membership(exchange, work, partitions, connection, folder)
     work.built |= dict.fromkeys(partitions)
     prefix = f"{work.mart.name}/{candidate_name(work.plan)}"
     for entry in export(
@@ -215,6 +214,7 @@ def _take(
             sha256=entry.sha256,
             deliveries=tuple(sorted({file.delivery for file in read})),
         )
+    _keep_membership(exchange, work, [name for name in partitions if work.built[name]], connection, folder)
 
 
 def _keep_membership(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hmac
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +25,8 @@ KEY_BYTES = 32
 # Of the HMAC as many bits as a whole number of Parquet holds: of 1M units two share one with a chance of 3e-8.
 PSEUDONYM_BYTES = 8
 
-CELLS = """cell INTEGER, name VARCHAR, starts TIMESTAMPTZ, ends TIMESTAMPTZ, grain VARCHAR, hours BIGINT, units BIGINT,
-value BIGINT, key_id VARCHAR"""
+CELLS = """cell INTEGER, name VARCHAR, series VARCHAR, starts TIMESTAMPTZ, ends TIMESTAMPTZ, grain VARCHAR,
+hours BIGINT, units BIGINT, value BIGINT, key_id VARCHAR"""
 MEMBERS = "cell INTEGER, unit UBIGINT, contribution BIGINT"
 
 
@@ -125,14 +125,13 @@ def _number_cells(
 ) -> None:
     keys = [identifier(name) for name in mart.exchange.key]
     order = ", ".join(dict.fromkeys([*keys, *(identifier(column.name) for column in mart.columns)]))
-    name = " || ', ' || ".join(
-        f"{literal(column + '=')} || coalesce({identifier(column)}::VARCHAR, 'null')" for column in mart.exchange.key
-    )
-    start = identifier(mart.exchange.partition.column)
+    column = mart.exchange.partition.column
+    name, series = _named(mart.exchange.key), _named(key for key in mart.exchange.key if key != column)
+    start = identifier(column)
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE numbered_cells AS
-        SELECT (row_number() OVER (ORDER BY {order}) - 1)::INTEGER AS cell, {name} AS name,
+        SELECT (row_number() OVER (ORDER BY {order}) - 1)::INTEGER AS cell, {name} AS name, {series} AS series,
                {start}::TIMESTAMPTZ AS starts,
                {start}::TIMESTAMPTZ + CASE period_grain
                    WHEN 'hour' THEN INTERVAL 1 HOUR WHEN 'day' THEN INTERVAL 1 DAY ELSE INTERVAL 1 MONTH
@@ -142,6 +141,12 @@ def _number_cells(
         FROM marts.{identifier(mart.name)} WHERE {condition} ORDER BY cell
         """
     )
+
+
+def _named(keys: Iterable[str]) -> str:
+    """SQL of the values of a key, each behind its column's name."""
+    shown = [f"{literal(key + '=')} || coalesce({identifier(key)}::VARCHAR, 'null')" for key in keys]
+    return " || ', ' || ".join(shown) or "''"
 
 
 def _members(mart: Mart, contributions: str) -> str:
@@ -198,7 +203,7 @@ def read_membership(
 def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
         f"CREATE OR REPLACE TABLE cells ({CELLS}, mart VARCHAR, release VARCHAR, least INTEGER, cap BIGINT, "
-        "mine BOOLEAN)"
+        "share INTEGER, p INTEGER, mine BOOLEAN)"
     )
     connection.execute(f"CREATE OR REPLACE TABLE members ({MEMBERS})")
 
@@ -214,7 +219,8 @@ def add_published(
         f"""
         INSERT INTO cells BY NAME
         SELECT * REPLACE (cell + {first} AS cell), $mart AS mart, $release AS release,
-               CASE grain {least} END AS least, {policy.cap.value} AS cap, {number == 0} AS mine
+               CASE grain {least} END AS least, {policy.cap.value} AS cap,
+               {policy.max_share_percent} AS share, {policy.p_percent} AS p, {number == 0} AS mine
         FROM read_parquet({literal(str(cells))}, hive_partitioning=false)
         """,
         {"mart": entry.mart, "release": entry.release},

@@ -12,6 +12,7 @@ from lakehouse.contracts.mart import AggregatePolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.attacks.differencing import differencing
 from lakehouse.privacy.attacks.interval import interval
+from lakehouse.privacy.attacks.membership_inference import membership_inference
 from lakehouse.privacy.attacks.outcome import Outcome, worse
 from lakehouse.privacy.attacks.recount import recount
 from lakehouse.privacy.attacks.relinking import relinking
@@ -19,7 +20,7 @@ from lakehouse.privacy.membership import Published, population, read_membership
 from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
 from lakehouse.storage.index import releases
 
-ATTACKS = (recount, differencing, interval, relinking)
+ATTACKS = (recount, differencing, interval, relinking, membership_inference)
 
 
 def attack(exchange: Exchange, *, made: Candidate, policy: AggregatePolicy, grain: str, release: str) -> list[Outcome]:

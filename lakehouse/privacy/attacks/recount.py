@@ -1,4 +1,4 @@
-"""k and l of every cell, counted from who is in it, and whether what is published agrees."""
+"""k, l and dominance of every cell, counted from who is in it, and whether what is published agrees."""
 
 from __future__ import annotations
 
@@ -11,18 +11,20 @@ LEAST_VALUES = 2
 
 
 def recount(connection: duckdb.DuckDBPyConnection) -> Outcome:
-    """``success``: cells in question that hold too few units, or too few values, or say otherwise than their
-    members. Each member counts once."""
+    """``success``: cells in question that hold too few units or values, or one that dominates, or say otherwise
+    than their members. Each member counts once."""
     rows = connection.execute(
         """
         SELECT coalesce(held.units, 0), coalesce(spread, 0), least, name
         FROM cells LEFT JOIN (
             SELECT cell, count(*) AS units, CASE WHEN min(given) < max(given) THEN 2 ELSE 1 END AS spread,
-                   sum(given) AS total, max(times) AS times
+                   sum(given) AS total, max(times) AS times, max(given) AS largest,
+                   coalesce(max(given, 2)[2], 0) AS second
             FROM (SELECT cell, unit, sum(contribution) AS given, count(*) AS times FROM members GROUP BY cell, unit)
             GROUP BY cell
         ) AS held USING (cell)
         WHERE mine AND (held.units IS NULL OR held.units < least OR spread < $values OR times > 1
+                        OR largest * 100 > total * share OR (total - largest - second) * 100 < largest * p
                         OR held.units IS DISTINCT FROM cells.units OR total IS DISTINCT FROM value)
         ORDER BY cell
         """,
@@ -35,7 +37,7 @@ def recount(connection: duckdb.DuckDBPyConnection) -> Outcome:
         chance=0,
         limit=0,
         passed=not rows,
-        found=f"{len(rows):,} of {cells:,} cells below k or l, or not as published; "
+        found=f"{len(rows):,} of {cells:,} cells below k or l, dominated, or not as published; "
         f"the smallest published is {least or 0:+} from k",
         cells=tuple(f"{name}: {units} units (k {k}), l {values}" for units, values, k, name in rows[:NAMED]),
     )

@@ -57,9 +57,9 @@ class Record:
             SELECT cell, name, starts, count(*) AS units, sum(contribution)::BIGINT AS value FROM given
             GROUP BY ALL HAVING {rule or f'count(*) >= {least}'};
             INSERT INTO cells BY NAME
-            SELECT cell, name || ' ' || strftime(starts, '%Y-%m-%d %H') AS name, starts, starts + INTERVAL {step} AS ends,
+            SELECT cell, name || ' ' || strftime(starts, '%Y-%m-%d %H') AS name, name AS series, starts, starts + INTERVAL {step} AS ends,
                    '{grain}' AS grain, CASE '{grain}' WHEN 'hour' THEN 1 WHEN 'day' THEN 24 ELSE 744 END AS hours, units, value, 'mart of ' || $group AS mart,
-                   'release {self.releases}' AS release, {least} AS least, {CAP} AS cap, {self.releases} = 1 AS mine FROM kept;
+                   'release {self.releases}' AS release, {least} AS least, {CAP} AS cap, 15 AS share, 10 AS p, {self.releases} = 1 AS mine FROM kept;
             INSERT INTO members SELECT cell, unit, contribution FROM given SEMI JOIN kept USING (cell)
             """.replace("$group", f"'{group.replace(chr(39), chr(39) * 2)}'")
         )  # fmt: skip
