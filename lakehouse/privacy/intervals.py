@@ -18,12 +18,12 @@ class NotSolved(RuntimeError):
 
 
 def intervals(
-    *, matrix: Ints, sums: Ints, most: Floats, targets: Iterable[frozenset[int]]
+    *, matrix: Ints, sums: Ints, least: Ints, most: Floats, targets: Iterable[frozenset[int]]
 ) -> Iterator[tuple[frozenset[int], float, float]]:
     """Least and most that each target (a set of unknowns) can sum to.
 
-    ``matrix`` (cells by unknowns, 0 and 1) times the unknowns is ``sums``; each unknown is from 0 to ``most``, the
-    public cap. Two programmes a target, each begun from the basis of the last.
+    ``matrix`` (cells by unknowns, 0 and 1) times the unknowns is ``sums``; each unknown is from ``least`` to
+    ``most``, as is publicly known. Two programmes a target, each begun from the basis of the last.
     """
     rows, columns = matrix.shape
     solver = highspy.Highs()  # type: ignore[no-untyped-call]
@@ -31,7 +31,7 @@ def intervals(
     programme = highspy.HighsLp()
     programme.num_col_, programme.num_row_ = columns, rows
     programme.col_cost_ = np.zeros(columns)
-    programme.col_lower_, programme.col_upper_ = np.zeros(columns), most
+    programme.col_lower_, programme.col_upper_ = least.astype(np.float64), most
     programme.row_lower_ = programme.row_upper_ = sums.astype(np.float64)
     programme.a_matrix_.format_ = highspy.MatrixFormat.kRowwise
     places, entries = np.nonzero(matrix)

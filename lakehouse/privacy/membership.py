@@ -126,7 +126,7 @@ def _number_cells(
     keys = [identifier(name) for name in mart.exchange.key]
     order = ", ".join(dict.fromkeys([*keys, *(identifier(column.name) for column in mart.columns)]))
     column = mart.exchange.partition.column
-    name, series = _named(mart.exchange.key), _named(key for key in mart.exchange.key if key != column)
+    name, series = named_key(mart.exchange.key), named_key(key for key in mart.exchange.key if key != column)
     start = identifier(column)
     connection.execute(
         f"""
@@ -143,7 +143,7 @@ def _number_cells(
     )
 
 
-def _named(keys: Iterable[str]) -> str:
+def named_key(keys: Iterable[str]) -> str:
     """SQL of the values of a key, each behind its column's name."""
     shown = [f"{literal(key + '=')} || coalesce({identifier(key)}::VARCHAR, 'null')" for key in keys]
     return " || ', ' || ".join(shown) or "''"
@@ -186,18 +186,20 @@ def read_membership(
     key_id = membership_key(exchange.settings.home_path).key_id
     make_tables(connection)
     for number, entry in enumerate(published):
-        paths = {}
-        for name in ("cells", "members"):
-            key = f"{prefix(entry.mart, entry.candidate, entry.grain, entry.partition)}/{name}.parquet"
-            local = exchange.lake.local_path(BUCKET, key)
-            paths[name] = local or exchange.lake.download(BUCKET, key, folder / key)
-        add_published(connection, entry, number, paths["cells"], paths["members"])
+        cells, members = (record_file(exchange, entry, name, folder) for name in ("cells", "members"))
+        add_published(connection, entry, number, cells, members)
     others = connection.execute("SELECT count(*) FROM cells WHERE key_id <> ?", [key_id]).fetchone()
     if others != (0,):
         raise ValueError(
             "membership records were made with another key, so that releases cannot be audited together: "
             "restore membership.key in the exchange's home"
         )
+
+
+def record_file(exchange: Exchange, entry: Published, name: str, folder: Path) -> Path:
+    """``cells`` or ``members`` of a record, downloaded below ``folder`` where it is not on this machine."""
+    key = f"{prefix(entry.mart, entry.candidate, entry.grain, entry.partition)}/{name}.parquet"
+    return exchange.lake.local_path(BUCKET, key) or exchange.lake.download(BUCKET, key, folder / key)
 
 
 def make_tables(connection: duckdb.DuckDBPyConnection) -> None:

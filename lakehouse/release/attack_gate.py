@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -12,11 +14,15 @@ import duckdb
 from lakehouse.contracts.mart import AggregatePolicy, Mart
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.attacks.outcome import Outcome
-from lakehouse.release.attacks import attack
-from lakehouse.release.manifest import Candidate
+from lakehouse.privacy.membership import record_file
+from lakehouse.privacy.recorded import differing_rows
+from lakehouse.release.attacks import attack, candidate_entry
+from lakehouse.release.manifest import Candidate, File
+from lakehouse.release.self_test import unseen_faults
 from lakehouse.storage.lake import ObjectNotFound
 
 if TYPE_CHECKING:
+    from lakehouse.gates.physical import ColumnContract
     from lakehouse.gates.report import GateResult
 
 GATE = "Attacks on the candidate and all earlier releases"
@@ -25,22 +31,50 @@ REPORT = "attacks.json"
 WARNS = frozenset({"membership_inference"})
 
 
-def attack_candidate(exchange: Exchange, mart: Mart, made: Candidate) -> list[GateResult]:
-    """One result an attack; none for an open mart. The cells stand in ``reports/<mart>/<candidate>/attacks.json``
-    and nowhere else: a reason goes to the index, to logs and to the job's report."""
+def attack_candidate(
+    exchange: Exchange, mart: Mart, made: Candidate, files: Mapping[File, Path], columns: Sequence[ColumnContract]
+) -> list[GateResult]:
+    """One result an attack, and those of the record and of the gate's test of itself; none for an open mart. The
+    cells stand in ``reports/<mart>/<candidate>/attacks.json`` and nowhere else: a reason goes to the index, to logs
+    and to the job's report."""
     policy = mart.exchange.privacy
     if not isinstance(policy, AggregatePolicy):
         return []
     grain = mart.exchange.partition.grain
     try:
         outcomes = attack(exchange, made=made, policy=policy, grain=grain, release=made.candidate)
+        write_report(exchange, made, outcomes)
+        differing = _differing(exchange, mart, policy, made, files)
+        unseen = unseen_faults(exchange, mart=mart, policy=policy, made=made, files=files, columns=columns)
     except (ObjectNotFound, ValueError) as error:
         return [_cannot_be_audited(str(error))]
     except duckdb.Error as error:
         # By its kind alone: the message may quote what a record holds.
         return [_cannot_be_audited(f"a membership record cannot be read ({type(error).__name__})")]
-    write_report(exchange, made, outcomes)
-    return [_result(outcome) for outcome in outcomes]
+    return [*(_result(outcome) for outcome in outcomes), *_others(differing, unseen)]
+
+
+def _differing(
+    exchange: Exchange, mart: Mart, policy: AggregatePolicy, made: Candidate, files: Mapping[File, Path]
+) -> int:
+    with tempfile.TemporaryDirectory(prefix="record-") as folder, exchange.duckdb() as connection:
+        return sum(
+            differing_rows(
+                connection,
+                mart=mart,
+                policy=policy,
+                file=path,
+                cells=record_file(exchange, candidate_entry(made, policy, mart, file.partition), "cells", Path(folder)),
+            )
+            for file, path in files.items()
+        )
+
+
+def _others(differing: int, unseen: Sequence[str]) -> Iterator[GateResult]:
+    expected = "every row of the candidate is a cell of its membership record, and every cell a row"
+    yield _check("cells_are_as_recorded", expected, not differing, f"{differing:,} differ")
+    expected = "each known fault, put into a copy of a partition, is seen by its check"
+    yield _check("gate_sees_known_faults", expected, not unseen, f"green on {'; '.join(unseen) or 'none'}")
 
 
 def write_report(exchange: Exchange, made: Candidate, outcomes: Sequence[Outcome]) -> None:
@@ -66,15 +100,19 @@ def _result(outcome: Outcome) -> GateResult:
 
 
 def _cannot_be_audited(why: str) -> GateResult:
+    expected = "the candidate and all releases of the same units can be audited together"
+    return _check("attack_possible", expected, False, why)
+
+
+def _check(name: str, expected: str, success: bool, found: str) -> GateResult:
     from lakehouse.gates.report import GateResult
 
-    expected = "the candidate and all releases of the same units can be audited together"
     return GateResult(
-        name="attack_possible",
-        expectation="attack_possible",
+        name=name,
+        expectation=name,
         severity="blocking",
-        success=False,
+        success=success,
         expected=expected,
-        reason=f"Expected: {expected}. Found: {why}",
+        reason=f"Expected: {expected}. Found: {found}",
         gate=GATE,
     )

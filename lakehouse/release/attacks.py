@@ -8,7 +8,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from lakehouse.contracts.mart import AggregatePolicy
+from lakehouse.contracts.mart import AggregatePolicy, Mart
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.attacks.differencing import differencing
 from lakehouse.privacy.attacks.interval import interval
@@ -35,9 +35,7 @@ def attack(exchange: Exchange, *, made: Candidate, policy: AggregatePolicy, grai
     for partition, file in made.built.items():
         if file is None:
             continue
-        mine = Published(
-            mart=made.mart, candidate=made.candidate, release=release, grain=grain, partition=partition, policy=policy
-        )
+        mine = _entry(made, policy, grain, release, partition)
         published = [mine, *(entry for entry in earlier if _overlap(entry.partition, partition))]
         with tempfile.TemporaryDirectory(prefix="attack-") as folder, exchange.duckdb() as connection:
             read_membership(exchange, published, connection, Path(folder))
@@ -46,6 +44,17 @@ def attack(exchange: Exchange, *, made: Candidate, policy: AggregatePolicy, grai
                 known = outcomes.get(outcome.attack)
                 outcomes[outcome.attack] = outcome if known is None else worse(known, outcome)
     return list(outcomes.values())
+
+
+def candidate_entry(made: Candidate, policy: AggregatePolicy, mart: Mart, partition: str) -> Published:
+    """A partition of a candidate that is not released."""
+    return _entry(made, policy, mart.exchange.partition.grain, made.candidate, partition)
+
+
+def _entry(made: Candidate, policy: AggregatePolicy, grain: str, release: str, partition: str) -> Published:
+    return Published(
+        mart=made.mart, candidate=made.candidate, release=release, grain=grain, partition=partition, policy=policy
+    )
 
 
 def attack_release(exchange: Exchange, manifest: Manifest) -> list[Outcome]:
@@ -76,14 +85,7 @@ def _released(exchange: Exchange, wanted: str) -> Iterator[Published]:
         made = read_candidate(exchange, mart=row["mart"], candidate=row["candidate"])
         for partition, file in made.built.items():
             if file is not None:
-                yield Published(
-                    mart=row["mart"],
-                    candidate=row["candidate"],
-                    release=row["release"],
-                    grain=manifest.partition["grain"],
-                    partition=partition,
-                    policy=policy,
-                )
+                yield _entry(made, policy, manifest.partition["grain"], row["release"], partition)
 
 
 def _overlap(one: str, other: str) -> bool:

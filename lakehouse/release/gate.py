@@ -104,7 +104,7 @@ def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tup
         for column in mart.columns
     ]
     physical = check_physical(files=files, columns=columns, sort_by=mart.exchange.key)
-    attacked = attack_candidate(exchange, mart, made)
+    attacked = attack_candidate(exchange, mart, made, built, columns)
     return report, [_as_built(built), *physical, *(_result(check) for check in made.checks), *attacked]
 
 

@@ -47,6 +47,9 @@ def filled(filled_once: Mini, bench: Path) -> Mini:
     place, where dbt keeps what it parsed."""
     for name in ("project", "lake"):
         shutil.rmtree(bench / name, ignore_errors=True)
+    # With its journal, from which SQLite would bring back releases of the test before.
+    for path in (bench / "home").glob("exchange.db*"):
+        path.unlink()
     return filled_once.copy(bench)
 
 

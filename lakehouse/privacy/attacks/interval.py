@@ -67,9 +67,12 @@ def _narrow(connection: duckdb.DuckDBPyConnection, block: Block, targets: list[i
     cap = np.array([caps[cell] for cell in block.cells], dtype=np.float64)
     # A unit gives an unknown at most what the narrowest of its cells allows.
     most = np.where(block.matrix > 0, cap[:, None], np.inf).min(axis=0) * np.array(block.counts)
+    # The truth keeps to the bounds, also where a correction makes the rest of a day negative, or a cap was passed over.
+    least, most = np.minimum(0, block.given), np.maximum(most, block.given)
     # The members' own sums: that they are the published ones is counted elsewhere.
     sums = block.matrix @ block.given
-    bounds = intervals(matrix=block.matrix, sums=sums, most=most, targets=[frozenset({column}) for column in targets])
+    groups = [frozenset({column}) for column in targets]
+    bounds = intervals(matrix=block.matrix, sums=sums, least=least, most=most, targets=groups)
     for column, (_, low, high) in zip(targets, bounds, strict=True):
         truth = int(block.given[column])
         if max(high - truth, truth - low) <= WITHIN * truth:

@@ -108,12 +108,13 @@ def _series(connection: duckdb.DuckDBPyConnection, grain: str, smallest: str) ->
         """,
         {"series": smallest, "grain": grain, "units": UNITS},
     ).fetchnumpy()
-    if not len(rows["number"]):
+    numbers, places = (np.asarray(rows[name], dtype=np.int64) for name in ("number", "place"))
+    if not len(numbers):
         return np.empty((0, 0))
-    made = np.full((int(rows["number"].max()) + 1, int(rows["place"].max()) + 1), np.nan)
-    made[rows["number"], rows["place"]] = rows["amount"]
-    gaps = np.isnan(made)
-    return np.where(gaps, np.nanmean(made, axis=0, where=~gaps), made)
+    made = np.full((numbers.max() + 1, places.max() + 1), np.nan)
+    made[numbers, places] = np.asarray(rows["amount"], dtype=np.float64)
+    means = np.nanmean(made, axis=0)
+    return np.where(np.isnan(made), means, made)
 
 
 def _whitening(known: Floats) -> Floats:
@@ -121,7 +122,8 @@ def _whitening(known: Floats) -> Floats:
     left = known - known.mean(axis=0)
     _, scales, directions = np.linalg.svd(left, full_matrices=False)
     variances = scales**2 / max(len(known) - 1, 1)
-    return (directions / np.sqrt(variances + variances.mean())[:, None]).T if variances.any() else directions.T
+    scaled: Floats = (directions / np.sqrt(variances + variances.mean())[:, None]).T
+    return scaled if variances.any() else np.zeros_like(scaled)
 
 
 def _centred(scores: Floats, chosen: Floats) -> Floats:

@@ -91,7 +91,8 @@ def test_programmes_find_what_a_total_tells_of_two_suppressed_cells() -> None:
     matrix = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0]])
     sums = np.array([207, 120, 80])
     targets = [frozenset({2, 3}), frozenset({2})]
-    found = list(intervals(matrix=matrix, sums=sums, most=np.full(4, 1000.0), targets=targets))
+    bounds = {"least": np.zeros(4, dtype=np.int64), "most": np.full(4, 1000.0)}
+    found = list(intervals(matrix=matrix, sums=sums, **bounds, targets=targets))
     assert found == [(targets[0], 7.0, 7.0), (targets[1], 0.0, 7.0)]
 
 

@@ -57,6 +57,18 @@ def test_a_candidate_that_isolates_nobody_passes_and_says_what_was_tried(built: 
     outcomes = json.loads(built.exchange.lake.read_bytes("reports", f"{WATER}/{name}/attacks.json"))
     assert {"recount", "differencing", "interval", "relinking"} <= {outcome["attack"] for outcome in outcomes}
     assert all(outcome["passed"] for outcome in outcomes)
+    report = json.loads(built.exchange.lake.read_bytes("reports", f"{WATER}/{name}/results.json"))
+    passed = {result["name"] for result in report["results"] if result["success"]}
+    assert {"gate_sees_known_faults", "cells_are_as_recorded", "attack_differencing"} <= passed
+
+
+def test_a_file_that_says_otherwise_than_its_record_is_refused(built: Mini) -> None:
+    name = candidate(built)
+    rewrite(
+        record(built, name) / "cells.parquet", "SELECT * REPLACE (value + (cell = 0)::INTEGER AS value) FROM {file}"
+    )
+    with pytest.raises(CandidateBlocked, match="every cell a row. Found: 2 differ"):
+        gate(built.exchange, mart=built.mart(WATER), candidate=name)
 
 
 def test_a_cell_of_too_few_is_named_to_the_reviewer_and_to_nobody_else(built: Mini) -> None:
