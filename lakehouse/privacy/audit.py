@@ -9,7 +9,7 @@ Work is bounded by the block: hours are blocks of their own unless a day or a mo
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,21 +22,22 @@ from lakehouse.privacy.combinations import Combination, Ints, isolated
 @dataclass(frozen=True, kw_only=True)
 class Block:
     """Cells whose periods overlap, over signatures. ``units`` of a signature are listed where they are fewer than
-    ``least`` (K of the block's finest grain), else only counted. ``given``: what its units contributed."""
+    the largest of ``leasts`` (each cell's K), else only counted. ``given``: what its units contributed."""
 
     starts: datetime
-    least: int
+    leasts: Ints
     cells: list[int]
     matrix: Ints
     counts: list[int]
     units: list[frozenset[int]]
     given: Ints
 
-    def is_small(self, signatures: frozenset[int]) -> bool:
-        return self.held(signatures) < self.least
+    def is_small(self, signatures: frozenset[int], cells: Sequence[int]) -> bool:
+        """Whether the units of ``signatures`` are fewer than the largest K of the ``cells`` that tell of them."""
+        return self.held(signatures) < int(self.leasts[cells].max())
 
     def held(self, signatures: frozenset[int]) -> int:
-        """Units in any of the signatures, or a number of at least ``least``."""
+        """Units in any of the signatures; a number of at least the largest K where one alone holds as many."""
         large = [self.counts[column] for column in signatures if not self.units[column]]
         return max(large, default=0) or len(frozenset[int]().union(*(self.units[column] for column in signatures)))
 
@@ -77,7 +78,7 @@ def audit(connection: duckdb.DuckDBPyConnection) -> Audit:
     ).fetchall()
     found, unproven = list(_alone(connection)), 0
     for block in overlapping_blocks(connection):
-        large = np.array([count >= block.least for count in block.counts])
+        large = np.array(block.counts) >= block.leasts.max()
         result = isolated(block.matrix, large, block.is_small)
         unproven += result.unproven
         found += [_named(connection, block, combination) for combination in result.isolated]
@@ -125,7 +126,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
             SELECT block, cells, unit, sum(contribution) AS given FROM unknowns GROUP BY block, cells, unit
         ),
         blocks AS (
-            SELECT block, min(starts) AS starts, arg_min(least, epoch(ends) - epoch(starts)) AS least
+            SELECT block, min(starts) AS starts, max(least) AS least
             FROM equations GROUP BY block
         )
         SELECT block, any_value(starts) AS starts, any_value(least) AS least, cells,
@@ -200,9 +201,9 @@ def _alone(connection: duckdb.DuckDBPyConnection) -> Iterator[Isolated]:
     """Cells of too few units in blocks where no two cells share any: nothing is to be subtracted there."""
     for units, least, value, name in connection.execute(
         """
-        SELECT held, signatures.least, value, name || ' (' || mart || ', ' || release || ')'
+        SELECT held, cells.least, value, name || ' (' || mart || ', ' || release || ')'
         FROM signatures JOIN cells ON signatures.cells[1] = cells.cell
-        WHERE held < signatures.least
+        WHERE held < cells.least
           AND block NOT IN (SELECT block FROM signatures WHERE len(signatures.cells) > 1)
         ORDER BY cell
         """
@@ -215,17 +216,20 @@ def overlapping_blocks(connection: duckdb.DuckDBPyConnection) -> Iterator[Block]
     numbers = connection.execute("SELECT DISTINCT block FROM signatures WHERE len(cells) > 1 ORDER BY block").fetchall()
     for (number,) in numbers:
         rows = connection.execute(
-            "SELECT starts, least, cells, held, units, given FROM signatures WHERE block = ? ORDER BY cells", [number]
+            "SELECT starts, cells, held, units, given FROM signatures WHERE block = ? ORDER BY cells", [number]
         ).fetchall()
-        cells = sorted({cell for row in rows for cell in row[2]})
+        cells = sorted({cell for row in rows for cell in row[1]})
         place = {cell: row for row, cell in enumerate(cells)}
         matrix = np.zeros((len(cells), len(rows)), dtype=np.int64)
         for column, row in enumerate(rows):
-            matrix[[place[cell] for cell in row[2]], column] = 1
+            matrix[[place[cell] for cell in row[1]], column] = 1
+        leasts = connection.execute(
+            "SELECT least FROM cells WHERE list_contains($cells, cell) ORDER BY cell", {"cells": cells}
+        ).fetchall()
         yield Block(
-            starts=rows[0][0], least=rows[0][1], cells=cells, matrix=matrix,
-            counts=[row[3] for row in rows], units=[frozenset(row[4]) for row in rows],
-            given=np.array([row[5] for row in rows], dtype=np.int64),
+            starts=rows[0][0], leasts=np.array(leasts, dtype=np.int64).ravel(), cells=cells, matrix=matrix,
+            counts=[row[2] for row in rows], units=[frozenset(row[3]) for row in rows],
+            given=np.array([row[4] for row in rows], dtype=np.int64),
         )  # fmt: skip
 
 
@@ -237,7 +241,7 @@ def _named(connection: duckdb.DuckDBPyConnection, block: Block, combination: Com
     ).fetchall()  # fmt: skip
     return Isolated(
         units=block.held(combination.signatures),
-        least=block.least,
+        least=int(block.leasts[list(combination.coefficients)].max()),
         value=float(sum(factors[cell] * int(value) for cell, value, _ in rows)),
         cells=tuple(f"{'-' if factors[cell] < 0 else '+'}{abs(factors[cell])} x {name}" for cell, _, name in rows),
     )

@@ -12,7 +12,7 @@ special case of sums and differences.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import combinations
@@ -25,6 +25,8 @@ PRIME = 2**31 - 1
 LARGEST = 32_767
 
 Ints = npt.NDArray[np.int64]
+# Whether the union of signatures is too few units to be told of by a combination of these cells.
+IsSmall = Callable[[frozenset[int], Sequence[int]], bool]
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Found:
     unproven: int
 
 
-def isolated(matrix: Ints, large: npt.NDArray[np.bool_], is_small: Callable[[frozenset[int]], bool]) -> Found:
-    """``matrix``: cells by signatures, 0 and 1. ``large``: signatures of K units and more. ``is_small`` judges the
-    union of signatures. Work: rows² x columns."""
+def isolated(matrix: Ints, large: npt.NDArray[np.bool_], is_small: IsSmall) -> Found:
+    """``matrix``: cells by signatures, 0 and 1. ``large``: signatures that are large enough whatever tells of them.
+    Work: rows² x columns."""
     rows, columns = matrix.shape
     order = np.concatenate([np.flatnonzero(large), np.flatnonzero(~large)])
     # Beside each row stands the combination of cells that made it.
@@ -60,7 +62,7 @@ def isolated(matrix: Ints, large: npt.NDArray[np.bool_], is_small: Callable[[fro
         space = work[basis[part]]
         for vector in _candidates(space, columns):
             support = frozenset(int(order[column]) for column in np.flatnonzero(vector[:columns]))
-            if support not in found and is_small(support):
+            if support not in found and is_small(support, np.flatnonzero(vector[columns:]).tolist()):
                 found[support] = _verified(matrix, vector[columns:], support)
         # Vectors of least support in two dimensions have all been seen; in more there may be others.
         whole = frozenset(int(order[column]) for column in np.flatnonzero((space[:, :columns] != 0).any(axis=0)))

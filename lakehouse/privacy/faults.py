@@ -24,7 +24,8 @@ SAMPLE = """
 """
 # The cell that is made faulty, and those of its units that the fault leaves in it.
 CELL = "(SELECT min(cell) FROM cells WHERE mine)"
-FEW = f"(SELECT unit FROM members WHERE cell = {CELL} ORDER BY unit LIMIT (SELECT any_value(least) - 1 FROM cells))"
+LEAST = f"(SELECT least FROM cells WHERE cell = {CELL})"
+FEW = f"(SELECT unit FROM members WHERE cell = {CELL} ORDER BY unit LIMIT {LEAST} - 1)"
 ONE = f"(SELECT min(unit) FROM members WHERE cell = {CELL})"
 AS_PUBLISHED = """
     UPDATE cells SET units = held, value = total FROM (

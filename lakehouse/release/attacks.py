@@ -40,7 +40,7 @@ def attack(exchange: Exchange, *, made: Candidate, policy: AggregatePolicy, grai
         with tempfile.TemporaryDirectory(prefix="attack-") as folder, exchange.duckdb() as connection:
             read_membership(exchange, published, connection, Path(folder))
             for run in ATTACKS:
-                outcome = run(connection).of(made.mart, release)
+                outcome = run(connection).of(made.mart, release, partition)
                 known = outcomes.get(outcome.attack)
                 outcomes[outcome.attack] = outcome if known is None else worse(known, outcome)
     return list(outcomes.values())

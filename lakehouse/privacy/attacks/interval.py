@@ -28,7 +28,8 @@ def interval(connection: duckdb.DuckDBPyConnection) -> Outcome:
     cells = list(_dominated(connection))
     tried = 0
     for block in overlapping_blocks(connection):
-        small = sorted((count, column) for column, count in enumerate(block.counts) if count < block.least)
+        least = (block.matrix * block.leasts[:, None]).max(axis=0)
+        small = sorted((count, column) for column, count in enumerate(block.counts) if count < least[column])
         targets = [column for _, column in small[: TARGETS - tried]]
         tried += len(targets)
         cells += _narrow(connection, block, targets)

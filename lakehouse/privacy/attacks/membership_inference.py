@@ -121,15 +121,17 @@ def _whitening(known: Floats) -> Floats:
     """Directions in which the known households differ, each scaled to 1: half of a ridged inverse covariance."""
     left = known - known.mean(axis=0)
     _, scales, directions = np.linalg.svd(left, full_matrices=False)
-    variances = scales**2 / max(len(known) - 1, 1)
-    scaled: Floats = (directions / np.sqrt(variances + variances.mean())[:, None]).T
-    return scaled if variances.any() else np.zeros_like(scaled)
+    variances = scales**2 / (len(known) - 1)
+    ridged = np.maximum(variances + variances.mean(), np.finfo(np.float64).tiny)
+    whitening: Floats = (directions / np.sqrt(ridged)[:, None]).T
+    return whitening
 
 
 def _centred(scores: Floats, chosen: Floats) -> Floats:
     """Scores of all targets on one scale: the log-likelihood ratio takes half of the target's own norm away."""
     norms = (chosen**2).sum(axis=1)[:, None]
-    return ((scores - norms / 2) / np.sqrt(np.maximum(norms, 1e-12))).ravel()
+    centred: Floats = (scores - norms / 2) / np.sqrt(np.maximum(norms, 1e-12))
+    return centred.ravel()
 
 
 def _auc(positive: Floats, negative: Floats) -> float:

@@ -24,8 +24,8 @@ class Outcome:
     mart: str = ""
     release: str = ""
 
-    def of(self, mart: str, release: str) -> Outcome:
-        return replace(self, mart=mart, release=release)
+    def of(self, mart: str, release: str, partition: str) -> Outcome:
+        return replace(self, mart=mart, release=release, found=f"{partition}: {self.found}")
 
     @property
     def public(self) -> dict[str, Any]:

@@ -135,6 +135,6 @@ def test_membership_is_inferred_from_small_cells_and_not_from_large_ones() -> No
 def test_what_an_outcome_tells_everyone_names_no_cell() -> None:
     with record(households=90, areas=3, days=2) as city:
         without_k(city)
-        outcome = recount(city.connection).of("water", "0001-abc")
+        outcome = recount(city.connection).of("water", "0001-abc", "2024-03")
     assert "a1" in str(outcome.cells)
     assert "a1" not in str(outcome.public) + outcome.found

@@ -91,6 +91,16 @@ def test_a_month_beside_all_of_its_days_tells_nothing_more() -> None:
     assert found.overlapping == 1
 
 
+def test_a_day_keeps_to_its_own_k_beside_hours_of_others() -> None:
+    """Days of 20 where K is 15, in the same time as hours of 100 where K is 100."""
+    with record(households=140, areas=2, days=3) as city:
+        city.publish(where="unit < 40", least=15)
+        city.publish(group="('hours of ' || area)", where="unit >= 40", grain="hour", least=50)
+        city.publish(group="('more of ' || area)", where="unit < 40 AND unit >= 2", least=15)
+        found = audit(city.connection)
+    assert {(group.units, group.least) for group in found.isolated} == {(1, 15)}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_ranks_agree_with_an_exhaustive_search(seed: int) -> None:
     """Small systems: each set of columns is tried over the rationals (numpy's rank of the rest)."""
@@ -99,7 +109,7 @@ def test_ranks_agree_with_an_exhaustive_search(seed: int) -> None:
         matrix = chance.integers(0, 2, size=(4, 6))
         sizes = chance.integers(1, 8, size=6)
 
-        def small(columns: frozenset[int], sizes: np.ndarray = sizes) -> bool:
+        def small(columns: frozenset[int], rows: object = None, sizes: np.ndarray = sizes) -> bool:
             return int(sizes[list(columns)].sum()) < limit
 
         found = isolated(matrix.astype(np.int64), sizes >= limit, small)
