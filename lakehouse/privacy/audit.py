@@ -166,7 +166,9 @@ def _split_nested(connection: duckdb.DuckDBPyConnection) -> None:
         CREATE OR REPLACE TEMP TABLE pairs AS
         SELECT wide.block, wide.unit, wide.starts, wide.ends,
                narrow.starts AS inner_starts, narrow.ends AS inner_ends, narrow.contribution
-        FROM periods AS wide JOIN periods AS narrow
+        FROM (
+            FROM periods QUALIFY ends - starts > min(ends - starts) OVER (PARTITION BY block, unit)
+        ) AS wide JOIN periods AS narrow
           ON wide.block = narrow.block AND wide.unit = narrow.unit
          AND narrow.starts >= wide.starts AND narrow.ends <= wide.ends
          AND (narrow.starts, narrow.ends) <> (wide.starts, wide.ends);

@@ -16,7 +16,7 @@ from lakehouse.exchange import Exchange
 from lakehouse.privacy.faults import unseen
 from lakehouse.privacy.membership import read_membership, record_file
 from lakehouse.privacy.recorded import differing_rows
-from lakehouse.release.attacks import candidate_entry
+from lakehouse.release.attacks import DATABASE, candidate_entry
 from lakehouse.release.manifest import Candidate, File
 
 if TYPE_CHECKING:
@@ -35,7 +35,10 @@ def unseen_faults(
     """Each fault with the check that stayed green on it. Nothing but copies is touched."""
     sample = min(files, key=lambda file: (file.rows, file.partition))
     entry = candidate_entry(made, policy, mart, sample.partition)
-    with tempfile.TemporaryDirectory(prefix="self-test-") as folder, exchange.duckdb() as connection:
+    with (
+        tempfile.TemporaryDirectory(prefix="self-test-") as folder,
+        exchange.duckdb(Path(folder) / DATABASE) as connection,
+    ):
         read_membership(exchange, [entry], connection, Path(folder))
         found = list(unseen(connection))
         cells = record_file(exchange, entry, "cells", Path(folder))

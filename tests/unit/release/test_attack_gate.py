@@ -101,6 +101,27 @@ def test_a_mart_that_is_published_again_after_a_late_delivery_is_refused(release
         gate(mini.exchange, mart=mini.mart(WATER), candidate=candidate(mini))
 
 
+def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None:
+    """Each would pass alone: the second is of the same areas without one household."""
+    sibling = "water_without_one_day"
+    contributions = filled.path("water_contributions.sql")
+    fewer = "select * from {{ ref('water_contributions') }} where unit <> 'meter-north-0'"
+    contributions.with_name("fewer_contributions.sql").write_text(fewer)
+    for suffix in (".yml", ".sql"):
+        text = filled.path(f"{WATER}{suffix}").read_text()
+        text = text.replace(WATER, sibling).replace("water_contributions", "fewer_contributions")
+        filled.path(f"{WATER}{suffix}").with_name(f"{sibling}{suffix}").write_text(text)
+    suite = filled.path(f"{WATER}.json")
+    suite.with_name(f"{sibling}.json").write_text(suite.read_text().replace(WATER, sibling))
+    filled.__dict__.pop("exchange", None)
+    summary = filled.build([WATER, sibling])
+    assert len(summary.candidates) == 2, summary.failed
+    first, second = summary.candidates
+    with pytest.raises(CandidateBlocked, match="attack by differencing"):
+        gate(filled.exchange, mart=filled.mart(first["mart"]), candidate=first["candidate"])
+    assert gate(filled.exchange, mart=filled.mart(second["mart"]), candidate=second["candidate"])["status"] == "passed"
+
+
 def test_records_of_another_key_are_refused_and_not_passed_over(built: Mini) -> None:
     (built.root / "home" / "membership.key").write_bytes(b"x" * 32)
     with pytest.raises(CandidateBlocked, match=r"another key.*restore membership\.key"):
