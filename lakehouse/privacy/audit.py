@@ -71,8 +71,13 @@ class Audit:
 
 def audit(connection: duckdb.DuckDBPyConnection) -> Audit:
     """Reads the tables ``cells`` and ``members`` (see :func:`lakehouse.privacy.membership.read_membership`), of one
-    population, and leaves signatures in others."""
+    population, and leaves the table ``signatures``."""
     prepare(connection)
+    return examine(connection)
+
+
+def examine(connection: duckdb.DuckDBPyConnection) -> Audit:
+    """The audit, once :func:`prepare` has made the signatures."""
     [[blocks, overlapping]] = connection.execute(
         "SELECT count(DISTINCT block), count(DISTINCT block) FILTER (WHERE len(cells) > 1) FROM signatures"
     ).fetchall()

@@ -12,6 +12,7 @@ from lakehouse.privacy.attacks.interval import interval
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.attacks.recount import recount
 from lakehouse.privacy.attacks.relinking import relinking
+from lakehouse.privacy.audit import prepare
 
 Attack = Callable[[duckdb.DuckDBPyConnection], Outcome]
 
@@ -93,6 +94,7 @@ def unseen(connection: duckdb.DuckDBPyConnection, faults: tuple[Fault, ...] = FA
         try:
             for statement in fault.statements:
                 connection.execute(statement)
+            prepare(connection)
             for attack in fault.seen_by:
                 if (outcome := attack(connection)).passed:
                     yield f"{fault.name}: {outcome.attack}"

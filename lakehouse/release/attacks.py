@@ -16,6 +16,7 @@ from lakehouse.privacy.attacks.membership_inference import membership_inference
 from lakehouse.privacy.attacks.outcome import Outcome, worse
 from lakehouse.privacy.attacks.recount import recount
 from lakehouse.privacy.attacks.relinking import relinking
+from lakehouse.privacy.audit import prepare
 from lakehouse.privacy.membership import Published, population, read_membership
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
@@ -54,6 +55,7 @@ def attack(exchange: Exchange, *, made: Candidate, policy: AggregatePolicy, grai
             exchange.duckdb(Path(folder) / DATABASE) as connection,
         ):
             read_membership(exchange, published, connection, Path(folder))
+            prepare(connection)
             for run in ATTACKS:
                 outcome = run(connection).of(made.mart, release, partition)
                 known = outcomes.get(outcome.attack)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import duckdb
 
 from lakehouse.privacy.attacks.outcome import NAMED, Outcome
-from lakehouse.privacy.audit import audit
+from lakehouse.privacy.audit import examine
 
 
 def differencing(connection: duckdb.DuckDBPyConnection) -> Outcome:
     """``success``: groups below K whose sum was reckoned, and dimensions that could not be proven safe."""
-    found = audit(connection)
+    found = examine(connection)
     groups = len(found.isolated)
     unproven = f", {found.unproven} dimensions without proof" if found.unproven else ""
     return Outcome(

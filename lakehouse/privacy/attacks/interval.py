@@ -8,7 +8,7 @@ import duckdb
 import numpy as np
 
 from lakehouse.privacy.attacks.outcome import NAMED, Outcome
-from lakehouse.privacy.audit import Block, overlapping_blocks, prepare
+from lakehouse.privacy.audit import Block, overlapping_blocks
 from lakehouse.privacy.intervals import intervals
 
 WITHIN = 0.1
@@ -24,7 +24,6 @@ def interval(connection: duckdb.DuckDBPyConnection) -> Outcome:
     largest, by an outsider and by the second largest. Where they do, signatures below K are targets of two linear
     programmes each, the smallest first, at most ``TARGETS`` of them.
     """
-    prepare(connection)
     cells = list(_dominated(connection))
     tried = 0
     for block in overlapping_blocks(connection):

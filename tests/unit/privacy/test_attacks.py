@@ -12,12 +12,18 @@ from lakehouse.privacy.attacks.membership_inference import membership_inference,
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.attacks.recount import recount
 from lakehouse.privacy.attacks.relinking import relinking
+from lakehouse.privacy.audit import prepare
 from lakehouse.privacy.intervals import intervals
 from tests.unit.privacy.city import K, Record, record
 
 Attack = Callable[[duckdb.DuckDBPyConnection], Outcome]
 LEAK = "UPDATE use SET litres = 40000 WHERE unit = 7"
 CANARY = "UPDATE use SET litres = 1000000000 WHERE unit = 7"
+
+
+def attacked(attack: Attack, city: Record) -> Outcome:
+    prepare(city.connection)
+    return attack(city.connection)
 
 
 def protected(city: Record) -> None:
@@ -59,13 +65,13 @@ def test_an_attack_wins_without_the_protection_and_not_with_it(
 ) -> None:
     with record(households=90, areas=3, days=3) as city:
         unprotected(city)
-        won = attack(city.connection)
+        won = attacked(attack, city)
     assert not won.passed
     assert won.success > won.limit
     assert won.cells
     with record(households=90, areas=3, days=3) as city:
         protected(city)
-        lost = attack(city.connection)
+        lost = attacked(attack, city)
     assert (lost.passed, lost.cells) == (True, ())
 
 
@@ -73,7 +79,7 @@ def test_a_household_of_1_gwh_is_seen_by_recount_interval_and_relinking() -> Non
     with record(households=90, areas=3, days=2) as city:
         city.change(CANARY)
         city.publish()
-        outcomes = [attack(city.connection) for attack in (recount, interval, relinking)]
+        outcomes = [attacked(attack, city) for attack in (recount, interval, relinking)]
         assert [outcome.success > 0 for outcome in outcomes] == [True, True, True]
         assert all("a1" in outcome.cells[0] for outcome in outcomes)
 
@@ -104,8 +110,8 @@ def test_bounds_that_are_narrow_but_not_exact_are_found_by_programmes_alone() ->
         city.change("UPDATE use SET litres = 3 WHERE unit = 44; UPDATE use SET litres = 2 WHERE unit = 64")
         for members in ("unit < 44", "unit BETWEEN 4 AND 63", "unit >= 44"):
             city.publish(where=members)
-        assert differencing(city.connection).passed
-        outcome = interval(city.connection)
+        assert attacked(differencing, city).passed
+        outcome = attacked(interval, city)
     assert any(cell.startswith("4 units") for cell in outcome.cells)
 
 
