@@ -34,6 +34,16 @@ def test_a_day_published_again_with_one_late_household_gives_its_use() -> None:
     assert len(found.isolated[0].cells) == 2
 
 
+def test_publishing_again_without_two_erased_households_gives_both_together_and_one_gives_it_alone() -> None:
+    for erased in ([7], [7, 10]):
+        with record(households=60, areas=3, days=1) as city:
+            city.publish()
+            city.change(f"DELETE FROM use WHERE list_contains({erased}, unit)")
+            city.publish()
+            [group] = audit(city.connection).isolated
+            assert group.units == len(erased)
+
+
 def test_a_correction_of_one_household_is_told_by_the_difference() -> None:
     with record(households=60, areas=3, days=1) as city:
         city.publish()
