@@ -91,7 +91,9 @@ class Mini:
         # SQLite would take the journal of a database that stood here before for the new one's.
         for left in (to / "home").glob("exchange.db*"):
             left.unlink()
-        shutil.copy(self.root / "home" / "exchange.db", to / "home")
+        for name in ("exchange.db", "membership.key"):
+            if (self.root / "home" / name).exists():
+                shutil.copy(self.root / "home" / name, to / "home")
         return replace(self, root=to, **changes)
 
     def path(self, name: str) -> Path:

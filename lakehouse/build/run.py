@@ -21,11 +21,12 @@ from lakehouse.build.plan import MartPlan, NotBuildable, plan_mart
 from lakehouse.build.record import candidate_name, code_version, record_candidate
 from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import Mart, read_marts
-from lakehouse.contracts.policy import DpPolicy
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
 from lakehouse.privacy.ledger import OverBudget
 from lakehouse.privacy.lineage import require_policy
+from lakehouse.privacy.membership import keep_membership
 from lakehouse.release.manifest import BuildCheck, File, latest_manifest
 from lakehouse.release.record import record_pointer
 
@@ -223,6 +224,22 @@ def _take(
             bytes=entry.bytes,
             sha256=entry.sha256,
             deliveries=tuple(sorted({file.delivery for file in read})),
+        )
+    _keep_membership(exchange, work, [name for name in partitions if work.built[name]], connection, folder)
+
+
+def _keep_membership(
+    exchange: Exchange, work: _Work, partitions: list[str], connection: duckdb.DuckDBPyConnection, folder: Path
+) -> None:
+    if isinstance(work.mart.exchange.privacy, AggregatePolicy):
+        keep_membership(
+            exchange,
+            connection=connection,
+            mart=work.mart,
+            policy=work.mart.exchange.privacy,
+            candidate=candidate_name(work.plan),
+            partitions={partition: partition_condition(work.mart, partition) for partition in partitions},
+            folder=folder / "audit",
         )
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
+from lakehouse.release.attack_gate import attack_candidate
 from lakehouse.release.manifest import BuildCheck, Candidate, File, latest_manifest, read_candidate
 from lakehouse.storage.index import candidates
 
@@ -103,7 +104,8 @@ def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tup
         for column in mart.columns
     ]
     physical = check_physical(files=files, columns=columns, sort_by=mart.exchange.key)
-    return report, [_as_built(built), *physical, *(_result(check) for check in made.checks)]
+    attacked = attack_candidate(exchange, mart, made, built, columns)
+    return report, [_as_built(built), *physical, *(_result(check) for check in made.checks), *attacked]
 
 
 def _as_built(built: dict[File, Path]) -> GateResult:

@@ -1,0 +1,117 @@
+"""Attacks on a noisy mechanism by its outputs alone: how much they tell two neighbours apart, and whether some
+output rules one of them out.
+
+Lower bounds on epsilon: Ding et al., Detecting violations of differential privacy (2018). Support: Mironov, On
+significance of the least significant bits (2012).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from lakehouse.privacy.attacks.outcome import Outcome
+
+Ints = npt.NDArray[np.int64]
+
+# A bound above the true epsilon is as rare as this.
+ERROR = 1e-6
+DRAWS = 100_000
+COUNT = 1_000
+# An output that is expected so often from the neighbour, and never came, does not come from it: of e^-30.
+EXPECTED = 30
+
+
+class Mechanism(Protocol):
+    """Draws each count once, with noise of its own."""
+
+    def draw(self, counts: Ints) -> npt.NDArray[Any]: ...
+
+
+def black_box_epsilon(
+    mechanism: Mechanism, *, epsilon: float, delta: float = 0.0, sensitivity: int = 1, draws: int = DRAWS
+) -> Outcome:
+    """``success``: a lower bound on epsilon at ``delta``, of two counts that one unit's ``sensitivity`` sets apart.
+    ``limit``: the epsilon that is claimed. The event is chosen on half of the draws and counted on the other."""
+    one, other = _neighbours(mechanism, sensitivity, draws)
+    half = draws // 2
+    bound = 0.0
+    # Either neighbour may be the likelier, in either tail.
+    for likely, unlikely in ((one, other), (other, one)):
+        for sign in (1, -1):
+            event = _best_event(sign * likely[:half], sign * unlikely[:half], delta)
+            hits = int((sign * likely[half:] >= event).sum())
+            false = int((sign * unlikely[half:] >= event).sum())
+            bound = max(bound, _log_ratio(hits, false, draws - half, delta))
+    return Outcome(
+        attack="black_box_epsilon",
+        success=round(bound, 4),
+        chance=0.0,
+        limit=epsilon,
+        passed=bound <= epsilon,
+        found=f"epsilon is at least {bound:.3f} at delta {delta:g}, claimed are {epsilon:g}, of {draws:,} draws each",
+    )
+
+
+def support(mechanism: Mechanism, *, epsilon: float, sensitivity: int = 1, draws: int = DRAWS) -> Outcome:
+    """``success``: the share of outputs that rule a neighbour out: those that are no whole numbers, and those that
+    come often from one and never from the other, though ``epsilon`` would have them come from both."""
+    one, other = _neighbours(mechanism, sensitivity, draws)
+    ruled_out = 0
+    for outputs, neighbours in ((one, other), (other, one)):
+        values, times = np.unique(outputs, return_counts=True)
+        never = ~np.isin(values, neighbours) & (times * math.exp(-epsilon) >= EXPECTED)
+        ruled_out += int(times[never | (values != np.floor(values))].sum())
+    share = ruled_out / (2 * draws)
+    return Outcome(
+        attack="noise_support",
+        success=round(share, 6),
+        chance=0.0,
+        limit=0.0,
+        passed=share == 0,
+        found=f"{share:.2%} of {2 * draws:,} outputs rule a neighbour out or are no whole numbers",
+    )
+
+
+def _neighbours(
+    mechanism: Mechanism, sensitivity: int, draws: int
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    counts = (np.full(draws, COUNT, dtype=np.int64), np.full(draws, COUNT + sensitivity, dtype=np.int64))
+    one, other = (np.asarray(mechanism.draw(count), dtype=np.float64) for count in counts)
+    return one, other
+
+
+def _best_event(likely: npt.NDArray[np.float64], unlikely: npt.NDArray[np.float64], delta: float) -> float:
+    """The limit from which on outputs tell the most, of limits that are met often enough to be counted."""
+    ordered, others = np.sort(likely), np.sort(unlikely)
+    limits = np.unique(ordered[:: max(len(ordered) // 200, 1)])
+    hits = len(ordered) - np.searchsorted(ordered, limits)
+    false = len(others) - np.searchsorted(others, limits)
+    scores = [_log_ratio(int(hit), int(miss), len(ordered), delta) for hit, miss in zip(hits, false, strict=True)]
+    return float(limits[int(np.argmax(scores))])
+
+
+def _log_ratio(hits: int, false: int, draws: int, delta: float) -> float:
+    """What the two frequencies say of epsilon when each is off as far as it can be."""
+    least, most = _furthest(hits / draws, draws, 0.0), _furthest(false / draws, draws, 1.0)
+    return math.log((least - delta) / most) if least > delta else 0.0
+
+
+def _furthest(seen: float, draws: int, end: float) -> float:
+    """The chance furthest towards ``end`` of which ``seen`` is no rarer than ``ERROR`` (Chernoff's bound)."""
+    allowed = math.log(2 / ERROR) / draws
+    near, far = seen, end
+    for _ in range(30):
+        middle = (near + far) / 2
+        near, far = (middle, far) if _divergence(seen, middle) <= allowed else (near, middle)
+    # The outer end, so that the bound errs towards a smaller epsilon.
+    return far
+
+
+def _divergence(seen: float, chance: float) -> float:
+    """Kullback and Leibler's, of two chances."""
+    terms = ((seen, chance), (1 - seen, 1 - chance))
+    return sum(math.inf if of == 0 else one * math.log(one / of) for one, of in terms if one > 0)

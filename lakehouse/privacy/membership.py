@@ -1,0 +1,234 @@
+"""Who is in which published cell: kept privately for each partition of a candidate, so that what is published
+later can be audited against it without a build.
+
+In the bucket ``audit``, which only the exchange and its reviewers may read. It is not beside the candidates,
+whose Parquet is swept once it is released: a release has to be audited for as long as it is known.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import AggregatePolicy
+from lakehouse.exchange import Exchange
+from lakehouse.storage.sql import identifier, literal
+
+BUCKET = "audit"
+KEY_BYTES = 32
+# Of the HMAC as many bits as a whole number of Parquet holds: of 1M units two share one with a chance of 3e-8.
+PSEUDONYM_BYTES = 8
+
+CELLS = """cell INTEGER, name VARCHAR, series VARCHAR, starts TIMESTAMPTZ, ends TIMESTAMPTZ, grain VARCHAR,
+hours BIGINT, units BIGINT, value BIGINT, key_id VARCHAR"""
+MEMBERS = "cell INTEGER, unit UBIGINT, contribution BIGINT"
+
+
+@dataclass(frozen=True)
+class MembershipKey:
+    """The exchange's own key of pseudonyms in membership records. It is neither shown nor logged."""
+
+    secret: bytes
+
+    def __repr__(self) -> str:
+        return f"MembershipKey({self.key_id})"
+
+    @property
+    def key_id(self) -> str:
+        """Says which key it was, and nothing of it: records of two keys cannot be audited together."""
+        return hmac.digest(self.secret, b"key id", "sha256").hex()[:16]
+
+    def pseudonym(self, population: str, unit: str | None) -> int:
+        """The same unit of the same population always has the same; one id in two populations has two."""
+        message = b"\0".join([population.encode(), b"" if unit is None else b"=" + unit.encode()])
+        return int.from_bytes(hmac.digest(self.secret, message, "sha256")[:PSEUDONYM_BYTES], "big")
+
+
+def membership_key(home: Path) -> MembershipKey:
+    """The key in the home folder, made at first use and readable by its owner alone."""
+    path = home / "membership.key"
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        pass
+    else:
+        with os.fdopen(handle, "wb") as target:
+            target.write(os.urandom(KEY_BYTES))
+    secret = path.read_bytes()
+    if len(secret) != KEY_BYTES:
+        raise ValueError(f"{path.name} in the exchange's home holds {len(secret)} bytes, not {KEY_BYTES}: restore it")
+    return MembershipKey(secret)
+
+
+def population(policy: AggregatePolicy) -> str:
+    """What marts have in common whose cells are audited together: whose contributions they sum, and of what."""
+    return f"{policy.unit}/{policy.unit_column}/{policy.measure}"
+
+
+def prefix(mart: str, candidate: str, grain: str, partition: str) -> str:
+    return f"{mart}/{candidate}/{grain}={partition}"
+
+
+def keep_membership(
+    exchange: Exchange,
+    *,
+    connection: duckdb.DuckDBPyConnection,
+    mart: Mart,
+    policy: AggregatePolicy,
+    candidate: str,
+    partitions: dict[str, str],
+    folder: Path,
+) -> None:
+    """Writes ``cells.parquet`` and ``members.parquet`` of each partition (its name, and SQL of its rows).
+
+    Cells are numbered in the order of the candidate's file. Size: one row a unit and published cell.
+    """
+    key = membership_key(exchange.settings.home_path)
+    schema, _, relation = policy.contributions.partition(".")
+    contributions = f"{identifier(schema)}.{identifier(relation)}"
+    connection.register("unit_pseudonyms", _pseudonyms(connection, contributions, key, population(policy)))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        for partition, condition in partitions.items():
+            place = prefix(mart.name, candidate, mart.exchange.partition.grain, partition)
+            _number_cells(connection, mart, policy, condition, key)
+            for name, query in (("cells", "FROM numbered_cells"), ("members", _members(mart, contributions))):
+                path = folder / f"{name}.parquet"
+                columns = ", ".join(column.split()[0] for column in (CELLS if name == "cells" else MEMBERS).split(","))
+                connection.execute(f"COPY (SELECT {columns} FROM ({query})) TO {literal(str(path))} (COMPRESSION zstd)")
+                exchange.lake.upload(BUCKET, f"{place}/{name}.parquet", path)
+                path.unlink()
+    finally:
+        connection.unregister("unit_pseudonyms")
+        connection.execute("DROP TABLE IF EXISTS numbered_cells")
+
+
+def _pseudonyms(
+    connection: duckdb.DuckDBPyConnection, contributions: str, key: MembershipKey, population: str
+) -> pa.Table:
+    # Here and not in SQL: DuckDB's log would show the key.
+    units = connection.execute(f"SELECT DISTINCT unit::VARCHAR AS unit FROM {contributions}").to_arrow_table()
+    numbers = [key.pseudonym(population, unit) for unit in units.column("unit").to_pylist()]
+    if len(set(numbers)) != len(numbers):
+        raise ValueError("two units have one pseudonym: replace the key and build all of the marts again")
+    return units.append_column("pseudonym", pa.array(numbers, pa.uint64()))
+
+
+def _number_cells(
+    connection: duckdb.DuckDBPyConnection, mart: Mart, policy: AggregatePolicy, condition: str, key: MembershipKey
+) -> None:
+    keys = [identifier(name) for name in mart.exchange.key]
+    order = ", ".join(dict.fromkeys([*keys, *(identifier(column.name) for column in mart.columns)]))
+    column = mart.exchange.partition.column
+    name, series = named_key(mart.exchange.key), named_key(key for key in mart.exchange.key if key != column)
+    start = identifier(column)
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE numbered_cells AS
+        SELECT (row_number() OVER (ORDER BY {order}) - 1)::INTEGER AS cell, {name} AS name, {series} AS series,
+               {start}::TIMESTAMPTZ AS starts,
+               {start}::TIMESTAMPTZ + CASE period_grain
+                   WHEN 'hour' THEN INTERVAL 1 HOUR WHEN 'day' THEN INTERVAL 1 DAY ELSE INTERVAL 1 MONTH
+               END AS ends,
+               period_grain AS grain, period_hours AS hours, {identifier(policy.units)} AS units,
+               {identifier(policy.measure)} AS value, {literal(key.key_id)} AS key_id, {", ".join(keys)}
+        FROM marts.{identifier(mart.name)} WHERE {condition} ORDER BY cell
+        """
+    )
+
+
+def named_key(keys: Iterable[str]) -> str:
+    """SQL of the values of a key, each behind its column's name."""
+    shown = [f"{literal(key + '=')} || coalesce({identifier(key)}::VARCHAR, 'null')" for key in keys]
+    return " || ', ' || ".join(shown) or "''"
+
+
+def _members(mart: Mart, contributions: str) -> str:
+    same = " AND ".join(
+        f"numbered_cells.{identifier(name)} IS NOT DISTINCT FROM given.{identifier(name)}" for name in mart.exchange.key
+    )
+    return f"""
+        SELECT cell, pseudonym AS unit, contribution
+        FROM {contributions} AS given JOIN numbered_cells ON {same}
+        JOIN unit_pseudonyms ON given.unit::VARCHAR IS NOT DISTINCT FROM unit_pseudonyms.unit
+        ORDER BY 2, 1"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """One candidate's partition whose cells are, or are about to be, published, under the policy it states itself.
+
+    ``release`` is the name by which a report calls it.
+    """
+
+    mart: str
+    candidate: str
+    release: str
+    grain: str
+    partition: str
+    policy: AggregatePolicy
+
+
+def read_membership(
+    exchange: Exchange, published: Sequence[Published], connection: duckdb.DuckDBPyConnection, folder: Path
+) -> None:
+    """Fills the tables ``cells`` and ``members``, as :mod:`lakehouse.privacy.audit` wants them.
+
+    Raises :class:`lakehouse.storage.lake.ObjectNotFound` for a record that is missing and ``ValueError`` for
+    one of another key: both keep a release from being audited.
+    """
+    key_id = membership_key(exchange.settings.home_path).key_id
+    make_tables(connection)
+    for number, entry in enumerate(published):
+        cells, members = (record_file(exchange, entry, name, folder) for name in ("cells", "members"))
+        add_published(connection, entry, number, cells, members)
+    others = connection.execute("SELECT count(*) FROM cells WHERE key_id <> ?", [key_id]).fetchone()
+    if others != (0,):
+        raise ValueError(
+            "membership records were made with another key, so that releases cannot be audited together: "
+            "restore membership.key in the exchange's home"
+        )
+
+
+def record_file(exchange: Exchange, entry: Published, name: str, folder: Path) -> Path:
+    """``cells`` or ``members`` of a record, downloaded below ``folder`` where it is not on this machine."""
+    key = f"{prefix(entry.mart, entry.candidate, entry.grain, entry.partition)}/{name}.parquet"
+    return exchange.lake.local_path(BUCKET, key) or exchange.lake.download(BUCKET, key, folder / key)
+
+
+def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
+    connection.execute(
+        f"CREATE OR REPLACE TABLE cells ({CELLS}, mart VARCHAR, release VARCHAR, least INTEGER, cap BIGINT, "
+        "share INTEGER, p INTEGER, mine BOOLEAN)"
+    )
+    connection.execute(f"CREATE OR REPLACE TABLE members ({MEMBERS})")
+
+
+def add_published(
+    connection: duckdb.DuckDBPyConnection, entry: Published, number: int, cells: Path, members: Path
+) -> None:
+    """Adds one partition's record. The first (``number`` 0) is the one in question, marked ``mine``."""
+    [[first]] = connection.execute("SELECT coalesce(max(cell) + 1, 0) FROM cells").fetchall()
+    policy = entry.policy
+    least = " ".join(f"WHEN {literal(grain)} THEN {units}" for grain, units in sorted(policy.k.items()))
+    connection.execute(
+        f"""
+        INSERT INTO cells BY NAME
+        SELECT * REPLACE (cell + {first} AS cell), $mart AS mart, $release AS release,
+               CASE grain {least} END AS least, {policy.cap.value} AS cap,
+               {policy.max_share_percent} AS share, {policy.p_percent} AS p, {number == 0} AS mine
+        FROM read_parquet({literal(str(cells))}, hive_partitioning=false)
+        """,
+        {"mart": entry.mart, "release": entry.release},
+    )
+    connection.execute(
+        f"INSERT INTO members SELECT * REPLACE (cell + {first} AS cell) "
+        f"FROM read_parquet({literal(str(members))}, hive_partitioning=false)"
+    )

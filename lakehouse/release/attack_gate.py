@@ -1,0 +1,119 @@
+"""The attacks as checks of the gate: a candidate that fails one is refused, its cells named to reviewers alone."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from lakehouse.contracts.mart import Mart
+from lakehouse.contracts.policy import AggregatePolicy
+from lakehouse.exchange import Exchange
+from lakehouse.privacy.attacks.outcome import Outcome
+from lakehouse.privacy.membership import record_file
+from lakehouse.privacy.recorded import differing_rows
+from lakehouse.release.attacks import attack, candidate_entry
+from lakehouse.release.manifest import Candidate, File
+from lakehouse.release.self_test import unseen_faults
+from lakehouse.storage.lake import ObjectNotFound
+
+if TYPE_CHECKING:
+    from lakehouse.gates.physical import ColumnContract
+    from lakehouse.gates.report import GateResult
+
+GATE = "Attacks on the candidate and all earlier releases"
+REPORT = "attacks.json"
+# Shown and not blocking: sums of K units do not withstand it, whatever K is practised (decision 0016).
+WARNS = frozenset({"membership_inference"})
+
+
+def attack_candidate(
+    exchange: Exchange, mart: Mart, made: Candidate, files: Mapping[File, Path], columns: Sequence[ColumnContract]
+) -> list[GateResult]:
+    """One result an attack, and those of the record and of the gate's test of itself; none for an open mart. The
+    cells stand in ``reports/<mart>/<candidate>/attacks.json`` and nowhere else: a reason goes to the index, to logs
+    and to the job's report."""
+    policy = mart.exchange.privacy
+    if not isinstance(policy, AggregatePolicy):
+        return []
+    grain = mart.exchange.partition.grain
+    try:
+        outcomes = attack(exchange, made=made, policy=policy, grain=grain, release=made.candidate)
+        write_report(exchange, made, outcomes)
+        differing = _differing(exchange, mart, policy, made, files)
+        unseen = unseen_faults(exchange, mart=mart, policy=policy, made=made, files=files, columns=columns)
+    except (ObjectNotFound, ValueError) as error:
+        return [_cannot_be_audited(str(error))]
+    except duckdb.Error as error:
+        # By its kind alone: the message may quote what a record holds.
+        return [_cannot_be_audited(f"a membership record cannot be read ({type(error).__name__})")]
+    return [*(_result(outcome) for outcome in outcomes), *_others(differing, unseen)]
+
+
+def _differing(
+    exchange: Exchange, mart: Mart, policy: AggregatePolicy, made: Candidate, files: Mapping[File, Path]
+) -> int:
+    with tempfile.TemporaryDirectory(prefix="record-") as folder, exchange.duckdb() as connection:
+        return sum(
+            differing_rows(
+                connection,
+                mart=mart,
+                policy=policy,
+                file=path,
+                cells=record_file(exchange, candidate_entry(made, policy, mart, file.partition), "cells", Path(folder)),
+            )
+            for file, path in files.items()
+        )
+
+
+def _others(differing: int, unseen: Sequence[str]) -> Iterator[GateResult]:
+    expected = "every row of the candidate is a cell of its membership record, and every cell a row"
+    yield _check("cells_are_as_recorded", expected, not differing, f"{differing:,} differ")
+    expected = "each known fault, put into a copy of a partition, is seen by its check"
+    yield _check("gate_sees_known_faults", expected, not unseen, f"green on {'; '.join(unseen) or 'none'}")
+
+
+def write_report(exchange: Exchange, made: Candidate, outcomes: Sequence[Outcome]) -> None:
+    """With the cells: for reviewers."""
+    content = json.dumps([asdict(outcome) for outcome in outcomes], indent=1, ensure_ascii=False)
+    exchange.lake.write_bytes("reports", f"{made.prefix}/{REPORT}", content.encode(), content_type="application/json")
+
+
+def _result(outcome: Outcome) -> GateResult:
+    from lakehouse.gates.report import GateResult
+
+    expected = f"the attack by {outcome.attack} gets to {outcome.limit:g} at most (chance: {outcome.chance:g})"
+    return GateResult(
+        name=f"attack_{outcome.attack}",
+        expectation=f"attack_{outcome.attack}",
+        severity="warning" if outcome.attack in WARNS else "blocking",
+        success=outcome.passed,
+        expected=expected,
+        observed=f"{outcome.success:g}",
+        reason=f"Expected: {expected}. Found: {outcome.success:g}: {outcome.found}. Cells: {REPORT} of this report.",
+        gate=GATE,
+    )
+
+
+def _cannot_be_audited(why: str) -> GateResult:
+    expected = "the candidate and all releases of the same units can be audited together"
+    return _check("attack_possible", expected, False, why)
+
+
+def _check(name: str, expected: str, success: bool, found: str) -> GateResult:
+    from lakehouse.gates.report import GateResult
+
+    return GateResult(
+        name=name,
+        expectation=name,
+        severity="blocking",
+        success=success,
+        expected=expected,
+        reason=f"Expected: {expected}. Found: {found}",
+        gate=GATE,
+    )

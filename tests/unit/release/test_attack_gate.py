@@ -1,0 +1,147 @@
+"""A private candidate is attacked at its gate, beside all that was released of the same households."""
+
+import json
+import stat
+from pathlib import Path
+
+import duckdb
+import pytest
+import sqlalchemy as sa
+from typer.testing import CliRunner
+
+from lakehouse.cli import app
+from lakehouse.release.gate import CandidateBlocked, gate
+from lakehouse.release.listing import waiting_candidates
+from lakehouse.storage.index import candidates
+from tests.mini_exchange import WATER, Mini
+
+
+def candidate(mini: Mini) -> str:
+    [name] = [row["candidate"] for row in waiting_candidates(mini.exchange) if row["mart"] == WATER]
+    return name
+
+
+def record(mini: Mini, name: str) -> Path:
+    path = mini.exchange.lake.local_path("audit", f"{WATER}/{name}/month=2024-10/members.parquet")
+    assert path is not None
+    return path.parent
+
+
+def rewrite(path: Path, query: str) -> None:
+    """Another table in the file's place; the object is not changed, for other lakes link to it."""
+    content = path.with_suffix(".new")
+    rows = query.format(file=f"read_parquet('{path}', hive_partitioning=false)")
+    duckdb.sql(f"COPY ({rows}) TO '{content}' (FORMAT parquet)")
+    content.replace(path)
+
+
+def test_who_is_in_which_cell_is_kept_under_pseudonyms(built: Mini) -> None:
+    folder = record(built, candidate(built))
+    cells, members = (
+        duckdb.sql(f"FROM read_parquet('{folder / name}.parquet', hive_partitioning=false)")
+        for name in ("cells", "members")
+    )
+    assert members.columns == ["cell", "unit", "contribution"]
+    assert cells.aggregate("sum(units)").fetchone() == members.aggregate("count(*)").fetchone()
+    assert cells.aggregate("sum(value)").fetchone() == members.aggregate("sum(contribution)").fetchone()
+    key = built.root / "home" / "membership.key"
+    assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    written = [path.read_bytes() for path in (built.root / "lake" / "audit").rglob("*.parquet")]
+    assert written
+    assert not any(b"meter-" in content or key.read_bytes() in content for content in written)
+
+
+def test_a_candidate_that_isolates_nobody_passes_and_says_what_was_tried(built: Mini) -> None:
+    name = candidate(built)
+    assert gate(built.exchange, mart=built.mart(WATER), candidate=name)["status"] == "passed"
+    outcomes = json.loads(built.exchange.lake.read_bytes("reports", f"{WATER}/{name}/attacks.json"))
+    assert {"recount", "differencing", "interval", "relinking"} <= {outcome["attack"] for outcome in outcomes}
+    assert all(outcome["passed"] for outcome in outcomes)
+    report = json.loads(built.exchange.lake.read_bytes("reports", f"{WATER}/{name}/results.json"))
+    passed = {result["name"] for result in report["results"] if result["success"]}
+    assert {"gate_sees_known_faults", "cells_are_as_recorded", "attack_differencing"} <= passed
+
+
+def test_a_file_that_says_otherwise_than_its_record_is_refused(built: Mini) -> None:
+    name = candidate(built)
+    rewrite(
+        record(built, name) / "cells.parquet", "SELECT * REPLACE (value + (cell = 0)::INTEGER AS value) FROM {file}"
+    )
+    with pytest.raises(CandidateBlocked, match="every cell a row. Found: 2 differ"):
+        gate(built.exchange, mart=built.mart(WATER), candidate=name)
+
+
+def test_a_cell_of_too_few_is_named_to_the_reviewer_and_to_nobody_else(built: Mini) -> None:
+    name = candidate(built)
+    folder = record(built, name)
+    small = f"SELECT cell FROM read_parquet('{folder}/cells.parquet') WHERE name LIKE 'area=south%2024-10-09%'"
+    rewrite(
+        folder / "members.parquet",
+        f"FROM {{file}} WHERE cell NOT IN ({small}) OR unit IN (SELECT min(unit) FROM {{file}} WHERE cell IN ({small}))",
+    )
+    with pytest.raises(CandidateBlocked) as blocked:
+        gate(built.exchange, mart=built.mart(WATER), candidate=name)
+    assert len(blocked.value.reasons) >= 2
+    assert "south" not in str(blocked.value)
+    row = built.exchange.index.row(sa.select(candidates).where(candidates.c.candidate == name))
+    assert "south" not in json.dumps(row, default=str)
+    outcomes = json.loads(built.exchange.lake.read_bytes("reports", f"{WATER}/{name}/attacks.json"))
+    named = {outcome["attack"]: outcome["cells"] for outcome in outcomes if not outcome["passed"]}
+    assert {"recount", "differencing", "relinking"} <= named.keys()
+    assert all("south" in cells[0] and "2024-10-09" in cells[0] for cells in named.values())
+
+
+def test_a_mart_that_is_published_again_after_a_late_delivery_is_refused(released: Mini) -> None:
+    """The same mart under another major: its months are frozen no more, and one household is new."""
+    mini = released
+    mini.deliver("utility/meters", "more.csv", ["meter_id,area", "meter-south-0,north"])
+    mini.edit("water_by_area_day.yml", "major: 1", "major: 2")
+    mini.build([WATER])
+    with pytest.raises(CandidateBlocked, match="attack by differencing"):
+        gate(mini.exchange, mart=mini.mart(WATER), candidate=candidate(mini))
+
+
+def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None:
+    """Each would pass alone: the second is of the same areas without one household."""
+    sibling = "water_without_one_day"
+    contributions = filled.path("water_contributions.sql")
+    fewer = "select * from {{ ref('water_contributions') }} where unit <> 'meter-north-0'"
+    contributions.with_name("fewer_contributions.sql").write_text(fewer)
+    for suffix in (".yml", ".sql"):
+        text = filled.path(f"{WATER}{suffix}").read_text()
+        text = text.replace(WATER, sibling).replace("water_contributions", "fewer_contributions")
+        filled.path(f"{WATER}{suffix}").with_name(f"{sibling}{suffix}").write_text(text)
+    suite = filled.path(f"{WATER}.json")
+    suite.with_name(f"{sibling}.json").write_text(suite.read_text().replace(WATER, sibling))
+    filled.__dict__.pop("exchange", None)
+    summary = filled.build([WATER, sibling])
+    assert len(summary.candidates) == 2, summary.failed
+    first, second = summary.candidates
+    with pytest.raises(CandidateBlocked, match="attack by differencing"):
+        gate(filled.exchange, mart=filled.mart(first["mart"]), candidate=first["candidate"])
+    assert gate(filled.exchange, mart=filled.mart(second["mart"]), candidate=second["candidate"])["status"] == "passed"
+
+
+def test_records_of_another_key_are_refused_and_not_passed_over(built: Mini) -> None:
+    (built.root / "home" / "membership.key").write_bytes(b"x" * 32)
+    with pytest.raises(CandidateBlocked, match=r"another key.*restore membership\.key"):
+        gate(built.exchange, mart=built.mart(WATER), candidate=candidate(built))
+
+
+def test_the_command_attacks_a_release_and_fails_when_an_attack_wins(
+    released: Mini, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in released.exchange.settings.model_dump(include={"project", "home", "lake", "database"}).items():
+        monkeypatch.setenv(f"EXCHANGE_{name.upper()}", str(value))
+    run = CliRunner()
+    done = run.invoke(app, ["attack", WATER, "--json"])
+    outcomes = json.loads(done.stdout)
+    assert done.exit_code == 0, done.output
+    assert all(set(o) == {"attack", "mart", "release", "success", "chance", "limit", "passed"} for o in outcomes)
+    manifest = released.latest(WATER)
+    folder = record(released, manifest.candidate)
+    rewrite(folder / "members.parquet", "FROM {file} WHERE unit = (SELECT min(unit) FROM {file})")
+    done = run.invoke(app, ["attack", "--all"])
+    assert done.exit_code == 1
+    assert "FAILED" in done.stdout
+    assert "area=" not in done.stdout
