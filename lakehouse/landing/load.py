@@ -24,12 +24,12 @@ from lakehouse.landing.clean import (
 from lakehouse.landing.columns import dropped_columns, unknown_columns
 from lakehouse.landing.evolution import explained, refuse_changed_types
 from lakehouse.landing.excel import name_excel
+from lakehouse.landing.lines import MAX_LINE_BYTES
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.profile import profile_delivery
 from lakehouse.landing.read import read_file
-from lakehouse.landing.read_csv import MAX_LINE_BYTES
 from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused

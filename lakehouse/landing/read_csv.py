@@ -16,14 +16,12 @@ import duckdb
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected, with_lists
+from lakehouse.landing.lines import BUFFER_BYTES, MAX_LINE_BYTES, refuse_long_lines
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import literal
 
-# One line of a csv may hold this much; a longer one is refused, not held in memory.
-MAX_LINE_BYTES = 8 << 20
-# What a thread reads at once. DuckDB's own choice is 16 such lines: more memory, and one thread for most files.
-BUFFER_BYTES = 2 * MAX_LINE_BYTES
+CHUNK = 1 << 20
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
 ROUNDS = 24
 UNIT_SEPARATOR = "\x1f"
@@ -52,6 +50,8 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
     found = with_lists(found, form.unpivot)
     columns = selected(contract, found)
+    refuse_long_lines(file)
+    form = _without_quotes(file.path, form)
     path = _close_head(file, form, skip)
     path = _load_closed(connection, file, path, form, columns, len(names), skip)
     rows, rejected, open_quotes = _counts(connection)
@@ -62,7 +62,7 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
             f"SELECT rowid + {skip + 1} AS exchange_line, * FROM delivered_rows"
         )
     else:
-        if _has_quotes(path, form):
+        if form.quote:
             _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
         else:
             # No record has more than one line: what was read can stay.
@@ -106,11 +106,15 @@ def _close_head(file: PlainFile, form: CsvForm, skip: int) -> Path:
     return path
 
 
-def _has_quotes(path: Path, form: CsvForm) -> bool:
-    if not form.quote:
-        return False
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return content.find(form.quote.encode()) >= 0
+def _without_quotes(path: Path, form: CsvForm) -> CsvForm:
+    """The form as it is, or one that has no quotes where the file has none: no record of it has two lines."""
+    if not form.quote or form.escape != form.quote:
+        return form
+    quote = form.quote.encode()[:1]
+    with path.open("rb") as file:
+        if any(quote in piece for piece in iter(lambda: file.read(CHUNK), b"")):
+            return form
+    return form.model_copy(update={"quote": "", "escape": ""})
 
 
 def _copied(file: PlainFile) -> Path:
@@ -120,12 +124,13 @@ def _copied(file: PlainFile) -> Path:
 
 def _source(path: Path, form: CsvForm, columns: int, skip: int) -> str:
     typed = ", ".join(f"'c{number}': 'VARCHAR'" for number in range(columns))
+    # An open quote is told of only as far as a buffer reaches: then it is to be DuckDB's own large one.
+    buffer = "" if form.quote else f", buffer_size={BUFFER_BYTES}"
     return (
         f"read_csv({literal(str(path))}, auto_detect=false, header=false, skip={skip}, columns={{{typed}}}, "
         f"delim={literal(form.delimiter)}, quote={literal(form.quote)}, escape={literal(form.escape)}, "
         "strict_mode=true, null_padding=false, store_rejects=true, rejects_limit=0, "
-        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES}, "
-        f"buffer_size={BUFFER_BYTES})"
+        f"rejects_table='csv_rejects', rejects_scan='csv_scans', max_line_size={MAX_LINE_BYTES}{buffer})"
     )
 
 

@@ -21,6 +21,14 @@ MARKS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class LongLine:
+    """The longest of the lines that go beyond one piece of reading, in bytes of UTF-8."""
+
+    line: int
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class PlainText:
     """``lines``: how many the file has, the last one also where it has no end. ``damaged``: some bytes were no
     text and became :data:`REPLACEMENT`."""
@@ -28,6 +36,7 @@ class PlainText:
     path: Path
     lines: int
     damaged: bool
+    longest: LongLine | None
 
 
 def plain_text(path: Path, *, name: str, encoding: str, target: Path) -> PlainText:
@@ -37,13 +46,13 @@ def plain_text(path: Path, *, name: str, encoding: str, target: Path) -> PlainTe
     """
     _refuse_other_encoding(path, name, encoding)
     try:
-        errors, (ends, lines) = "strict", _survey(path, encoding, "strict")
+        errors, (ends, lines, longest) = "strict", _survey(path, encoding, "strict")
     except UnicodeDecodeError:
-        errors, (ends, lines) = "replace", _survey(path, encoding, "replace")
+        errors, (ends, lines, longest) = "replace", _survey(path, encoding, "replace")
     damaged = errors == "replace"
     plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
     if plain and not damaged and ends in (set(), {"\n"}, {"\r\n"}):
-        return PlainText(path=path, lines=lines, damaged=False)
+        return PlainText(path=path, lines=lines, damaged=False, longest=longest)
     with (
         path.open(encoding=encoding, errors=errors, newline="") as source,
         target.open("w", encoding="utf-8", newline="") as sink,
@@ -51,7 +60,7 @@ def plain_text(path: Path, *, name: str, encoding: str, target: Path) -> PlainTe
         while text := source.read(CHUNK):
             # A line end of two characters is not taken apart.
             sink.write(_one_line_end(text + source.read(1) if text.endswith("\r") else text, ends))
-    return PlainText(path=target, lines=lines, damaged=damaged)
+    return PlainText(path=target, lines=lines, damaged=damaged, longest=longest)
 
 
 def seems(head: bytes) -> str | None:
@@ -59,19 +68,29 @@ def seems(head: bytes) -> str | None:
     return next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), None)
 
 
-def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int]:
-    """Which line ends a file has, and how many lines."""
-    ended = lone = 0
+def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int, LongLine | None]:
+    """Which line ends a file has, how many lines, and the longest that begins in one piece and ends in another."""
+    ended = lone = open_bytes = 0
+    longest: LongLine | None = None
     last = "\n"
     with path.open(encoding=encoding, errors=errors, newline="") as source:
         while text := source.read(CHUNK):
+            first, behind = min(_place(text.find(end), text) for end in "\n\r"), max(text.rfind("\n"), text.rfind("\r"))
+            reached = open_bytes + len(text[:first].encode())
+            if open_bytes and (longest is None or reached > longest.bytes):
+                longest = LongLine(line=(ended or lone) + 1, bytes=reached)
+            open_bytes = reached if behind < 0 else len(text[behind + 1 :].encode())
             ended += text.count("\n")
             lone += text.count("\r")
             last = text[-1]
         found = source.newlines or ()
     ends = {found} if isinstance(found, str) else set(found)
     # A file of one kind of end; lone returns among others are no ends.
-    return ends, (lone if ends == {"\r"} else ended) + (last not in "\r\n")
+    return ends, (lone if ends == {"\r"} else ended) + (last not in "\r\n"), longest
+
+
+def _place(found: int, text: str) -> int:
+    return len(text) if found < 0 else found
 
 
 def _one_line_end(text: str, ends: set[str]) -> str:

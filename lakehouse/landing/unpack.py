@@ -17,7 +17,7 @@ from typing import Protocol
 from lakehouse.contracts.forms import FileForm
 from lakehouse.landing.formats import NOT_TEXT, ZIP, form_of, head_of
 from lakehouse.landing.refusal import DeliveryRefused
-from lakehouse.landing.text import plain_text
+from lakehouse.landing.text import LongLine, plain_text
 
 CHUNK = 1 << 20
 # Lines are numbered through all files of an archive: see PART_LINES.
@@ -52,7 +52,7 @@ class Readable(Protocol):
 class PlainFile:
     """One readable file of a delivery; ``member`` is its name inside an archive, else ``None``.
 
-    Text is in UTF-8 with one kind of line end; ``lines`` and ``damaged`` as in
+    Text is in UTF-8 with one kind of line end; ``lines``, ``damaged`` and ``longest`` as in
     :class:`lakehouse.landing.text.PlainText`. ``scratch`` is a folder for what reading it needs.
     """
 
@@ -63,6 +63,7 @@ class PlainFile:
     scratch: Path
     lines: int = 0
     damaged: bool = False
+    longest: LongLine | None = None
 
 
 def unpack(
@@ -106,6 +107,7 @@ def _plain_file(path: Path, name: str, member: str | None, forms: Sequence[FileF
         scratch=scratch,
         lines=text.lines,
         damaged=text.damaged,
+        longest=text.longest,
     )
 
 
