@@ -33,6 +33,9 @@ class Settings(BaseSettings):
     schedules: bool = Field(default=True, description="whether DAGs run by their schedule")
     marts: str = Field(default="", description="names of the marts to build, with commas; empty for all")
     memory_limit: str = Field(default="2GB", description="DuckDB's memory for one task")
+    intake_memory_limit: str = Field(
+        default="1GB", description="DuckDB's memory for one intake, which with all else then stays below 2 GB"
+    )
     threads: int = Field(default=2, ge=1, description="DuckDB's threads for one task")
     max_unpacked_bytes: int = Field(
         default=50 * 1024**3, gt=0, description="largest size a compressed delivery may unpack to"
