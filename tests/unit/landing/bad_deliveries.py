@@ -49,7 +49,7 @@ def tight(memory: str) -> Callable[[House], Contract]:
 
     def make(house: House) -> Contract:
         contract = readings(house)
-        house.exchange = Exchange(house.exchange.settings.model_copy(update={"memory_limit": memory}))
+        house.exchange = Exchange(house.exchange.settings.model_copy(update={"intake_memory_limit": memory}))
         return contract
 
     return make
