@@ -24,6 +24,7 @@ from lakehouse.storage.sql import literal
 CHUNK = 1 << 20
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
 ROUNDS = 24
+BLOCK = 1024
 UNIT_SEPARATOR = "\x1f"
 # A rejected record, and its first byte: DuckDB counts from 1, and takes blank lines before it along.
 RECORD = "trim(csv_line, chr(10) || chr(13))"
@@ -56,11 +57,14 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     path = _load_closed(connection, file, path, form, columns, len(names), skip)
     rows, rejected, open_quotes = _counts(connection)
     # In a file of one column a blank line is a record to DuckDB, but no row to anyone else.
-    if len(names) > 1 and rejected + open_quotes == 0 and rows == file.lines - skip:
+    each_line_a_record = len(names) > 1 and open_quotes == 0 and rows + rejected == file.lines - skip
+    if each_line_a_record and rejected == 0:
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW delivered AS "
             f"SELECT rowid + {skip + 1} AS exchange_line, * FROM delivered_rows"
         )
+    elif each_line_a_record and not form.quote:
+        _number_single_lines(connection, skip)
     else:
         if form.quote:
             _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
@@ -200,10 +204,53 @@ def _take_out(path: Path, starts: list[int]) -> list[tuple[int, str]]:
 
 def _counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
     row = connection.execute(
-        "SELECT (SELECT count(*) FROM delivered_rows), (SELECT count(*) FROM csv_rejects), "
+        "SELECT (SELECT count(*) FROM delivered_rows), (SELECT count(DISTINCT line) FROM csv_rejects), "
         "(SELECT count(*) FROM opened)"
     ).fetchone()
     return row or (0, 0, 0)
+
+
+def _number_single_lines(connection: duckdb.DuckDBPyConnection, skip: int) -> None:
+    """Where every line is a record, good or rejected: then what DuckDB counts are lines.
+
+    A good record's place among the good follows from its number; the lines that were left out before that place
+    are added again: those before its block of records at once, those within it one by one.
+    """
+    connection.execute(
+        f"""
+        INSERT INTO malformed
+        SELECT line, {_problem()}, text FROM (
+            SELECT line, first({RECORD}) AS text, first(error_type::VARCHAR ORDER BY column_idx) AS error_type
+            FROM csv_rejects GROUP BY line
+        );
+        CREATE OR REPLACE TEMP TABLE blocks AS
+        WITH left_out AS (
+            SELECT line - row_number() OVER (ORDER BY line) AS place FROM (SELECT DISTINCT line FROM csv_rejects)
+        ),
+        struck AS (
+            SELECT CASE WHEN place <= {skip} THEN -1 ELSE (place - {skip} - 1) // {BLOCK} END AS block,
+                   list(place) AS inside
+            FROM left_out GROUP BY block
+        ),
+        numbers AS (
+            SELECT unnest(range(-1, (SELECT count(*) FROM delivered_rows) // {BLOCK} + 1)) AS block
+        )
+        SELECT block, inside, coalesce(sum(len(inside)) OVER (
+            ORDER BY block ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING), 0)::BIGINT AS before
+        FROM numbers LEFT JOIN struck USING (block);
+        CREATE OR REPLACE TEMP VIEW delivered AS
+        SELECT place + before + CASE WHEN inside IS NULL THEN 0 ELSE len(list_filter(inside, lambda p: p < place)) END
+               AS exchange_line, rows.* EXCLUDE (place, block)
+        FROM (SELECT rowid + {skip + 1} AS place, rowid // {BLOCK} AS block, * FROM delivered_rows) AS rows
+        JOIN blocks USING (block)
+        """
+    )
+
+
+def _problem() -> str:
+    """SQL of the words for ``error_type``."""
+    named = ", ".join(f"{literal(kind)}: {literal(words)}" for kind, words in PROBLEMS.items())
+    return f"coalesce(MAP {{{named}}}[error_type], lower(error_type))"
 
 
 def _number_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, skip: int) -> None:
@@ -281,7 +328,6 @@ def _fill_malformed(connection: duckdb.DuckDBPyConnection) -> None:
 
     ``rejected_lines``: all lines that these take up.
     """
-    named = ", ".join(f"{literal(kind)}: {literal(words)}" for kind, words in PROBLEMS.items())
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE rejected_lines AS
@@ -289,7 +335,7 @@ def _fill_malformed(connection: duckdb.DuckDBPyConnection) -> None:
                generate_subscripts(lines, 1) = 1 AS first
         FROM (
             SELECT line, string_split(csv_line, chr(10)) AS lines,
-                   coalesce(MAP {{{named}}}[error_type], lower(error_type)) AS problem
+                   {_problem()} AS problem
             FROM (
                 SELECT {START} AS start, first({RECORD}) AS csv_line,
                        first(error_type::VARCHAR ORDER BY column_idx) AS error_type
