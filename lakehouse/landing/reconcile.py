@@ -89,13 +89,15 @@ def _judge_versions(
     Where corrections are refused no later version ever stands, so each is held to the first.
     """
     before = "first_value" if against_first else "lag"
-    # Few keys come twice, so only their rows pay for an ordering.
+    # Few keys come twice or are known, so only their rows pay for being held to others.
     connection.execute(
         f"""
+        CREATE OR REPLACE TEMP TABLE contested AS
+        SELECT {_list(keys)} FROM repeated UNION SELECT {_list(keys)} FROM winners;
         CREATE OR REPLACE TEMP TABLE judged AS
         WITH versions AS (
             SELECT *, {_value(values)} AS exchange_value, NULL AS exchange_before, 1 AS exchange_place
-            FROM typed ANTI JOIN repeated USING ({_list(keys)})
+            FROM typed SEMI JOIN contested USING ({_list(keys)}) ANTI JOIN repeated USING ({_list(keys)})
             UNION ALL
             SELECT *, {_value(values)} AS exchange_value, {before}({_value(values)}) OVER same_key,
                    row_number() OVER same_key
@@ -118,7 +120,11 @@ def _judge_versions(
                    ELSE exchange_place = 1 OR j.exchange_value IS DISTINCT FROM j.exchange_before END
         """
     )
-    connection.execute("CREATE OR REPLACE TEMP VIEW fresh AS FROM fresh_rows")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW fresh AS "
+        f"SELECT *, false AS exchange_correction FROM typed ANTI JOIN contested USING ({_list(keys)}) "
+        "UNION ALL FROM fresh_rows"
+    )
 
 
 def _refuse_corrections(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> None:
