@@ -34,7 +34,7 @@ class Settings(BaseSettings):
     marts: str = Field(default="", description="names of the marts to build, with commas; empty for all")
     memory_limit: str = Field(default="2GB", description="DuckDB's memory for one task")
     intake_memory_limit: str = Field(
-        default="1GB", description="DuckDB's memory for one intake, which with all else then stays below 2 GB"
+        default="700MB", description="DuckDB's memory for one intake, which with all else then stays below 2 GB"
     )
     threads: int = Field(default=2, ge=1, description="DuckDB's threads for one task")
     max_unpacked_bytes: int = Field(

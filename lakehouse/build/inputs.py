@@ -118,8 +118,10 @@ def prepare_sources(
         connection.execute("CREATE SCHEMA calendar")
         connection.execute("CREATE TABLE calendar.hours (hour_utc TIMESTAMPTZ)")
         for span in sorted(set(spans)):
+            # A day of one mart lies in a month of another that is built beside it.
             connection.execute(
-                "INSERT INTO calendar.hours SELECT unnest(range(?::TIMESTAMPTZ, ?::TIMESTAMPTZ, INTERVAL 1 HOUR))",
+                "INSERT INTO calendar.hours SELECT unnest(range(?::TIMESTAMPTZ, ?::TIMESTAMPTZ, INTERVAL 1 HOUR)) "
+                "EXCEPT FROM calendar.hours",
                 [span.start, span.end],
             )
         for key, contract in sorted(exchange.contracts.items()):

@@ -117,7 +117,9 @@ def unknown_columns(contract: Contract, found: Iterable[str]) -> list[str]:
     Of a nested field of JSON that is loaded in part nothing is said.
     """
     known = {column.source for column in contract.columns} | set(contract.exchange.delivery.ignored_columns)
-    known |= {column.parse.path.split(".")[0] for column in contract.columns if column.parse.path}
+    paths = [column.parse.path for column in contract.columns if column.parse.path]
+    paths += [unnest for form in contract.exchange.delivery.forms if (unnest := getattr(form, "unnest", None))]
+    known |= {path.removeprefix("$.").removeprefix("^.").split(".")[0] for path in paths}
     return [name for name in found if name not in known]
 
 

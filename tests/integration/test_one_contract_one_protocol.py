@@ -77,7 +77,12 @@ def contract_of(case: Case, address: str) -> str:
         )
     dated = "at" in places
     delivery = {"kind": "events" if dated else "snapshot", "forms": [form]}
-    ignored = {"ckan": ["_id"], "ogc_features": ["parameterId"], "gtfs": ["stop_name", "stop_lat", "stop_lon"]}
+    ignored = {
+        "ckan": ["_id"],
+        "ngsi_ld": ["type", "modifiedAt"],
+        "ogc_features": ["parameterId"],
+        "gtfs": ["stop_name", "stop_lat", "stop_lon"],
+    }
     if unread := ignored.get(case.arguments["connector"]):
         delivery["ignored_columns"] = unread if case.name != "ckan file" else []
     if case.name == "gtfs":

@@ -26,6 +26,7 @@ from typing import NamedTuple, Self
 _FETCH = Path(__file__).with_name("fetch")
 _FETCH_SECONDS = 1200
 _START_SECONDS = 60
+_TRIES = 3
 _PR_SET_PDEATHSIG = 1
 
 _CONFIGURATION = """\
@@ -109,14 +110,21 @@ class ObjectServer:
         self._running: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
-        self._home = Path(tempfile.mkdtemp(prefix="object-server-"))
-        try:
-            self._start()
-            self.keys = self.create_user("exchange")
-        except BaseException:
-            self._stop()
-            raise
-        return self
+        for tries_left in reversed(range(_TRIES)):
+            self._home = Path(tempfile.mkdtemp(prefix="object-server-"))
+            try:
+                self._start()
+                self.keys = self.create_user("exchange")
+                return self
+            except RuntimeError:
+                # Its ports were free when they were looked for; somebody else may have taken one since.
+                self._stop()
+                if not tries_left:
+                    raise
+            except BaseException:
+                self._stop()
+                raise
+        raise AssertionError("unreachable")
 
     def __exit__(
         self, kind: type[BaseException] | None, fault: BaseException | None, trace: TracebackType | None
@@ -234,6 +242,7 @@ class ObjectServer:
         for process in reversed(self._running):
             process.kill()
             process.wait()
+        self._running.clear()
         shutil.rmtree(self._home, ignore_errors=True)
 
 
