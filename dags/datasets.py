@@ -61,6 +61,9 @@ def dataset_dag(contract: Contract) -> DAG:
             task_id="intake",
             dataset=contract.key,
             trigger_rule="none_failed",
+            # On a busy machine Airflow's own requests can time out; what was taken in before stands.
+            retries=1,
+            retry_delay=timedelta(seconds=10),
             outlets=[Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract))],
             doc_md="Seal, parse, type, quarantine, write clean partitions and the provider's receipt.",
         )
