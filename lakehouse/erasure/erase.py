@@ -6,11 +6,9 @@ person's share by subtraction (see the decision on erasure).
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,11 +19,9 @@ from lakehouse.erasure.places import Places
 from lakehouse.erasure.search import search
 from lakehouse.exchange import Exchange
 from lakehouse.landing.erased import erased_from, erasure_scope, subject_text
-from lakehouse.landing.intake import intake
+from lakehouse.landing.intake import intake, workbench
 from lakehouse.privacy.keys import open_keys, pseudonyms
 from lakehouse.storage.index import erasures
-from lakehouse.storage.spatial import load_spatial
-from lakehouse.storage.sql import literal
 
 Progress = Callable[[str], None]
 RELEASED = (
@@ -129,10 +125,7 @@ def _each_place(
     """What was taken out, piece by piece, so that what a killed run did is on record."""
     erased = erased_from(exchange, contract)
     assert erased is not None, "the request is on record"
-    with exchange.duckdb() as connection, tempfile.TemporaryDirectory(prefix="erase-") as name:
-        connection.execute(f"SET temp_directory = {literal(str(Path(name) / 'spill'))}")
-        if any(column.parse.geometry for column in contract.columns):
-            load_spatial(connection)
+    with workbench(exchange, contract) as (connection, folder):
         places = Places(
             erasure=erasure,
             exchange=exchange,
@@ -140,7 +133,7 @@ def _each_place(
             subject=subject,
             erased=erased,
             connection=connection,
-            folder=Path(name),
+            folder=folder,
         )
         progress("raw, quarantine, clean and receipts")
         yield from places.deliveries()

@@ -124,13 +124,10 @@ def _take_erased_out(
     if erased is None:
         return 0
     try:
-        cut = without_erased(exchange, contract, erased, delivery["raw_key"], connection)
+        rows, delivery["raw_key"] = without_erased(exchange, contract, erased, delivery["raw_key"], connection)
     except (DeliveryRefused, duckdb.Error):
         return 0  # it will be refused as it is, with the reason
-    delivery["raw_key"] = exchange.index.rows(
-        sa.select(deliveries.c.raw_key).where(deliveries.c.delivery == delivery["delivery"])
-    )[0]["raw_key"]
-    return cut.rows if cut else 0
+    return rows
 
 
 def repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -> dict[str, Any] | None:

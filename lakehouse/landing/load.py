@@ -24,7 +24,6 @@ from lakehouse.landing.clean import (
 from lakehouse.landing.columns import dropped_columns, unknown_columns
 from lakehouse.landing.evolution import explained, refuse_changed_types
 from lakehouse.landing.excel import name_excel
-from lakehouse.landing.lines import MAX_LINE_BYTES
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plausibility import changed_units, levels
@@ -48,7 +47,6 @@ NOT_DAMAGE = (
 
 
 # DuckDB's words, behind which it repeats the line.
-LONG_LINE = "Maximum line size"
 
 
 @dataclass(kw_only=True)
@@ -147,12 +145,6 @@ def _read(
         # A damaged Parquet file may even break the message about it.
         if isinstance(error, NOT_DAMAGE) or "No space left" in str(error):
             raise
-        if LONG_LINE in str(error):
-            raise DeliveryRefused(
-                "unreadable",
-                f"{file.name} has a line of more than {MAX_LINE_BYTES:,} bytes.",
-                "Is a quote left open, or are the ends of lines gone? Mend the file, and deliver it anew.",
-            ) from None
         # DuckDB's words may show a value, and name files of this machine.
         words = str(error).splitlines()[0].replace(str(file.path), file.name)
         detail = "" if contract.private or isinstance(error, UnicodeDecodeError) else f" ({words})"

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.erased import Cut, Erased, cut_out
+from lakehouse.landing.erased import Erased, cut_out
 from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.storage.index import deliveries
@@ -30,8 +30,9 @@ def without_erased(
     erased: Erased,
     raw_key: str,
     connection: duckdb.DuckDBPyConnection,
-) -> Cut | None:
-    """Takes the rows of erased people out of one object of ``raw``. ``None`` where it holds none.
+) -> tuple[int, str | None]:
+    """Takes the rows of erased people out of one object of ``raw``. Returns how many, and the key of what is left:
+    the same where it holds none, ``None`` where nothing is left.
 
     The rest is sealed anew and the index names it before the old bytes go; what died in between is done by the
     next call. A file whose format has no lines goes whole.
@@ -49,9 +50,9 @@ def without_erased(
             folder=folder,
             max_bytes=exchange.settings.max_unpacked_bytes,
         )
-        if cut is not None:
-            replace_raw(exchange, raw_key, cut.path, rows=cut.rows)
-        return cut
+        if cut is None:
+            return 0, raw_key
+        return cut.rows, replace_raw(exchange, raw_key, cut.path, rows=cut.rows)
 
 
 def replace_raw(exchange: Exchange, raw_key: str, path: Path | None, *, rows: int | None) -> str | None:

@@ -24,7 +24,7 @@ KEY_BYTES = 32
 _NAME = re.compile(r"[a-z0-9_]+")
 
 
-class KeyFault(RuntimeError):
+class KeyFault(ValueError):
     """A key that cannot be used; the message says why and what to do, and never the key."""
 
 
@@ -62,31 +62,38 @@ class FileKeys:
     def key(self, scope: Scope) -> bytes:
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         path = self._folder / f"{scope}.key"
-        if not path.exists():
-            self._make(path)
+        key = key_file(path)
         if stat.S_IMODE(path.stat().st_mode) & 0o077:
             raise KeyFault(
                 f"the key of {scope} may be read by others than its owner: chmod 600 the file, and change it"
             )
-        key = path.read_bytes()
-        if len(key) != KEY_BYTES:
-            raise KeyFault(f"the key of {scope} has {len(key)} bytes, not {KEY_BYTES}: put it back from its backup")
         return key
 
-    def _make(self, path: Path) -> None:
-        """Written aside and linked, so that of two processes one makes it and none reads half of it."""
-        aside = path.with_name(f".{path.name}.{os.getpid()}")
-        descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(secrets.token_bytes(KEY_BYTES))
-            file.flush()
-            os.fsync(file.fileno())
-        try:
-            os.link(aside, path)
-        except FileExistsError:
-            pass  # somebody else was first: theirs holds
-        finally:
-            aside.unlink()
+
+def key_file(path: Path) -> bytes:
+    """The key in a file, made at the first call for its owner alone. Raises KeyFault where it was cut off."""
+    if not path.exists():
+        _make(path)
+    key = path.read_bytes()
+    if len(key) != KEY_BYTES:
+        raise KeyFault(f"{path.name} holds {len(key)} bytes, not {KEY_BYTES}: restore it from its backup")
+    return key
+
+
+def _make(path: Path) -> None:
+    """Written aside and linked, so that of two processes one makes it and none reads half of it."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    descriptor = os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(secrets.token_bytes(KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        pass  # somebody else was first: theirs holds
+    finally:
+        aside.unlink()
 
 
 def open_keys(settings: Settings) -> KeyStore:

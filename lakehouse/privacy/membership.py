@@ -8,7 +8,6 @@ whose Parquet is swept once it is released: a release has to be audited for as l
 from __future__ import annotations
 
 import hmac
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,10 +18,10 @@ import pyarrow as pa
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import AggregatePolicy
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.keys import key_file
 from lakehouse.storage.sql import identifier, literal
 
 BUCKET = "audit"
-KEY_BYTES = 32
 # Of the HMAC as many bits as a whole number of Parquet holds: of 1M units two share one with a chance of 3e-8.
 PSEUDONYM_BYTES = 8
 
@@ -53,18 +52,7 @@ class MembershipKey:
 
 def membership_key(home: Path) -> MembershipKey:
     """The key in the home folder, made at first use and readable by its owner alone."""
-    path = home / "membership.key"
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError:
-        pass
-    else:
-        with os.fdopen(handle, "wb") as target:
-            target.write(os.urandom(KEY_BYTES))
-    secret = path.read_bytes()
-    if len(secret) != KEY_BYTES:
-        raise ValueError(f"{path.name} in the exchange's home holds {len(secret)} bytes, not {KEY_BYTES}: restore it")
-    return MembershipKey(secret)
+    return MembershipKey(key_file(home / "membership.key"))
 
 
 def population(policy: AggregatePolicy) -> str:
