@@ -1,0 +1,1 @@
+"""The catalogue: releases described in the standards that others read."""
