@@ -1,4 +1,4 @@
-"""`exchange check`: contracts, their samples, marts, suites and DAGs, offline; every fault at once."""
+"""`exchange check`: contracts, samples, marts, suites, licences and DAGs, offline; every fault at once."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.exchange import UnknownDataset
 from lakehouse.gates.suite import validate_suite
 from lakehouse.landing.trial import try_sample
+from lakehouse.orchestrate.licence_check import licence_faults
 from lakehouse.settings import Settings
 
 # Run in a process of its own: lakehouse imports no Airflow, and a DAG file may do anything at import.
@@ -55,9 +56,10 @@ def check_project(settings: Settings, *, only: str | None = None) -> tuple[list[
         marts = sorted(settings.marts_path.glob("*.yml"))
         for path in marts:
             faults += _mart_faults(settings, path)
+        faults += licence_faults(settings)
         dags = sorted((settings.project / "dags").glob("*.py"))
         faults += _dag_faults(settings, dags)
-        words += f", {len(marts)} marts with their suites, {len(dags)} DAG files"
+        words += f", {len(marts)} marts with their suites and licences, {len(dags)} DAG files"
     return [fault.to_dict() for fault in sorted(faults)], words
 
 

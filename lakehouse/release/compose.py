@@ -25,7 +25,7 @@ def compose(
 ) -> Manifest:
     """The manifest of the release that follows ``base``. Its name is a number and a digest of what it says."""
     files = _files(made, base)
-    inputs = _inputs(made, base, files)
+    inputs = _used(made, base, files)
     meta = mart.exchange
     manifest = Manifest(
         mart=mart.name,
@@ -75,6 +75,11 @@ def _content(manifest: Manifest) -> dict[str, Any]:
     return {**said, "files": [[file.path, file.sha256] for file in manifest.files]}
 
 
+def release_inputs(made: Candidate, base: Manifest | None) -> tuple[Input, ...]:
+    """The deliveries whose rows the release of a candidate will be able to hold."""
+    return _used(made, base, _files(made, base))
+
+
 def _files(made: Candidate, base: Manifest | None) -> tuple[File, ...]:
     """What was built, and the rest of the release before unless the candidate is all of the mart."""
     carried = [] if base is None or made.whole else [f for f in base.files if f.partition not in made.built]
@@ -97,7 +102,7 @@ def _privacy(mart: Mart, made: Candidate, base: Manifest | None, files: tuple[Fi
     return said
 
 
-def _inputs(made: Candidate, base: Manifest | None, files: tuple[File, ...]) -> tuple[Input, ...]:
+def _used(made: Candidate, base: Manifest | None, files: tuple[File, ...]) -> tuple[Input, ...]:
     used = {delivery for file in files for delivery in file.deliveries}
     known = {entry.delivery: entry for entry in (*(base.inputs if base else ()), *made.inputs)}
     return tuple(known[delivery] for delivery in sorted(used))

@@ -10,6 +10,7 @@ from pathlib import Path
 import duckdb
 
 from lakehouse.exchange import Exchange
+from lakehouse.release import attribution
 from lakehouse.release.manifest import Manifest
 from lakehouse.storage.sql import identifier, literal
 
@@ -29,7 +30,8 @@ def fetch(
     """Writes the release to ``to/<mart>-v<major>-<release>/`` and returns that folder.
 
     As ``parquet`` it has the release's partitions, as ``csv`` one file ``<mart>.csv`` with all rows, moments in
-    UTC; beside them the manifest. Parquet that stands there already with the right hash is not fetched again.
+    UTC; beside them the manifest, and ``ATTRIBUTION.txt`` with the licence and whom to name. Parquet that stands
+    there already with the right hash is not fetched again.
     Raises :class:`TamperedFile`, and ``ValueError`` for another form.
     """
     folder = to / f"{manifest.mart}-v{manifest.major}-{manifest.release}"
@@ -44,6 +46,7 @@ def fetch(
     else:
         raise ValueError(f"no format {form!r}: parquet or csv")
     (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    (folder / attribution.FILE).write_text(attribution.attribution_text(manifest), encoding="utf-8")
     return folder
 
 

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.release.attack_gate import attack_candidate
+from lakehouse.release.licence_gate import judge_licences
 from lakehouse.release.manifest import BuildCheck, Candidate, File, latest_manifest, read_candidate
 from lakehouse.storage.index import candidates
 
@@ -104,8 +105,9 @@ def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tup
         for column in mart.columns
     ]
     physical = check_physical(files=files, columns=columns, sort_by=mart.exchange.key)
+    licences = judge_licences(mart, made, latest_manifest(exchange, mart=mart.name, major=mart.major))
     attacked = attack_candidate(exchange, mart, made, built, columns)
-    return report, [_as_built(built), *physical, *(_result(check) for check in made.checks), *attacked]
+    return report, [_as_built(built), *physical, *(_result(check) for check in made.checks), licences, *attacked]
 
 
 def _as_built(built: dict[File, Path]) -> GateResult:
