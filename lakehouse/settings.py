@@ -49,6 +49,10 @@ class Settings(BaseSettings):
     inbox_events: str | None = Field(
         default=None, description="http address at which the triggerer hears of arrivals from a Ceph store"
     )
+    doors_port: int = Field(default=8090, description="port of the doors under `exchange serve`")
+    doors_url: str | None = Field(
+        default=None, description="address of the doors as readers know it, where a proxy stands before them"
+    )
     airflow_port: int = Field(default=8080, description="port of Airflow's pages under `exchange airflow`")
 
     @cached_property

@@ -10,7 +10,7 @@ from lakehouse.storage.lake import Entry, Lake
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-READS = frozenset({"read_bytes", "open_read", "download", "local_path", "duckdb_url"})
+READS = frozenset({"read_bytes", "open_read", "open_range", "download", "local_path", "duckdb_url"})
 WRITES = frozenset({"write_bytes", "upload", "write_if"})
 
 
@@ -70,6 +70,11 @@ class CountingLake(Lake):
     def open_read(self, bucket: str, key: str) -> BinaryIO:
         stream = self._lake.open_read(bucket, key)
         self._note("open_read", bucket, key, self._size(bucket, key))
+        return stream
+
+    def open_range(self, bucket: str, key: str, *, start: int, length: int) -> BinaryIO:
+        stream = self._lake.open_range(bucket, key, start=start, length=length)
+        self._note("open_range", bucket, key, self._size(bucket, key))
         return stream
 
     def write_bytes(self, bucket: str, key: str, data: bytes, *, content_type: str | None = None) -> Entry:

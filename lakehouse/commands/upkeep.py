@@ -61,6 +61,7 @@ def doctor(
 ) -> None:
     """Make the index again from the lake, while nothing else runs; or sweep what no one reads."""
     from lakehouse.release.doctor import rebuild_index, sweep
+    from lakehouse.sharing.recipients import restore_recipients
 
     exchange = Exchange.from_environment()
     exchange.index.create()
@@ -76,6 +77,8 @@ def doctor(
         out.print(f"{count:,} files {'would go' if dry_run else 'are gone'}")
         return
     rebuilt = rebuild_index(exchange, dry_run=dry_run)
+    if not dry_run:
+        restore_recipients(exchange)
     if as_json:
         print_json(asdict(rebuilt))
         return

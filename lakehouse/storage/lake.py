@@ -129,6 +129,13 @@ class Lake(ABC):
         """The object as a stream to be closed by the caller, not seekable on S3. Raises ObjectNotFound."""
 
     @abstractmethod
+    def open_range(self, bucket: str, key: str, *, start: int, length: int) -> BinaryIO:
+        """`length` bytes (at least one) of the object from `start` on, as a stream to be closed by the caller.
+
+        It ends early where the object does; `start` must lie in it. Raises ObjectNotFound.
+        """
+
+    @abstractmethod
     def write_bytes(self, bucket: str, key: str, data: bytes, *, content_type: str | None = None) -> Entry:
         """Puts `data` under the key; a reader sees the old object or the new one, whole."""
 

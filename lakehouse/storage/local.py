@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
-from io import BytesIO
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 from uuid import uuid4
@@ -35,6 +35,7 @@ from lakehouse.storage.lake import (
 )
 
 if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
     from duckdb import DuckDBPyConnection
 
 _CHUNK_BYTES = 1 << 20
@@ -44,6 +45,27 @@ _ABANDONED_SECONDS = 24 * 3600
 _OPEN_TO_PROVIDERS = "landing-"
 # Another device, a file system without links, a file of another user's, or too many links already.
 _CANNOT_LINK = {errno.EXDEV, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK}
+
+
+class _Part(RawIOBase):
+    """So many bytes of an open file from where it stands."""
+
+    def __init__(self, stream: BinaryIO, length: int) -> None:
+        self._stream, self._left = stream, length
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer") -> int:
+        into = memoryview(buffer).cast("B")
+        data = self._stream.read(min(len(into), self._left))
+        into[: len(data)] = data
+        self._left -= len(data)
+        return len(data)
+
+    def close(self) -> None:
+        self._stream.close()
+        super().close()
 
 
 class LocalLake(Lake):
@@ -78,6 +100,11 @@ class LocalLake(Lake):
         self._standing(bucket, key)
         with _faults(bucket, key):
             return open(self.local_path(bucket, key), "rb", opener=_open_no_link)
+
+    def open_range(self, bucket: str, key: str, *, start: int, length: int) -> BinaryIO:
+        stream = self.open_read(bucket, key)
+        stream.seek(start)
+        return BufferedReader(_Part(stream, length), _CHUNK_BYTES)
 
     def write_bytes(self, bucket: str, key: str, data: bytes, *, content_type: str | None = None) -> Entry:
         return self._put(bucket, key, BytesIO(data))

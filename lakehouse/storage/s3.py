@@ -150,12 +150,10 @@ class S3Lake(Lake):
             return stream.read()
 
     def open_read(self, bucket: str, key: str) -> BinaryIO:
-        try:
-            with _faults(bucket, key):
-                body = self._client.get_object(**self._at(bucket, key))["Body"]
-        except BucketNotFound as fault:
-            raise ObjectNotFound(bucket, key) from fault
-        return io.BufferedReader(_Body(cast(io.RawIOBase, body), bucket=bucket, key=key), _READ_BYTES)
+        return self._open(bucket, key)
+
+    def open_range(self, bucket: str, key: str, *, start: int, length: int) -> BinaryIO:
+        return self._open(bucket, key, Range=f"bytes={start}-{start + length - 1}")
 
     def write_bytes(self, bucket: str, key: str, data: bytes, *, content_type: str | None = None) -> Entry:
         options = {} if content_type is None else {"ContentType": content_type}
@@ -261,6 +259,14 @@ class S3Lake(Lake):
         if entry is None:
             raise ObjectNotFound(bucket, key)
         return entry
+
+    def _open(self, bucket: str, key: str, **options: Any) -> BinaryIO:
+        try:
+            with _faults(bucket, key):
+                body = self._client.get_object(**self._at(bucket, key), **options)["Body"]
+        except BucketNotFound as fault:
+            raise ObjectNotFound(bucket, key) from fault
+        return io.BufferedReader(_Body(cast(io.RawIOBase, body), bucket=bucket, key=key), _READ_BYTES)
 
     def _put(self, bucket: str, key: str, data: bytes, **options: Any) -> Entry:
         answer = self._client.put_object(**self._at(bucket, key), Body=data, **options)

@@ -94,3 +94,36 @@ def test_a_scorecard_is_of_a_provider_that_there_is(
     assert "city/traffic_counts" in page.read_text()
     assert run(monkeypatch, "scorecard", "nowhere") == 2
     assert "there are: city, utility" in capsys.readouterr().err
+
+
+def test_a_recipient_is_made_granted_rotated_and_revoked(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def told(*arguments: str) -> Any:
+        assert run(monkeypatch, "recipients", *arguments, "--json") == 0
+        return json.loads(capsys.readouterr().out)
+
+    made = told("add", "reader", "--title", "A reader", "--days", "3")
+    assert made["token"].startswith("cdx_")
+    assert run(monkeypatch, "recipients", "grant", "reader", TRAFFIC, "--terms", "2", "--until", "2099-01-01") == 0
+    assert run(monkeypatch, "recipients", "grant", "reader", "no_mart", "--terms", "2") == 2
+    assert run(monkeypatch, "recipients", "grant", "reader", TRAFFIC, "--terms", "2", "--until", "2001-01-01") == 2
+    assert run(monkeypatch, "recipients", "add", "reader") == 2
+    said = capsys.readouterr().err
+    assert all(part in said for part in ("no mart 'no_mart'", "2001-01-01 is over", "reader is a recipient already"))
+    assert told("rotate", "reader")["token"] != made["token"]
+    assert run(monkeypatch, "recipients", "revoke", "reader") == 0
+    capsys.readouterr()
+    [state] = told("list")
+    assert [(g["mart"], g["terms"], g["until"][:10]) for g in state["grants"]] == [(TRAFFIC, "2", "2099-01-01")]
+    assert [bool(token["revoked_at"]) for token in state["tokens"]] == [True, True]
+    assert run(monkeypatch, "recipients", "list") == 0
+    assert "A reader" in capsys.readouterr().out
+
+
+def test_the_doors_want_both_halves_of_https(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "cert.pem").write_text("")
+    assert run(monkeypatch, "serve", "--certificate", str(tmp_path / "cert.pem")) == 2
+    assert "both --certificate and --key" in capsys.readouterr().err

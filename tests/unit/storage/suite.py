@@ -54,6 +54,27 @@ class LakeSuite:
         time.tzset()
         assert [entry and entry.modified.tzinfo for entry in entries] == [UTC] * 3
 
+    @pytest.mark.parametrize(
+        ("start", "length", "found"),
+        [(0, 4, b"0123"), (3, 1, b"3"), (8, 2, b"89"), (6, 100, b"6789"), (0, 10, b"0123456789")],
+    )
+    def test_reads_a_part(self, lake: Lake, start: int, length: int, found: bytes) -> None:
+        lake.write_bytes("raw", "part", b"0123456789")
+        with lake.open_range("raw", "part", start=start, length=length) as stream:
+            assert stream.read() == found
+
+    def test_a_part_is_read_in_bounded_memory(self, lake: Lake) -> None:
+        lake.write_bytes("raw", "large", b"x" * MIB + b"y" * 40 * MIB)
+        tracemalloc.start()
+        try:
+            with lake.open_range("raw", "large", start=MIB, length=32 * MIB) as stream:
+                read = sum(len(piece) for piece in iter(lambda: stream.read(MIB), b"") if piece[:1] == b"y")
+            peak = tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+        assert read == 32 * MIB
+        assert peak < 8 * MIB
+
     def test_streams(self, lake: Lake) -> None:
         lake.write_bytes("raw", "lines.csv", b"time;value\n1;2\n" + b"x" * 3 * MIB)
         with lake.open_read("raw", "lines.csv") as stream:
@@ -105,6 +126,7 @@ class LakeSuite:
         for read in (
             lambda: lake.read_bytes(bucket, "a/b"),
             lambda: lake.open_read(bucket, "a/b"),
+            lambda: lake.open_range(bucket, "a/b", start=0, length=1),
             lambda: lake.download(bucket, "a/b", tmp_path / "target"),
             lambda: lake.copy(bucket, "a/b", "marts", "a"),
         ):
@@ -138,6 +160,7 @@ class LakeSuite:
             lambda: lake.stat("raw", key),
             lambda: lake.read_bytes("raw", key),
             lambda: lake.open_read("raw", key),
+            lambda: lake.open_range("raw", key, start=0, length=1),
             lambda: lake.write_bytes("raw", key, b""),
             lambda: lake.write_if("raw", key, b"", expected=None),
             lambda: lake.upload("raw", key, tmp_path / "source"),

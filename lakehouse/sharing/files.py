@@ -1,0 +1,152 @@
+"""Plain Parquet under stable paths: files of releases with ranges and conditions, and lists of their addresses."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from email.utils import format_datetime
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from starlette.concurrency import run_in_threadpool
+
+from lakehouse.exchange import Exchange
+from lakehouse.release.manifest import File, latest_key
+from lakehouse.sharing.doors import Doorway, Visit
+from lakehouse.sharing.links import PARAMETER
+from lakehouse.sharing.published import NotPublished, Published
+from lakehouse.sharing.ranges import Span, Unsatisfiable, asked_span, is_other, is_unchanged
+
+DOOR = "files"
+PARQUET = "application/vnd.apache.parquet"
+_CHUNK_BYTES = 1 << 20
+
+router = APIRouter(tags=["files"])
+
+
+@router.head("/marts/{mart}/v{major:int}/latest.json", include_in_schema=False)
+@router.get("/marts/{mart}/v{major:int}/latest.json")
+def latest(mart: str, major: int, visit: Doorway) -> Response:
+    """The pointer: which release is the newest."""
+    visit.admit(door=DOOR, mart=mart, major=major)
+    pointer = visit.doors.exchange.lake.read_bytes("marts", latest_key(mart, major))
+    return Response(pointer, media_type="application/json", headers={"Cache-Control": "no-cache"})
+
+
+@router.get("/marts/{mart}/v{major:int}/releases.json")
+def listed(mart: str, major: int, visit: Doorway) -> JSONResponse:
+    """The releases that stand, the newest first."""
+    newest = visit.admit(door=DOOR, mart=mart, major=major).manifest.release
+    rows = visit.doors.publications.releases(mart=mart, major=major)
+    found = [
+        {
+            "release": row["release"],
+            "created_at": row["created_at"].isoformat(),
+            "rows": row["rows"],
+            "bytes": row["bytes"],
+            "latest": row["release"] == newest,
+            "files": f"{visit.base_url}{_folder(mart, major, row['release'])}/files.json",
+        }
+        for row in rows
+    ]
+    return JSONResponse({"mart": mart, "major": major, "releases": found}, headers={"Cache-Control": "no-cache"})
+
+
+@router.head("/marts/{mart}/v{major:int}/releases/{release}/{path:path}", include_in_schema=False)
+@router.get("/marts/{mart}/v{major:int}/releases/{release}/{path:path}")
+def pinned(mart: str, major: int, release: str, path: str, visit: Doorway) -> Response:
+    """A file of a release, its `manifest.json`, or the list of its files as `files.json` and `files.txt`."""
+    return _answer(visit, visit.admit(door=DOOR, mart=mart, major=major, release=release, path=path), path)
+
+
+@router.head("/marts/{mart}/v{major:int}/latest/{path:path}", include_in_schema=False)
+@router.get("/marts/{mart}/v{major:int}/latest/{path:path}")
+def newest(mart: str, major: int, path: str, visit: Doorway) -> Response:
+    """The same of the newest release. Lists give the addresses of the release and not of this alias, so that a
+    reader of many files reads one release even if the next comes meanwhile."""
+    return _answer(visit, visit.admit(door=DOOR, mart=mart, major=major, path=path), path)
+
+
+def _answer(visit: Visit, found: Published, path: str) -> Response:
+    manifest = found.manifest
+    if path == "files.txt":
+        lines = [f"{file['url']}\n" for file in file_list(visit, found)]
+        return PlainTextResponse("".join(lines), headers=_named(found, path))
+    if path == "files.json":
+        facts = {name: getattr(manifest, name) for name in ("mart", "major", "release", "rows", "bytes")}
+        document = {**facts, "created_at": manifest.created_at.isoformat(), "files": file_list(visit, found)}
+        return JSONResponse(document, headers=_named(found, path))
+    if path == "manifest.json":
+        data = visit.doors.exchange.lake.read_bytes("marts", f"{manifest.prefix}/manifest.json")
+        return Response(data, media_type="application/json", headers=_named(found, path))
+    file = found.files.get(path)
+    if file is None:
+        raise NotPublished(f"{manifest.mart} v{manifest.major} {manifest.release} has no file {path!r}: see files.json")
+    return _file(visit, found, file)
+
+
+def file_list(visit: Visit, found: Published) -> list[dict[str, Any]]:
+    """The files of a release with their addresses; who came by a link gets addresses with the same link."""
+    folder = f"{visit.base_url}{_folder(found.manifest.mart, found.manifest.major, found.manifest.release)}"
+    link = visit.request.query_params.get(PARAMETER)
+    tail = f"?{PARAMETER}={link}" if link else ""
+    return [
+        {
+            "url": f"{folder}/{quote(file.path, safe='/=')}{tail}",
+            "path": file.path,
+            "partition": file.partition,
+            "rows": file.rows,
+            "bytes": file.bytes,
+            "sha256": file.sha256,
+        }
+        for file in found.manifest.files
+    ]
+
+
+def _folder(mart: str, major: int, release: str) -> str:
+    return f"/marts/{mart}/v{major}/releases/{release}"
+
+
+def _named(found: Published, path: str) -> dict[str, str]:
+    """Where an answer stands for good. It is asked about again each time, for a release can be withdrawn."""
+    manifest = found.manifest
+    return {
+        "Cache-Control": "no-cache" if found.access == "open" else "private, no-cache",
+        "Content-Location": f"{_folder(manifest.mart, manifest.major, manifest.release)}/{quote(path, safe='/=')}",
+        "Last-Modified": format_datetime(manifest.created_at.replace(microsecond=0), usegmt=True),
+    }
+
+
+def _file(visit: Visit, found: Published, file: File) -> Response:
+    """A file's tag is the hash of its bytes, so it is the same on every lake and for every release that holds it."""
+    request, tag = visit.request, f'"{file.sha256}"'
+    headers = {**_named(found, file.path), "ETag": tag, "Accept-Ranges": "bytes"}
+    if is_other(request.headers, tag):
+        return Response(status_code=412, headers=headers)
+    if is_unchanged(request.headers, tag):
+        return Response(status_code=304, headers=headers)
+    try:
+        span = asked_span(request.headers, size=file.bytes, tag=tag) if request.method == "GET" else None
+    except Unsatisfiable:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{file.bytes}"})
+    part = span or Span(start=0, length=file.bytes)
+    headers |= {"Content-Length": str(part.length), "Content-Type": PARQUET}
+    if span is not None:
+        headers["Content-Range"] = span.content_range(file.bytes)
+    if request.method == "HEAD":
+        return Response(status_code=200, headers=headers)
+    if span is None:
+        visit.taken.rows = file.rows
+    body = _body(visit.doors.exchange, f"{found.manifest.prefix}/{file.path}", part)
+    return StreamingResponse(body, status_code=206 if span else 200, headers=headers)
+
+
+async def _body(exchange: Exchange, key: str, part: Span) -> AsyncIterator[bytes]:
+    """A chunk at a time, as fast as the reader takes it."""
+    stream = await run_in_threadpool(exchange.lake.open_range, "marts", key, start=part.start, length=part.length)
+    try:
+        while chunk := await run_in_threadpool(stream.read, _CHUNK_BYTES):
+            yield chunk
+    finally:
+        stream.close()

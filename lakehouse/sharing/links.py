@@ -1,0 +1,70 @@
+"""Signed links: an address that lets whoever holds it take a release, or a file of it, until a moment."""
+
+from __future__ import annotations
+
+import hashlib
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from itsdangerous import BadData, URLSafeSerializer
+
+from lakehouse.exchange import Exchange
+from lakehouse.privacy.keys import Scope, open_keys
+from lakehouse.sharing.entitlement import Link
+from lakehouse.sharing.tables import link_epoch
+
+PARAMETER = "link"
+
+
+class BadLink(ValueError):
+    """A link that is not good, or no longer; the message says what to do."""
+
+
+class Links:
+    """Makes and reads links. The key is the exchange's own; its epoch, a number in the index, ends all links of the
+    epochs before when it is raised."""
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self._keys: dict[int, bytes] = {}
+
+    def sign(self, link: Link, *, until: datetime) -> str:
+        """What is put behind ``?link=`` in an address."""
+        fields = [link.mart, link.major, link.release, link.path, link.recipient, link.door, int(until.timestamp())]
+        return str(self._serializer().dumps(fields))
+
+    def read(self, text: str, *, now: datetime) -> Link:
+        """Raises :class:`BadLink` for one that was tampered with, has run out, or was made under an earlier key."""
+        try:
+            fields: list[Any] = self._serializer().loads(text)
+        except BadData:
+            raise BadLink(
+                "the link is not whole, or the exchange has ended all links of its time: ask for a new one"
+            ) from None
+        mart, major, release, path, recipient, door, until = fields
+        if until <= now.timestamp():
+            raise BadLink("the link has run out: ask for a new one")
+        return Link(mart=mart, major=major, release=release, path=path, recipient=recipient, door=door)
+
+    def end_all(self) -> int:
+        """Every link made so far is refused from now on, by every process. Returns the new epoch."""
+        with self._exchange.index.begin() as connection:
+            if connection.execute(sa.update(link_epoch).values(epoch=link_epoch.c.epoch + 1)).rowcount == 0:
+                connection.execute(sa.insert(link_epoch).values(epoch=2))
+        return self._epoch()
+
+    def _epoch(self) -> int:
+        row = self._exchange.index.row(sa.select(link_epoch.c.epoch))
+        return int(row["epoch"]) if row else 1
+
+    def _serializer(self) -> URLSafeSerializer:
+        epoch = self._epoch()
+        if epoch not in self._keys:
+            scope = Scope(provider="exchange", purpose="links", epoch=str(epoch))
+            self._keys = {epoch: open_keys(self._exchange.settings).key(scope)}
+        return URLSafeSerializer(
+            self._keys[epoch],
+            salt="lakehouse.sharing.links",
+            signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
+        )

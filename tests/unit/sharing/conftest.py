@@ -1,0 +1,104 @@
+"""An exchange whose doors are open: one mart for anyone, and the same mart at the other two levels of access."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from fastapi.testclient import TestClient
+
+from lakehouse.sharing.app import create_app
+from lakehouse.sharing.doors import Doors
+from lakehouse.sharing.recipients import add_recipient, grant, revoke
+from tests.mini_exchange import TRAFFIC, Mini
+
+LEVELS = ("open", "registered", "agreement")
+TERMS = "2026-01"
+
+
+@dataclass
+class Readers:
+    """Who comes to the doors: name of the case to the token that is shown."""
+
+    tokens: dict[str, str | None] = field(default_factory=dict)
+
+    def headers(self, case: str) -> dict[str, str]:
+        token = self.tokens[case]
+        return {} if token is None else {"Authorization": f"Bearer {token}"}
+
+
+@dataclass
+class House:
+    mini: Mini
+    client: TestClient
+    doors: Doors
+    readers: Readers
+
+    def set_access(self, level: str, mart: str = TRAFFIC) -> None:
+        path = self.mini.path(f"{mart}.yml")
+        text = path.read_text()
+        for other in LEVELS:
+            text = text.replace(f"access: {other}", f"access: {level}")
+        path.write_text(text)
+
+
+def make_readers(mini: Mini) -> Readers:
+    now, exchange = datetime.now(UTC), mini.exchange
+    year, long_ago = timedelta(days=365), now - timedelta(days=30)
+    right = add_recipient(exchange, "right", title="Right", valid=year)
+    grant(exchange, "right", mart=TRAFFIC, terms=TERMS, until=None)
+    ungranted = add_recipient(exchange, "ungranted", title="No agreement", valid=year)
+    ended = add_recipient(exchange, "ended", title="Agreement ended", valid=year, now=long_ago)
+    grant(exchange, "ended", mart=TRAFFIC, terms=TERMS, until=now - timedelta(days=1), now=long_ago)
+    expired = add_recipient(exchange, "expired", title="Expired", valid=timedelta(days=1), now=long_ago)
+    grant(exchange, "expired", mart=TRAFFIC, terms=TERMS, until=None)
+    revoked = add_recipient(exchange, "revoked", title="Revoked", valid=year)
+    grant(exchange, "revoked", mart=TRAFFIC, terms=TERMS, until=None)
+    revoke(exchange, "revoked")
+    return Readers(
+        {
+            "no token": None,
+            "anonymous": "anonymous",
+            "not a token": "letmein",
+            "wrong": right.secret[:-1] + ("A" if right.secret[-1] != "A" else "B"),
+            "expired": expired.secret,
+            "revoked": revoked.secret,
+            "without agreement": ungranted.secret,
+            "agreement ended": ended.secret,
+            "right": right.secret,
+        }
+    )
+
+
+# Which cases may read, by the mart's level; what the others are answered.
+ADMITTED = {
+    "open": {"no token", "anonymous", "without agreement", "agreement ended", "right"},
+    "registered": {"without agreement", "agreement ended", "right"},
+    "agreement": {"right"},
+}
+FORBIDDEN = {"without agreement", "agreement ended"}
+
+
+@pytest.fixture(scope="session")
+def house_once(released_once: Mini, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    mini = released_once.copy(tmp_path_factory.mktemp("doors"))
+    readers = make_readers(mini)
+    app = create_app(mini.exchange)
+    with TestClient(app) as client:
+        yield House(mini, client, app.state.doors, readers)
+
+
+@pytest.fixture
+def house(house_once: House) -> Iterator[House]:
+    """Shared; a test leaves it as it was, all open."""
+    yield house_once
+    house_once.set_access("open")
+
+
+@pytest.fixture
+def own_house(released: Mini) -> Iterator[House]:
+    """A test's own, to be changed."""
+    readers = make_readers(released)
+    app = create_app(released.exchange)
+    with TestClient(app) as client:
+        yield House(released, client, app.state.doors, readers)
