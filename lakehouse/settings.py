@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     inbox_events: str | None = Field(
         default=None, description="http address at which the triggerer hears of arrivals from a Ceph store"
     )
+    publisher: str = Field(default="City Data Exchange", description="who publishes the marts, in the catalogue")
+    contact: str = Field(default="data@example.org", description="e-mail address for questions, in the catalogue")
     doors_port: int = Field(default=8090, description="port of the doors under `exchange serve`")
     doors_url: str | None = Field(
         default=None, description="address of the doors as readers know it, where a proxy stands before them"

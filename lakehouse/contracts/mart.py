@@ -6,17 +6,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from lakehouse.contracts.load import ContractError, Fault, fault_list, line_of, read_yaml
 from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, Policy, Strict, Text
 
 Grain = Literal["day", "month", "year"]
-Place = tuple[str | int, ...]
+HighValue = Literal["geospatial", "environment", "meteorological", "statistics", "companies", "mobility"]
+Position = tuple[str | int, ...]
 
-META: Place = ("models", 0, "config", "meta", "exchange")
+META: Position = ("models", 0, "config", "meta", "exchange")
 INTEGERS = (
     "TINYINT",
     "SMALLINT",
@@ -49,6 +50,13 @@ class Partition(Strict):
     grain: Grain
 
 
+class Place(Strict):
+    """Where the data is about: its name, and its address in the EU's vocabularies of places or in GeoNames."""
+
+    name: Text
+    uri: Annotated[str, StringConstraints(pattern=r"^https?://\S+$")]
+
+
 class MartExchange(Strict):
     title: Text
     theme: Literal["AGRI", "ECON", "EDUC", "ENER", "ENVI", "GOVE", "HEAL", "JUST", "REGI", "SOCI", "TECH", "TRAN"]
@@ -59,6 +67,10 @@ class MartExchange(Strict):
     major: int = Field(ge=1)
     key: list[Text] = Field(min_length=1)
     partition: Partition
+    spatial: tuple[Place, ...] = ()
+    high_value: HighValue | None = Field(
+        default=None, description="category of Implementing Regulation (EU) 2023/138, where the mart is in its annex"
+    )
     freshness_hours: int = Field(gt=0)
     approval: Literal["auto", "required"] = "auto"
     privacy: Policy
@@ -184,7 +196,7 @@ def read_marts(folder: Path) -> dict[str, Mart]:
     return marts
 
 
-def _mart_faults(mart: Mart) -> Iterator[tuple[Place, str]]:
+def _mart_faults(mart: Mart) -> Iterator[tuple[Position, str]]:
     columns = {column.name: column for column in mart.columns}
     if mart.name != mart.path.stem:
         yield ("models", 0, "name"), f"is {mart.name!r}, but the file is {mart.path.name}"
@@ -195,7 +207,7 @@ def _mart_faults(mart: Mart) -> Iterator[tuple[Place, str]]:
             yield (*META, "key"), f"{name!r} is not a column of the mart"
     yield from _partition_faults(mart, columns)
     for index, column in enumerate(mart.columns):
-        place: Place = ("models", 0, "columns", index)
+        place: Position = ("models", 0, "columns", index)
         if column.kind in NUMBERS and column.unit is None:
             yield place, f"{column.name!r} is a number without config.meta.unit ('1' for a pure number)"
         if column.name in (*mart.exchange.key, mart.exchange.partition.column) and not column.required:
@@ -208,7 +220,7 @@ def _mart_faults(mart: Mart) -> Iterator[tuple[Place, str]]:
         yield from _dp_faults(mart, policy, columns)
 
 
-def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
+def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tuple[Position, str]]:
     partition = mart.exchange.partition
     place = (*META, "partition")
     if partition.grain in columns:
@@ -222,7 +234,7 @@ def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tu
         yield (*place, "column"), f"{partition.column!r} is {column.data_type}; it must be {wanted}"
 
 
-def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
+def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Position, str]]:
     for name in (policy.measure, policy.units, "period_hours"):
         if name not in columns:
             yield (*META, "privacy"), f"the policy needs the column {name!r}"
@@ -232,7 +244,7 @@ def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> I
         yield (*META, "privacy"), "the policy needs the column 'period_grain'"
 
 
-def _dp_faults(mart: Mart, policy: DpPolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Place, str]]:
+def _dp_faults(mart: Mart, policy: DpPolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Position, str]]:
     place = (*META, "privacy")
     for name in (policy.measure, "error_90"):
         if name not in columns:
