@@ -27,6 +27,7 @@ from lakehouse.commands.console import (
 )
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
+from lakehouse.privacy.keys import KeyFault
 from lakehouse.release.listing import NoSuchRelease
 from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
@@ -46,7 +47,7 @@ def main() -> None:
     except Refused as error:
         err.print(str(error))
         sys.exit(REFUSED)
-    except (StorageError, OperationalError) as error:
+    except (StorageError, OperationalError, KeyFault) as error:
         err.print(str(error).splitlines()[0])
         sys.exit(REFUSED)
     except (WrongUse, UnknownDataset, NoSuchRelease) as error:
@@ -256,10 +257,14 @@ def get(
     name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")],
     to: Annotated[Path, typer.Option(help="Folder to write to.")] = Path("."),
     form: Annotated[str, typer.Option("--format", help="parquet or csv")] = "parquet",
+    key: Annotated[
+        Path | None, typer.Option(help="The public key that you trust, a PEM file.", exists=True, dir_okay=False)
+    ] = None,
 ) -> None:
-    """Fetch a release and check its hashes."""
-    from lakehouse.release.fetch import TamperedFile, fetch
+    """Fetch a release; verify its signature and check every hash."""
+    from lakehouse.release.fetch import fetch
     from lakehouse.release.listing import find_release
+    from lakehouse.release.signing import Untrusted, load_public_key
 
     if form not in ("parquet", "csv"):
         raise WrongUse(f"no format {form!r}: parquet or csv")
@@ -267,10 +272,14 @@ def get(
     exchange.index.create()
     manifest = find_release(exchange, name)
     try:
-        folder = fetch(exchange, manifest, to=to, form=form, progress=print_progress)
-    except TamperedFile as error:
+        trusted = load_public_key(key.read_bytes(), shown=str(key)) if key else None
+        folder = fetch(exchange, manifest, to=to, form=form, key=trusted, progress=print_progress)
+    except Untrusted as error:
         raise Refused(str(error)) from None
-    out.print(f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}, every hash checked")
+    out.print(
+        f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}: signed with key "
+        f"{manifest.signed_with}, every hash checked"
+    )
 
 
 @app.command()

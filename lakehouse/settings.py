@@ -6,7 +6,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -24,6 +24,9 @@ class Settings(BaseSettings):
     s3_endpoint: str | None = Field(default=None, description="address of an S3 server that is not AWS's")
     s3_region: str = Field(default="us-east-1", description="region of the S3 server")
     keys: Path | None = Field(default=None, description="folder of the secret keys; default keys in home")
+    signing_key: SecretStr | None = Field(
+        default=None, description="Ed25519 key of signatures: base64, PEM or a file; default one in `keys`"
+    )
     inputs: Path | None = Field(default=None, description="folder <provider>/<dataset>/<files> for `run`")
     extracts: Literal["loopback", "live"] = Field(
         default="loopback",

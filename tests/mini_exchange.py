@@ -94,6 +94,8 @@ class Mini:
         for name in ("exchange.db", "membership.key"):
             if (self.root / "home" / name).exists():
                 shutil.copy(self.root / "home" / name, to / "home")
+        if (self.root / "home" / "keys").exists():
+            shutil.copytree(self.root / "home" / "keys", to / "home" / "keys", dirs_exist_ok=True)
         return replace(self, root=to, **changes)
 
     def path(self, name: str) -> Path:

@@ -86,6 +86,7 @@ class MartColumn(BaseModel):
     description: Text
     constraints: list[dict[str, Any]] = Field(default_factory=list)
     config: dict[str, Any] = Field(default_factory=dict)
+    data_tests: list[Any] = Field(default_factory=list)
 
     @property
     def kind(self) -> str:
@@ -100,6 +101,16 @@ class MartColumn(BaseModel):
     def unit(self) -> str | None:
         unit = self.config.get("meta", {}).get("unit")
         return None if unit is None else str(unit)
+
+    @property
+    def values(self) -> tuple[str, ...] | None:
+        """The only values it may have, in order, as its dbt test ``accepted_values`` states them for every row."""
+        for test in self.data_tests:
+            stated = test.get("accepted_values") if isinstance(test, dict) else None
+            if isinstance(stated, dict) and "where" not in stated.get("config", {}):
+                values = stated.get("arguments", stated).get("values", [])
+                return tuple(sorted(map(str, values)))
+        return None
 
 
 class _Meta(BaseModel):

@@ -11,13 +11,13 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.keys import open_keys, signing_key
+from lakehouse.privacy.keys import signing_key
 from lakehouse.release.doctor import CERTIFICATES
 
 
 def write_certificate(exchange: Exchange, facts: dict[str, Any]) -> dict[str, Any]:
     """Signs the facts (Ed25519 over their canonical JSON) and keeps them in ``reports``; returns all of it."""
-    key = signing_key(open_keys(exchange.settings))
+    key = signing_key(exchange.settings)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     certificate = {
         **facts,

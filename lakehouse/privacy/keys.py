@@ -5,6 +5,7 @@ A key never leaves the process that uses it: it stands in no SQL, log, compiled 
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import hmac
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Protocol
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from lakehouse.settings import Settings
 
@@ -106,6 +108,25 @@ def pseudonyms(values: Iterable[str], key: bytes) -> dict[str, str]:
     return {value: hmac.new(key, value.encode(), hashlib.sha256).hexdigest()[:32] for value in set(values)}
 
 
-def signing_key(store: KeyStore) -> Ed25519PrivateKey:
-    """The exchange's key for signatures (Ed25519)."""
-    return Ed25519PrivateKey.from_private_bytes(store.key(Scope(provider="exchange", purpose="signing")))
+def signing_key(settings: Settings) -> Ed25519PrivateKey:
+    """The exchange's key for signatures (Ed25519): the one that ``EXCHANGE_SIGNING_KEY`` holds or names, or else one
+    in the folder of the keys. Raises :class:`KeyFault`."""
+    if settings.signing_key is None:
+        store = open_keys(settings)
+        return Ed25519PrivateKey.from_private_bytes(store.key(Scope(provider="exchange", purpose="signing")))
+    given = settings.signing_key.get_secret_value().strip()
+    text = given.encode()
+    if b"-----BEGIN" not in text and Path(given).is_file():
+        text = Path(given).read_bytes().strip()
+    try:
+        if b"-----BEGIN" not in text:
+            return Ed25519PrivateKey.from_private_bytes(base64.b64decode(text, validate=True))
+        key = load_pem_private_key(text, password=None)
+    except (ValueError, TypeError):
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise KeyFault(
+            "EXCHANGE_SIGNING_KEY is no Ed25519 key: give 32 bytes in base64, PEM without a password, or the path of a "
+            "file with one of them, as `openssl genpkey -algorithm ed25519 -out FILE` makes it"
+        )
+    return key

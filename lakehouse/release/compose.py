@@ -21,7 +21,13 @@ CONTENT = {
 
 
 def compose(
-    mart: Mart, made: Candidate, base: Manifest | None, *, gates: dict[str, Any], approved_by: str | None
+    mart: Mart,
+    made: Candidate,
+    base: Manifest | None,
+    *,
+    gates: dict[str, Any],
+    approved_by: str | None,
+    signed_with: str,
 ) -> Manifest:
     """The manifest of the release that follows ``base``. Its name is a number and a digest of what it says."""
     files = _files(made, base)
@@ -43,7 +49,15 @@ def compose(
         access=meta.access,
         price=meta.price,
         columns=tuple(
-            Column(name=c.name, type=c.data_type, description=c.description.strip(), unit=c.unit) for c in mart.columns
+            Column(
+                name=column.name,
+                type=column.data_type,
+                description=column.description.strip(),
+                unit=column.unit,
+                required=column.required,
+                values=column.values,
+            )
+            for column in mart.columns
         ),
         key=tuple(meta.key),
         partition={"column": meta.partition.column, "grain": meta.partition.grain},
@@ -56,6 +70,7 @@ def compose(
         code=made.code,
         code_version=made.code_version,
         approved_by=approved_by,
+        signed_with=signed_with,
         privacy=_privacy(mart, made, base, files),
         gates=gates,
         diff=_diff(base, files),

@@ -8,14 +8,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import duckdb
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from lakehouse.exchange import Exchange
 from lakehouse.release import attribution
 from lakehouse.release.manifest import Manifest
+from lakehouse.release.signing import Untrusted, verified_manifest
 from lakehouse.storage.sql import identifier, literal
 
 
-class TamperedFile(RuntimeError):
+class TamperedFile(Untrusted):
     """A file whose bytes are not those that the manifest names; nothing of it is kept."""
 
 
@@ -25,15 +27,20 @@ def fetch(
     *,
     to: Path,
     form: str = "parquet",
+    key: Ed25519PublicKey | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Path:
     """Writes the release to ``to/<mart>-v<major>-<release>/`` and returns that folder.
 
     As ``parquet`` it has the release's partitions, as ``csv`` one file ``<mart>.csv`` with all rows, moments in
-    UTC; beside them the manifest, and ``ATTRIBUTION.txt`` with the licence and whom to name. Parquet that stands
-    there already with the right hash is not fetched again.
-    Raises :class:`TamperedFile`, and ``ValueError`` for another form.
+    UTC; beside them the manifest, its signature and the public key, and ``ATTRIBUTION.txt`` with the licence and
+    whom to name. The signature is verified first, by ``key`` or by the published one that the manifest names. Parquet
+    that stands there already with the right hash is not fetched again.
+    Raises :class:`lakehouse.release.signing.Untrusted`, of which :class:`TamperedFile` is one, and ``ValueError`` for
+    another form.
     """
+    signed = verified_manifest(exchange, mart=manifest.mart, major=manifest.major, release=manifest.release, key=key)
+    manifest = signed.manifest
     folder = to / f"{manifest.mart}-v{manifest.major}-{manifest.release}"
     if form == "parquet":
         _fetch_files(exchange, manifest, folder, progress)
@@ -45,7 +52,9 @@ def fetch(
             _as_csv(manifest, Path(name), folder / f"{manifest.mart}.csv")
     else:
         raise ValueError(f"no format {form!r}: parquet or csv")
-    (folder / "manifest.json").write_text(manifest.model_dump_json(indent=1), encoding="utf-8")
+    (folder / "manifest.json").write_bytes(signed.content)
+    (folder / "manifest.json.sig").write_bytes(signed.signature)
+    (folder / f"{manifest.signed_with}.pem").write_bytes(signed.public_key)
     (folder / attribution.FILE).write_text(attribution.attribution_text(manifest), encoding="utf-8")
     return folder
 

@@ -6,10 +6,10 @@ import json
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lakehouse.exchange import Exchange
-from lakehouse.storage.lake import ObjectNotFound
+from lakehouse.storage.lake import ObjectNotFound, StorageError
 
 
 class Strict(BaseModel):
@@ -39,10 +39,38 @@ class Input(Strict):
 
 
 class Column(Strict):
+    """``required``: it is never null. ``values``: the only ones it takes. Manifests of before say neither."""
+
     name: str
     type: str
     description: str
     unit: str | None
+    required: bool | None = None
+    values: tuple[str, ...] | None = None
+
+
+class Approval(Strict):
+    """Who let a candidate become a release, when and why; ``through`` is where it was answered."""
+
+    by: str
+    at: datetime
+    reason: str
+    through: Literal["command", "airflow", "portal"]
+
+
+class Notice(Strict):
+    """What readers of a mart are to know: its major ``major`` is followed by ``successor``, and stays published
+    until ``until``; ``changes`` says what breaks for who goes over."""
+
+    format: Literal["city-data-exchange/notice/1"] = "city-data-exchange/notice/1"
+    kind: Literal["deprecated"] = "deprecated"
+    mart: str
+    major: int
+    successor: int
+    since: datetime
+    until: datetime
+    changes: tuple[str, ...]
+    text: str
 
 
 class BuildCheck(Strict):
@@ -90,7 +118,9 @@ class Candidate(Strict):
 class Manifest(Strict):
     """A release: what it holds, of what it was made, and what its gate found.
 
-    ``change`` and ``waiting`` are the candidate's: the next build goes on from there.
+    ``change`` and ``waiting`` are the candidate's: the next build goes on from there. ``approval`` is there where
+    one was needed. ``signed_with``: the id of the public key that verifies ``manifest.json.sig``, see
+    :mod:`lakehouse.release.signing`. ``notices``: those that stood when it was released.
     """
 
     format: Literal["city-data-exchange/manifest/1"] = "city-data-exchange/manifest/1"
@@ -120,6 +150,9 @@ class Manifest(Strict):
     code: str
     code_version: str
     approved_by: str | None
+    approval: Approval | None = None
+    signed_with: str | None = None
+    notices: tuple[Notice, ...] = ()
     privacy: dict[str, Any]
     gates: dict[str, Any]
     diff: dict[str, Any]
@@ -139,10 +172,33 @@ def latest_key(mart: str, major: int) -> str:
     return f"{mart}/v{major}/latest.json"
 
 
+class UnreadableManifest(StorageError):
+    """What stands there is no manifest of this release: somebody else wrote it."""
+
+
+def manifest_key(mart: str, major: int, release: str) -> str:
+    return f"{release_prefix(mart, major, release)}/manifest.json"
+
+
+def parse_manifest(content: bytes, *, mart: str, major: int, release: str) -> Manifest:
+    """Raises :class:`UnreadableManifest` where it is not the manifest of just this release."""
+    key = manifest_key(mart, major, release)
+    try:
+        manifest = Manifest.model_validate_json(content)
+    except ValidationError as error:
+        place = ".".join(map(str, error.errors()[0]["loc"]))
+        raise UnreadableManifest(f"marts/{key} is no manifest ({place}: {error.errors()[0]['msg']})") from None
+    if (manifest.mart, manifest.major, manifest.release) != (mart, major, release):
+        found = f"{manifest.mart} v{manifest.major}, {manifest.release}"
+        raise UnreadableManifest(f"marts/{key} is the manifest of another release: {found}")
+    return manifest
+
+
 def read_manifest(exchange: Exchange, *, mart: str, major: int, release: str) -> Manifest:
-    """Raises :class:`lakehouse.storage.lake.ObjectNotFound` where there is no such release."""
-    key = f"{release_prefix(mart, major, release)}/manifest.json"
-    return Manifest.model_validate_json(exchange.lake.read_bytes("marts", key))
+    """As it stands, its signature not verified. Raises :class:`lakehouse.storage.lake.ObjectNotFound` where there
+    is no such release, and :class:`UnreadableManifest`."""
+    content = exchange.lake.read_bytes("marts", manifest_key(mart, major, release))
+    return parse_manifest(content, mart=mart, major=major, release=release)
 
 
 def latest_manifest(exchange: Exchange, *, mart: str, major: int) -> Manifest | None:

@@ -16,10 +16,12 @@ from lakehouse.release.manifest import (
     Manifest,
     latest_key,
     latest_manifest,
+    manifest_key,
+    parse_manifest,
     read_candidate,
-    read_manifest,
 )
 from lakehouse.release.record import record_outcome, record_release
+from lakehouse.release.signing import sign, signature_key, signer, verified_manifest
 from lakehouse.storage.index import candidates
 from lakehouse.storage.lake import Conflict, ObjectNotFound
 
@@ -36,8 +38,8 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str, approved_by: str 
     status is ``released``, ``unchanged`` (it says what the last release says) or ``withheld``.
 
     Every step may be repeated: files under a release's key are always the same bytes, its manifest is written
-    once and after them, and ``latest.json`` after that, so a reader that starts there sees the old release or the
-    new one. Of two promoters one moves the pointer. Raises :class:`NotPromotable`.
+    once and after them, then its signature, and ``latest.json`` after that, so a reader that starts there sees the
+    old release or the new one. Of two promoters one moves the pointer. Raises :class:`NotPromotable`.
     """
     row = exchange.index.row(
         sa.select(candidates).where(candidates.c.mart == mart.name, candidates.c.candidate == candidate)
@@ -61,7 +63,9 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str, approved_by: str 
         )
     if row["status"] == "withheld":
         return _settle(exchange, made, "withheld", base) | {"reason": row["reason"]}
-    manifest = compose(mart, made, base, gates=row["gates"] or {}, approved_by=approved_by)
+    manifest = compose(
+        mart, made, base, gates=row["gates"] or {}, approved_by=approved_by, signed_with=signer(exchange)
+    )
     if base is not None and same_content(manifest, base):
         return _settle(exchange, made, "unchanged", base) | {"reason": "it says what the last release says"}
     return _settle(exchange, made, "released", _publish(exchange, manifest, made, base))
@@ -100,14 +104,35 @@ def _place_files(exchange: Exchange, manifest: Manifest, made: Candidate, base: 
 
 
 def _write_manifest(exchange: Exchange, manifest: Manifest) -> Manifest:
-    """Writes it once. Where one stands already, of an attempt that died or of another promoter, that one holds:
-    the release's name is a digest of what it says, so both say the same."""
+    """Writes it once, and then its signature. Where one stands already that was signed, that one holds: the
+    release's name is a digest of what it says, so both say the same. One that was not signed is of an attempt that
+    died, or of another promoter of the same candidate who is about to; any other is not signed for whoever wrote it.
+    """
     content = manifest.model_dump_json(indent=1).encode()
+    key = manifest_key(manifest.mart, manifest.major, manifest.release)
     try:
-        exchange.lake.write_if("marts", f"{manifest.prefix}/manifest.json", content, expected=None)
+        exchange.lake.write_if("marts", key, content, expected=None)
     except Conflict:
-        return read_manifest(exchange, mart=manifest.mart, major=manifest.major, release=manifest.release)
+        content = exchange.lake.read_bytes("marts", key)
+        standing = parse_manifest(content, mart=manifest.mart, major=manifest.major, release=manifest.release)
+        if exchange.lake.stat("marts", signature_key(manifest)) is not None:
+            return verified_manifest(
+                exchange, mart=manifest.mart, major=manifest.major, release=manifest.release
+            ).manifest
+        if _lasting(standing) != _lasting(manifest):
+            raise NotPromotable(
+                f"marts/{key} stands there unsigned, and is not of candidate {manifest.candidate}: `exchange doctor "
+                "--sweep` removes what was never released"
+            ) from None
+        manifest = standing
+    sign(exchange, manifest, content)
     return manifest
+
+
+def _lasting(manifest: Manifest) -> dict[str, Any]:
+    """All that two attempts at the same release say alike."""
+    said = manifest.model_dump(mode="json", exclude={"created_at"})
+    return {**said, "gates": {name: value for name, value in manifest.gates.items() if name != "seconds"}}
 
 
 def _copy_report(exchange: Exchange, made: Candidate, manifest: Manifest) -> None:

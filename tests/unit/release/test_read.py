@@ -63,7 +63,8 @@ def test_a_release_is_fetched_with_every_hash_checked(released: Mini, tmp_path: 
     folder = fetch(released.exchange, manifest, to=tmp_path, progress=said.append)
     assert folder == tmp_path / f"{TRAFFIC}-v1-{manifest.release}"
     assert len(pl.read_parquet(f"{folder}/*/*.parquet")) == ROWS
-    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["ATTRIBUTION.txt", "manifest.json"]
+    beside = {path.name for path in folder.iterdir() if path.is_file()}
+    assert beside == {"ATTRIBUTION.txt", "manifest.json", "manifest.json.sig", f"{manifest.signed_with}.pem"}
     assert said[-1] == f"{DAYS} of {DAYS}: day=2024-10-30/part-0.parquet"
 
 
@@ -96,7 +97,8 @@ def test_a_file_that_was_tampered_with_is_refused_and_not_kept(released: Mini, t
 def test_a_release_as_csv_is_one_file_in_the_order_of_its_partitions(released: Mini, tmp_path: Path) -> None:
     manifest, to = released.latest(TRAFFIC), tmp_path / "to"
     folder = fetch(released.exchange, manifest, to=to, form="csv")
-    assert sorted(path.name for path in folder.iterdir()) == ["ATTRIBUTION.txt", "manifest.json", f"{TRAFFIC}.csv"]
+    beside = {"ATTRIBUTION.txt", "manifest.json", "manifest.json.sig", f"{manifest.signed_with}.pem", f"{TRAFFIC}.csv"}
+    assert {path.name for path in folder.iterdir()} == beside
     assert [path.name for path in to.iterdir()] == [folder.name]
     lines = (folder / f"{TRAFFIC}.csv").read_text().splitlines()
     assert lines[0] == "road,hour_utc,sensors,vehicles,vehicles_mean"
