@@ -12,12 +12,13 @@ from starlette.exceptions import HTTPException
 
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange
-from lakehouse.sharing import files
+from lakehouse.release.signing import Untrusted
+from lakehouse.sharing import delta, files
 from lakehouse.sharing.doors import Accounts, Doors, answer_faults, fault
 from lakehouse.storage.lake import StorageError
 
 # Each is a door.
-ROUTERS = (files.router,)
+ROUTERS = (files.router, delta.router)
 
 
 def create_app(exchange: Exchange) -> FastAPI:
@@ -57,6 +58,10 @@ def _answer_others(app: FastAPI) -> None:
     @app.exception_handler(StorageError)
     def no_store(_request: Request, error: StorageError) -> JSONResponse:
         return fault(503, "TEMPORARILY_UNAVAILABLE", f"the lake cannot be read now: {type(error).__name__}; try again")
+
+    @app.exception_handler(Untrusted)
+    def not_signed(_request: Request, error: Untrusted) -> JSONResponse:
+        return fault(503, "TEMPORARILY_UNAVAILABLE", str(error))
 
     @app.exception_handler(ContractError)
     def no_contract(_request: Request, _error: ContractError) -> JSONResponse:

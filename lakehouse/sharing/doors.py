@@ -20,9 +20,13 @@ from lakehouse.sharing.entitlement import Caller, Denied, Forbidden, Unknown, en
 from lakehouse.sharing.links import PARAMETER, BadLink, Links
 from lakehouse.sharing.meter import Meter, Taken
 from lakehouse.sharing.published import NotPublished, Publications, Published, Withdrawn
-from lakehouse.sharing.recipients import caller_by_name, caller_by_token
+from lakehouse.sharing.recipients import NOBODY, caller_by_name, caller_by_token
 
 _log = logging.getLogger("lakehouse.doors")
+
+
+class BadRequest(ValueError):
+    """What was asked cannot be; the message says what can."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +108,8 @@ def caller_of(request: Request) -> Caller:
             link = doors.links.read(text, now=now)
         except BadLink as error:
             return Caller(fault=str(error))
-        holder = Caller() if link.recipient is None else caller_by_name(doors.exchange, link.recipient)
+        known = link.recipient not in (None, NOBODY)
+        holder = caller_by_name(doors.exchange, str(link.recipient)) if known else Caller()
         return Caller(recipient=holder.recipient, grants=holder.grants, fault=holder.fault, link=link)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not scheme:
@@ -135,6 +140,10 @@ def answer_faults(app: FastAPI) -> None:
             return fault(403, "PERMISSION_DENIED", str(error))
         assert isinstance(error, Unknown)
         return fault(401, "UNAUTHENTICATED", str(error), {"WWW-Authenticate": 'Bearer realm="exchange"'})
+
+    @app.exception_handler(BadRequest)
+    def bad_request(_request: Request, error: BadRequest) -> JSONResponse:
+        return fault(400, "INVALID_PARAMETER_VALUE", str(error))
 
     @app.exception_handler(NotPublished)
     def not_published(_request: Request, error: NotPublished) -> JSONResponse:

@@ -38,8 +38,8 @@ class Grant:
 class Link:
     """What a signed link lets its holder take: a release, or the one file ``path`` of it.
 
-    ``recipient`` is who had it made, and it is good only as long as they may read the release themselves; a link
-    without one was made by the exchange. ``door`` is the one through which it was given.
+    ``recipient`` is who had it made (``anonymous``: nobody known), and it is good only as long as they may read the
+    release themselves; a link without one was made by the exchange. ``door`` is the one through which it was given.
     """
 
     mart: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
 from email.utils import format_datetime
 from typing import Any
@@ -13,14 +14,18 @@ from starlette.concurrency import run_in_threadpool
 
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import File, latest_key
+from lakehouse.release.signing import SUFFIX, public_key_name
 from lakehouse.sharing.doors import Doorway, Visit
 from lakehouse.sharing.links import PARAMETER
 from lakehouse.sharing.published import NotPublished, Published
 from lakehouse.sharing.ranges import Span, Unsatisfiable, asked_span, is_other, is_unchanged
+from lakehouse.storage.lake import ObjectNotFound
 
 DOOR = "files"
 PARQUET = "application/vnd.apache.parquet"
 _CHUNK_BYTES = 1 << 20
+_KEY = re.compile(r"[0-9a-f]{1,64}")
+_BESIDE = {"manifest.json": "application/json", f"manifest.json{SUFFIX}": "application/octet-stream"}
 
 router = APIRouter(tags=["files"])
 
@@ -53,10 +58,23 @@ def listed(mart: str, major: int, visit: Doorway) -> JSONResponse:
     return JSONResponse({"mart": mart, "major": major, "releases": found}, headers={"Cache-Control": "no-cache"})
 
 
+@router.get("/marts/keys/{identity}.pem")
+def public_key(identity: str, visit: Doorway) -> Response:
+    """A public key of the exchange, by which a manifest's signature is verified; for anyone."""
+    try:
+        if not _KEY.fullmatch(identity):
+            raise ObjectNotFound("marts", identity)
+        pem = visit.doors.exchange.lake.read_bytes("marts", public_key_name(identity))
+    except ObjectNotFound:
+        raise NotPublished("there is no such key; a manifest names its own in signed_with") from None
+    return Response(pem, media_type="application/x-pem-file")
+
+
 @router.head("/marts/{mart}/v{major:int}/releases/{release}/{path:path}", include_in_schema=False)
 @router.get("/marts/{mart}/v{major:int}/releases/{release}/{path:path}")
 def pinned(mart: str, major: int, release: str, path: str, visit: Doorway) -> Response:
-    """A file of a release, its `manifest.json`, or the list of its files as `files.json` and `files.txt`."""
+    """A file of a release, its `manifest.json` and `manifest.json.sig`, or the list of its files as `files.json` and
+    `files.txt`."""
     return _answer(visit, visit.admit(door=DOOR, mart=mart, major=major, release=release, path=path), path)
 
 
@@ -77,9 +95,9 @@ def _answer(visit: Visit, found: Published, path: str) -> Response:
         facts = {name: getattr(manifest, name) for name in ("mart", "major", "release", "rows", "bytes")}
         document = {**facts, "created_at": manifest.created_at.isoformat(), "files": file_list(visit, found)}
         return JSONResponse(document, headers=_named(found, path))
-    if path == "manifest.json":
-        data = visit.doors.exchange.lake.read_bytes("marts", f"{manifest.prefix}/manifest.json")
-        return Response(data, media_type="application/json", headers=_named(found, path))
+    if kind := _BESIDE.get(path):
+        data = visit.doors.exchange.lake.read_bytes("marts", f"{manifest.prefix}/{path}")
+        return Response(data, media_type=kind, headers=_named(found, path))
     file = found.files.get(path)
     if file is None:
         raise NotPublished(f"{manifest.mart} v{manifest.major} {manifest.release} has no file {path!r}: see files.json")

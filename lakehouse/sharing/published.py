@@ -16,7 +16,8 @@ from sqlalchemy.engine import RowMapping
 
 from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import File, Manifest, latest_key, release_prefix
+from lakehouse.release.manifest import File, Manifest, latest_key, manifest_key
+from lakehouse.release.signing import verified_manifest
 from lakehouse.sharing.entitlement import Access, stricter
 from lakehouse.storage.index import releases
 from lakehouse.storage.lake import ObjectNotFound
@@ -111,7 +112,8 @@ class Publications:
         return held[1]
 
     def _manifest(self, mart: str, major: int, release: str) -> Manifest:
-        key = f"{release_prefix(mart, major, release)}/manifest.json"
+        """Raises :class:`lakehouse.release.signing.Untrusted` for one that is not as the exchange signed it."""
+        key = manifest_key(mart, major, release)
         standing = self._exchange.lake.stat("marts", key)
         if standing is None:
             raise NotPublished(f"{mart} v{major} {release} is not in the lake: tell the exchange")
@@ -119,7 +121,7 @@ class Publications:
             if found := self._held.get((key, standing.version)):
                 self._held.move_to_end((key, standing.version))
                 return found
-        manifest = Manifest.model_validate_json(self._exchange.lake.read_bytes("marts", key))
+        manifest = verified_manifest(self._exchange, mart=mart, major=major, release=release).manifest
         with self._lock:
             self._held[key, standing.version] = manifest
             while len(self._held) > _MANIFESTS_HELD:

@@ -66,3 +66,11 @@ usage = sa.Table(
 
 # One row: links made under an earlier epoch's key are refused.
 link_epoch = sa.Table("link_epoch", metadata, sa.Column("epoch", sa.Integer, nullable=False))
+
+# What the footer of a file says of its columns, by the hash of its bytes. It can be read again from the lake.
+file_statistics = sa.Table(
+    "file_statistics",
+    metadata,
+    sa.Column("sha256", sa.String, primary_key=True),
+    sa.Column("statistics", sa.JSON, nullable=False),
+)

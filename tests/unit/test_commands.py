@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -112,11 +112,18 @@ def test_a_recipient_is_made_granted_rotated_and_revoked(
     said = capsys.readouterr().err
     assert all(part in said for part in ("no mart 'no_mart'", "2001-01-01 is over", "reader is a recipient already"))
     assert told("rotate", "reader")["token"] != made["token"]
+    assert run(monkeypatch, "recipients", "profile", "reader", "--days", "5") == 0
+    profile = json.loads(capsys.readouterr().out)
+    assert (profile["shareCredentialsVersion"], profile["endpoint"]) == (1, "http://127.0.0.1:8090/delta-sharing/")
+    assert profile["bearerToken"].startswith("cdx_")
+    assert timedelta(days=4) < datetime.fromisoformat(profile["expirationTime"]) - datetime.now(UTC) < timedelta(days=5)
+    assert run(monkeypatch, "recipients", "profile", "anonymous") == 0
+    assert json.loads(capsys.readouterr().out)["bearerToken"] == "anonymous"
     assert run(monkeypatch, "recipients", "revoke", "reader") == 0
     capsys.readouterr()
     [state] = told("list")
     assert [(g["mart"], g["terms"], g["until"][:10]) for g in state["grants"]] == [(TRAFFIC, "2", "2099-01-01")]
-    assert [bool(token["revoked_at"]) for token in state["tokens"]] == [True, True]
+    assert [bool(token["revoked_at"]) for token in state["tokens"]] == [True, True, True]
     assert run(monkeypatch, "recipients", "list") == 0
     assert "A reader" in capsys.readouterr().out
 

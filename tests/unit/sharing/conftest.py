@@ -1,9 +1,11 @@
 """An exchange whose doors are open: one mart for anyone, and the same mart at the other two levels of access."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
@@ -102,3 +104,21 @@ def own_house(released: Mini) -> Iterator[House]:
     app = create_app(released.exchange)
     with TestClient(app) as client:
         yield House(released, client, app.state.doors, readers)
+
+
+def checksum(frame: pd.DataFrame) -> tuple[int, str]:
+    """Rows, and a hash of all of them in the order of the key, whatever types a client makes of them."""
+    plain = frame[["road", "hour_utc", "sensors", "vehicles", "vehicles_mean"]].copy()
+    plain["hour_utc"] = pd.to_datetime(plain["hour_utc"], utc=True).map(lambda at: at.isoformat())
+    plain["vehicles_mean"] = plain["vehicles_mean"].map(lambda value: f"{float(value):.2f}")
+    rows = sorted(plain.astype(str).itertuples(index=False, name=None))
+    return len(rows), hashlib.sha256(repr(rows).encode()).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def truth(released_once: Mini) -> tuple[int, str]:
+    manifest = released_once.latest(TRAFFIC)
+    paths = [released_once.exchange.lake.local_path("marts", f"{manifest.prefix}/{f.path}") for f in manifest.files]
+    found = checksum(pd.concat([pd.read_parquet(path) for path in paths if path is not None]))
+    assert found[0] == manifest.rows
+    return found

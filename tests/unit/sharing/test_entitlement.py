@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from datetime import UTC, datetime, timedelta
 
+import httpx
 import pytest
 import sqlalchemy as sa
 
@@ -26,6 +27,7 @@ from tests.mini_exchange import TRAFFIC, WATER, Mini
 from tests.unit.sharing.conftest import ADMITTED, FORBIDDEN, LEVELS, House
 
 MART = f"/marts/{TRAFFIC}/v1"
+DELTA = f"/delta-sharing/shares/exchange/schemas/v1/tables/{TRAFFIC}"
 # Each door by what it is asked; `{release}` and `{file}` are those of the mart.
 DOORS = {
     "pointer": f"{MART}/latest.json",
@@ -34,6 +36,9 @@ DOORS = {
     "list of files": f"{MART}/releases/{{release}}/files.txt",
     "file": f"{MART}/releases/{{release}}/{{file}}",
     "file of the newest": f"{MART}/latest/{{file}}",
+    "delta version": f"{DELTA}/version",
+    "delta metadata": f"{DELTA}/metadata",
+    "delta query": f"{DELTA}/query",
 }
 CASES = sorted(ADMITTED["open"] | {"not a token", "wrong", "expired", "revoked"})
 
@@ -44,13 +49,32 @@ def test_a_door_lets_in_whom_it_should_and_nobody_else(house: House, door: str, 
     house.set_access(level)
     manifest = house.mini.latest(TRAFFIC)
     path = DOORS[door].format(release=manifest.release, file=manifest.files[0].path)
-    answers = {case: house.client.get(path, headers=house.readers.headers(case)) for case in house.readers.tokens}
+
+    def ask(case: str) -> httpx.Response:
+        if path.endswith("/query"):
+            return house.client.post(path, json={}, headers=house.readers.headers(case))
+        return house.client.get(path, headers=house.readers.headers(case))
+
+    answers = {case: ask(case) for case in house.readers.tokens}
     assert {case for case, answer in answers.items() if answer.status_code == 200} == ADMITTED[level]
     for case, answer in answers.items():
         if case not in ADMITTED[level]:
             assert answer.status_code == (403 if case in FORBIDDEN else 401), case
             assert set(answer.json()) == {"errorCode", "message"}
             assert ("WWW-Authenticate" in answer.headers) is (answer.status_code == 401)
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_a_list_shows_what_may_be_read_and_refuses_a_bad_token(house: House, level: str) -> None:
+    house.set_access(level)
+    for case in house.readers.tokens:
+        headers = house.readers.headers(case)
+        answer = house.client.get("/delta-sharing/shares/exchange/all-tables", headers=headers)
+        if case in ADMITTED["open"]:
+            shown = [table["name"] for table in answer.json()["items"]]
+            assert shown == ([TRAFFIC, WATER] if case in ADMITTED[level] else [WATER]), case
+        else:
+            assert answer.status_code == 401, case
 
 
 def test_all_cases_of_readers_are_tried(house: House) -> None:

@@ -16,12 +16,13 @@ import pandas as pd
 import polars as pl
 import pytest
 
+from lakehouse.release.signing import load_public_key
 from lakehouse.sharing.app import create_app
 from lakehouse.sharing.ranges import Span, Unsatisfiable, asked_span
 from lakehouse.storage.s3 import _httpfs
 from tests.doors_server import served
 from tests.mini_exchange import TRAFFIC, Mini
-from tests.unit.sharing.conftest import House
+from tests.unit.sharing.conftest import House, checksum
 
 MART = f"/marts/{TRAFFIC}/v1"
 
@@ -110,6 +111,24 @@ def test_what_is_not_published_is_not_there(house: House, path: str) -> None:
     assert (answer.status_code, answer.json()["errorCode"]) == (404, "RESOURCE_DOES_NOT_EXIST")
 
 
+def test_who_signed_a_release_can_be_verified_from_the_doors_alone(own_house: House) -> None:
+    answer = own_house.client.get(f"{MART}/latest/manifest.json")
+    signature = own_house.client.get(f"{MART}/latest/manifest.json.sig").content
+    pem = own_house.client.get(f"/marts/keys/{answer.json()['signed_with']}.pem").content
+    key = load_public_key(pem, shown="the doors' key")
+    key.verify(signature, answer.content)
+    assert own_house.client.get("/marts/keys/0000.pem").status_code == 404
+
+
+def test_a_release_that_is_not_as_it_was_signed_is_not_given(own_house: House) -> None:
+    manifest, lake = own_house.mini.latest(TRAFFIC), own_house.mini.exchange.lake
+    assert own_house.client.get(f"{MART}/latest/files.txt").status_code == 200
+    changed = lake.read_bytes("marts", f"{manifest.prefix}/manifest.json").replace(b'"open"', b'"open" ')
+    lake.write_bytes("marts", f"{manifest.prefix}/manifest.json", changed)
+    answer = own_house.client.get(f"{MART}/latest/files.txt")
+    assert (answer.status_code, "is not what the exchange signed" in answer.json()["message"]) == (503, True)
+
+
 def test_the_description_is_at_hand_and_no_page_of_it_loads_from_elsewhere(house: House) -> None:
     assert house.client.get("/openapi.json").json()["info"]["title"] == "City Data Exchange"
     assert house.client.get("/docs").status_code == 404
@@ -144,24 +163,6 @@ def address(released_once: Mini, tmp_path_factory: pytest.TempPathFactory) -> It
     mini = released_once.copy(tmp_path_factory.mktemp("clients"))
     with served(create_app(mini.exchange)) as found:
         yield found
-
-
-def checksum(frame: pd.DataFrame) -> tuple[int, str]:
-    """Rows, and a hash of all of them in the order of the key, whatever types a client makes of them."""
-    plain = frame[["road", "hour_utc", "sensors", "vehicles", "vehicles_mean"]].copy()
-    plain["hour_utc"] = pd.to_datetime(plain["hour_utc"], utc=True).map(lambda at: at.isoformat())
-    plain["vehicles_mean"] = plain["vehicles_mean"].map(lambda value: f"{float(value):.2f}")
-    rows = sorted(plain.astype(str).itertuples(index=False, name=None))
-    return len(rows), hashlib.sha256(repr(rows).encode()).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def truth(released_once: Mini) -> tuple[int, str]:
-    manifest = released_once.latest(TRAFFIC)
-    paths = [released_once.exchange.lake.local_path("marts", f"{manifest.prefix}/{f.path}") for f in manifest.files]
-    found = checksum(pd.concat([pd.read_parquet(path) for path in paths if path is not None]))
-    assert found[0] == manifest.rows
-    return found
 
 
 def test_duckdb_reads_by_ranges(address: str, truth: tuple[int, str]) -> None:
