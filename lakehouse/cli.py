@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import OperationalError
 
-from lakehouse.commands import attack, erasure, ledger, quality, recipients, sharing, upkeep
+from lakehouse.commands import attack, erasure, iceberg, ledger, quality, recipients, sharing, upkeep
 from lakehouse.commands.console import (
     REFUSED,
     WRONG_USE,
@@ -33,7 +33,7 @@ from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
 
 # Each module adds its commands.
-__all__ = ["app", "attack", "erasure", "ledger", "main", "quality", "recipients", "sharing", "upkeep"]
+__all__ = ["app", "attack", "erasure", "iceberg", "ledger", "main", "quality", "recipients", "sharing", "upkeep"]
 
 
 def main() -> None:

@@ -15,7 +15,18 @@ from lakehouse.settings import Settings
 from lakehouse.storage.index import Index
 from lakehouse.storage.lake import Lake, open_lake
 
-SHARED_BUCKETS = ("raw", "clean", "quarantine", "candidates", "audit", "marts", "reports", "privacy", "access")
+SHARED_BUCKETS = (
+    "raw",
+    "clean",
+    "quarantine",
+    "candidates",
+    "audit",
+    "marts",
+    "iceberg",
+    "reports",
+    "privacy",
+    "access",
+)
 
 
 class UnknownDataset(KeyError):

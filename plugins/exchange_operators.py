@@ -9,10 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
+
+if TYPE_CHECKING:
+    from lakehouse.exchange import Exchange
 
 
 class ExtractOperator(BaseOperator):
@@ -169,4 +172,15 @@ class PromoteOperator(BaseOperator):
         mart = read_marts(exchange.settings.marts_path)[self.mart]
         outcome = promote(exchange, mart=mart, candidate=self.candidate)
         self.log.info("%s: %s", self.mart, outcome)
+        self._register(exchange)
         return outcome
+
+    def _register(self, exchange: Exchange) -> None:
+        """The release stands, whatever comes of this: the next one, or `exchange iceberg`, makes it good."""
+        from lakehouse.sharing.iceberg_register import register_releases
+
+        try:
+            for table in register_releases(exchange, mart=self.mart):
+                self.log.info("%s: Iceberg table at %s", self.mart, table.metadata)
+        except Exception:
+            self.log.exception("%s: its Iceberg table was not brought to the release", self.mart)

@@ -120,6 +120,9 @@ class CountingLake(Lake):
     def configure_duckdb(self, connection: "DuckDBPyConnection") -> None:
         self._lake.configure_duckdb(connection)
 
+    def pyiceberg_properties(self) -> dict[str, str]:
+        return self._lake.pyiceberg_properties()
+
     def _note(self, operation: str, bucket: str, key: str, size: int) -> None:
         self.calls.append(Call(operation=operation, bucket=bucket, key=key, bytes=size))
 

@@ -186,6 +186,10 @@ class Lake(ABC):
     def configure_duckdb(self, connection: "DuckDBPyConnection") -> None:
         """Lets the connection read and write this lake by `duckdb_url`."""
 
+    def pyiceberg_properties(self) -> dict[str, str]:
+        """What pyiceberg reaches this lake by, secrets of a store among it: never written or shown."""
+        return {}
+
 
 def open_lake(url: str, *, endpoint: str | None = None, region: str = "us-east-1") -> Lake:
     """The lake at `file:///absolute/folder` or at `s3://<prefix of the names of its buckets>`.

@@ -240,6 +240,20 @@ class S3Lake(Lake):
             },
         )
 
+    def pyiceberg_properties(self) -> dict[str, str]:
+        found = self._session.get_credentials()
+        if found is None:
+            raise AccessRefused(f"{self.url}: {_NO_CREDENTIALS}")
+        credentials = found.get_frozen_credentials()
+        return {
+            "s3.endpoint": self._client.meta.endpoint_url,
+            "s3.region": self._client.meta.region_name,
+            "s3.access-key-id": credentials.access_key or "",
+            "s3.secret-access-key": credentials.secret_key or "",
+            "s3.session-token": credentials.token or "",
+            "s3.force-virtual-addressing": str(not self._path_style).lower(),
+        }
+
     def _store_name(self, bucket: str) -> str:
         check_bucket(bucket)
         name = f"{self._prefix}-{bucket.replace('_', '-')}"
