@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import OperationalError
 
-from lakehouse.commands import attack, erasure, iceberg, ledger, quality, recipients, sharing, upkeep
+from lakehouse.commands import attack, diff, erasure, iceberg, ledger, quality, recipients, sharing, upkeep
 from lakehouse.commands.console import (
     REFUSED,
     WRONG_USE,
@@ -33,7 +33,19 @@ from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
 
 # Each module adds its commands.
-__all__ = ["app", "attack", "erasure", "iceberg", "ledger", "main", "quality", "recipients", "sharing", "upkeep"]
+__all__ = [
+    "app",
+    "attack",
+    "diff",
+    "erasure",
+    "iceberg",
+    "ledger",
+    "main",
+    "quality",
+    "recipients",
+    "sharing",
+    "upkeep",
+]
 
 
 def main() -> None:
@@ -280,22 +292,6 @@ def get(
         f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}: signed with key "
         f"{manifest.signed_with}, every hash checked"
     )
-
-
-@app.command()
-def diff(mart: str, before: str, after: str, as_json: AsJson = False) -> None:
-    """Compare two releases of a mart."""
-    from lakehouse.orchestrate.report import print_diff
-    from lakehouse.release.compare import compare
-    from lakehouse.release.listing import find_release
-
-    exchange = Exchange.from_environment()
-    exchange.index.create()
-    found = compare(exchange, find_release(exchange, f"{mart}@{before}"), find_release(exchange, f"{mart}@{after}"))
-    if as_json:
-        print_json(found)
-    else:
-        print_diff(out, found)
 
 
 @app.command()

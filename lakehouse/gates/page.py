@@ -20,20 +20,31 @@ VERDICTS = {
 
 
 def render_report(
-    *, report: GateReport, extra_results: Sequence[GateResult] = (), context: Mapping[str, str] | None = None
+    *,
+    report: GateReport,
+    extra_results: Sequence[GateResult] = (),
+    context: Mapping[str, str] | None = None,
+    links: Mapping[str, str] | None = None,
 ) -> dict[str, bytes]:
     """The files to keep under `reports/<mart>/<candidate>/`: `index.html` for people, `results.json` for
     programs.
 
     `extra_results` are those of other gates (physical, privacy, dbt); they count towards the verdict.
-    `context` holds further facts for the head of the page, label to text (licence, release before, …).
+    `context` holds further facts for the head of the page, label to text (licence, release before, …), `links`
+    pages that stand beside it, label to relative address.
     Examples of failing rows are left out for a private mart, whoever brings them.
     """
     whole = report.joined(extra_results)
     facts = dict(context or {})
     results = json.dumps({**_shown(whole), "context": facts}, indent=1, ensure_ascii=False, default=str)
     page = _environment().get_template("report.html.j2")
-    html = page.render(report=whole, facts=facts, sections=_sections(whole), sentence=VERDICTS[whole.verdict])
+    html = page.render(
+        report=whole,
+        facts=facts,
+        links=dict(links or {}),
+        sections=_sections(whole),
+        sentence=VERDICTS[whole.verdict],
+    )
     return {"index.html": html.encode(), "results.json": f"{results}\n".encode()}
 
 

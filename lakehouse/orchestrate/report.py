@@ -11,6 +11,8 @@ from rich.table import Table
 from lakehouse.orchestrate.main_job import Outcome
 from lakehouse.release.manifest import Manifest
 
+CHANGES = ("added", "removed", "restated")
+
 
 def _table(*columns: tuple[str, bool]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
@@ -111,23 +113,9 @@ def print_release(console: Console, manifest: Manifest, *, place: str, report: s
 def _since(diff: dict[str, Any]) -> str:
     if diff["before"] is None:
         return "first release"
+    rows = ", ".join(f"{diff[f'rows_{name}']:,} {name}" for name in CHANGES if diff.get(f"rows_{name}") is not None)
     return (
-        f"{diff['before']}: {len(diff['partitions_added'])} partitions added, "
+        f"{diff['before']}: {f'rows: {rows}; ' if rows else ''}{len(diff['partitions_added'])} partitions added, "
         f"{len(diff['partitions_changed'])} changed, {len(diff['partitions_removed'])} removed, "
         f"{diff['partitions_carried']} carried over"
     )
-
-
-def print_diff(console: Console, found: dict[str, Any]) -> None:
-    console.print(f"{found['mart']}: {found['before']} → {found['after']}")
-    for kind, names in found["schema"].items():
-        if names:
-            console.print(f"columns {kind}: {', '.join(names)}")
-    console.print(
-        f"rows {found['rows_before']:,} → {found['rows_after']:,}; {found['partitions_equal']} partitions equal"
-    )
-    table = _table(("partition", False), ("added", True), ("removed", True), ("restated", True))
-    for entry in found["partitions"]:
-        table.add_row(entry["partition"], *(f"{entry.get(name, 0):,}" for name in ("added", "removed", "restated")))
-    if found["partitions"]:
-        console.print(table)

@@ -28,9 +28,13 @@ def compose(
     gates: dict[str, Any],
     approved_by: str | None,
     signed_with: str,
+    changes: dict[str, Any],
 ) -> Manifest:
-    """The manifest of the release that follows ``base``. Its name is a number and a digest of what it says."""
-    files = _files(made, base)
+    """The manifest of the release that follows ``base``. Its name is a number and a digest of what it says.
+
+    ``changes``: the candidate's diff in brief, see :func:`lakehouse.release.diff.keep.in_brief`.
+    """
+    files = files_of(made, base)
     inputs = _used(made, base, files)
     meta = mart.exchange
     manifest = Manifest(
@@ -48,17 +52,7 @@ def compose(
         simulated_inputs=tuple(sorted({entry.dataset for entry in inputs if entry.simulated})),
         access=meta.access,
         price=meta.price,
-        columns=tuple(
-            Column(
-                name=column.name,
-                type=column.data_type,
-                description=column.description.strip(),
-                unit=column.unit,
-                required=column.required,
-                values=column.values,
-            )
-            for column in mart.columns
-        ),
+        columns=columns_of(mart),
         key=tuple(meta.key),
         partition={"column": meta.partition.column, "grain": meta.partition.grain},
         files=files,
@@ -73,7 +67,7 @@ def compose(
         signed_with=signed_with,
         privacy=_privacy(mart, made, base, files),
         gates=gates,
-        diff=_diff(base, files),
+        diff=_diff(base, files) | changes,
     )
     number = int(base.release.split("-")[0]) + 1 if base else 1
     digest = hashlib.sha256(json.dumps(_content(manifest), sort_keys=True).encode()).hexdigest()
@@ -92,10 +86,24 @@ def _content(manifest: Manifest) -> dict[str, Any]:
 
 def release_inputs(made: Candidate, base: Manifest | None) -> tuple[Input, ...]:
     """The deliveries whose rows the release of a candidate will be able to hold."""
-    return _used(made, base, _files(made, base))
+    return _used(made, base, files_of(made, base))
 
 
-def _files(made: Candidate, base: Manifest | None) -> tuple[File, ...]:
+def columns_of(mart: Mart) -> tuple[Column, ...]:
+    return tuple(
+        Column(
+            name=column.name,
+            type=column.data_type,
+            description=column.description.strip(),
+            unit=column.unit,
+            required=column.required,
+            values=column.values,
+        )
+        for column in mart.columns
+    )
+
+
+def files_of(made: Candidate, base: Manifest | None) -> tuple[File, ...]:
     """What was built, and the rest of the release before unless the candidate is all of the mart."""
     carried = [] if base is None or made.whole else [f for f in base.files if f.partition not in made.built]
     built = [file for file in made.built.values() if file is not None]

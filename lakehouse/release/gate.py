@@ -13,6 +13,8 @@ import sqlalchemy as sa
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.release.attack_gate import attack_candidate
+from lakehouse.release.diff.keep import FOLDER as DIFF
+from lakehouse.release.diff.keep import keep_diff
 from lakehouse.release.licence_gate import judge_licences
 from lakehouse.release.manifest import BuildCheck, Candidate, File, latest_manifest, read_candidate
 from lakehouse.storage.index import candidates
@@ -54,11 +56,13 @@ def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
 
     with tempfile.TemporaryDirectory(prefix="gate-") as folder:
         report, others = _judge(exchange, mart, made, Path(folder))
-    pages = render_report(report=report, extra_results=others, context=_context(exchange, mart, made))
+    whole = report.joined(others)
+    links = _keep_diff(exchange, mart, made, blocked=whole.blocked)
+    context = _context(exchange, mart, made)
+    pages = render_report(report=report, extra_results=others, context=context, links=links)
     for page, content in pages.items():
         kind = REPORT_TYPES.get(Path(page).suffix, "application/octet-stream")
         exchange.lake.write_bytes("reports", f"{made.prefix}/{page}", content, content_type=kind)
-    whole = report.joined(others)
     verdict: dict[str, Any] = {
         "status": whole.verdict,
         "checks": len(whole.results),
@@ -71,6 +75,15 @@ def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     if whole.blocked:
         raise CandidateBlocked(made, verdict["failed"], report_location(exchange, made))
     return verdict
+
+
+def _keep_diff(exchange: Exchange, mart: Mart, made: Candidate, *, blocked: bool) -> dict[str, str]:
+    """What differs from the release before, to be seen before anybody approves. Returns the report's link to it.
+    Of a private candidate that is blocked no value is shown, so there is none."""
+    if blocked and mart.private:
+        return {}
+    found = keep_diff(exchange, mart, made)
+    return {f"What changed since {found['before'] or 'nothing: the first release'}": f"{DIFF}/index.html"}
 
 
 def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tuple[GateReport, list[GateResult]]:

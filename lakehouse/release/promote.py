@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.release.compose import compose, same_content
+from lakehouse.release.diff.keep import in_brief, kept_diff
 from lakehouse.release.manifest import (
     Candidate,
     Manifest,
@@ -64,11 +65,27 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str, approved_by: str 
     if row["status"] == "withheld":
         return _settle(exchange, made, "withheld", base) | {"reason": row["reason"]}
     manifest = compose(
-        mart, made, base, gates=row["gates"] or {}, approved_by=approved_by, signed_with=signer(exchange)
+        mart,
+        made,
+        base,
+        gates=row["gates"] or {},
+        approved_by=approved_by,
+        signed_with=signer(exchange),
+        changes=_changes(exchange, made),
     )
     if base is not None and same_content(manifest, base):
         return _settle(exchange, made, "unchanged", base) | {"reason": "it says what the last release says"}
     return _settle(exchange, made, "released", _publish(exchange, manifest, made, base))
+
+
+def _changes(exchange: Exchange, made: Candidate) -> dict[str, Any]:
+    """What the candidate's diff says in brief: nothing is released of which nobody can see what changed."""
+    try:
+        return in_brief(kept_diff(exchange, made))
+    except ObjectNotFound:
+        raise NotPromotable(
+            f"{made.mart}: candidate {made.candidate} has no diff against {made.base or 'nothing'}: judge it again"
+        ) from None
 
 
 def _publish(exchange: Exchange, manifest: Manifest, made: Candidate, base: Manifest | None) -> Manifest:

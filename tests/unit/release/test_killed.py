@@ -146,8 +146,8 @@ def test_a_gate_that_died_anywhere_is_passed_again(second_stage: Stage, tmp_path
         gate_and_promote(mini.exchange, mini)
         release, _ = the_release(mini)
         assert release.startswith("0002-")
-        pages = {entry.key.rsplit("/")[-1] for entry in mini.exchange.lake.list("reports", f"{TRAFFIC}/{release}/")}
-        assert pages == {"index.html", "results.json"}
+        pages = {entry.key.split("/")[2] for entry in mini.exchange.lake.list("reports", f"{TRAFFIC}/{release}/")}
+        assert pages == {"diff", "index.html", "results.json"}
 
     assert dies_everywhere(second_stage.mini, tmp_path, gate_alone, again) > 5
 

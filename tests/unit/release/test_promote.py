@@ -80,7 +80,16 @@ def test_the_release_before_stays_as_it_was(second: Mini) -> None:
         "partitions_carried": 2,
         "rows_before": before.rows,
         "rows_after": after.rows,
+        "compared_with": f"v1/{before.release}",
+        "rows_added": 0,
+        "rows_removed": 0,
+        "rows_restated": 48,
+        "columns": {},
+        "columns_restated": {"vehicles": 48, "vehicles_mean": 48},
+        "drift": after.diff["drift"],
+        "report": "diff/index.html",
     }
+    assert after.diff["drift"].keys() == {"sensors", "vehicles", "vehicles_mean"}
     assert [(row["release"], row["latest"]) for row in list_releases(second.exchange, mart=TRAFFIC)] == [
         (after.release, True),
         (before.release, False),

@@ -1,6 +1,5 @@
-"""A release as consumers take it: fetched with its hashes, by glob in the usual tools, and beside another."""
+"""A release as consumers take it: fetched with its hashes, and by glob in the usual tools."""
 
-from datetime import date
 from pathlib import Path
 
 import duckdb
@@ -9,11 +8,9 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from lakehouse.build.dbt import DbtProject
-from lakehouse.release.compare import compare
 from lakehouse.release.fetch import TamperedFile, fetch
 from lakehouse.release.listing import NoSuchRelease, find_release, list_releases
-from tests.mini_exchange import COUNTS, DAYS, SENSORS, TRAFFIC, WATER, Mini, traffic
+from tests.mini_exchange import DAYS, TRAFFIC, WATER, Mini
 
 ROWS = DAYS * 48
 
@@ -111,46 +108,6 @@ def test_a_release_as_csv_is_one_file_in_the_order_of_its_partitions(released: M
 def test_no_other_format_is_known(released: Mini, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no format 'xlsx': parquet or csv"):
         fetch(released.exchange, released.latest(TRAFFIC), to=tmp_path, form="xlsx")
-
-
-def test_two_releases_are_compared_by_what_differs(released: Mini, parsed: DbtProject) -> None:
-    before = released.latest(TRAFFIC)
-    # One hour of one sensor restated, and a day that was not there.
-    hour = "s3,2024-10-07T06:00:00Z,"
-    changed = [line.replace(hour, f"{hour}9") for line in traffic(date(2024, 10, 7))]
-    released.deliver(COUNTS, "changed.csv", changed)
-    released.deliver(COUNTS, "new.csv", traffic(date(2024, 11, 2)))
-    released.build([TRAFFIC], project=parsed)
-    released.release()
-    found = compare(released.exchange, before, released.latest(TRAFFIC))
-    assert found["schema"] == {"added": [], "removed": [], "retyped": []}
-    assert found["partitions_equal"] == DAYS - 1
-    assert found["partitions"] == [
-        {"partition": "2024-10-07", "added": 0, "removed": 0, "restated": 1},
-        {"partition": "2024-11-02", "added": 48, "removed": 0, "restated": 0},
-    ]
-    assert found["rows_after"] - found["rows_before"] == 48
-    back = compare(released.exchange, released.latest(TRAFFIC), before)
-    assert back["partitions"][1] == {"partition": "2024-11-02", "added": 0, "removed": 48, "restated": 0}
-
-
-def test_a_row_that_left_one_place_for_another_is_added_and_removed(released: Mini, parsed: DbtProject) -> None:
-    before = released.latest(TRAFFIC)
-    released.deliver(SENSORS, "moved.csv", ["sensor_id,road", "s3,Nørrebrogade"])
-    released.build([TRAFFIC], project=parsed)
-    released.release()
-    found = compare(released.exchange, before, released.latest(TRAFFIC))
-    assert len(found["partitions"]) == DAYS
-    assert {(e["added"], e["removed"], e["restated"]) for e in found["partitions"]} == {(24, 24, 0)}
-
-
-def test_of_releases_with_other_columns_only_the_schema_is_compared(released: Mini) -> None:
-    before = released.latest(TRAFFIC)
-    columns = (*before.columns[:-1], before.columns[-1].model_copy(update={"type": "double"}))
-    files = (before.files[0].model_copy(update={"sha256": "0" * 64}), *before.files[1:])
-    found = compare(released.exchange, before, before.model_copy(update={"columns": columns, "files": files}))
-    assert found["schema"] == {"added": [], "removed": [], "retyped": ["vehicles_mean"]}
-    assert found["partitions"] == [{"partition": "2024-10-01"}]
 
 
 def test_a_release_is_found_by_its_name_its_number_its_major_or_as_the_newest(second: Mini) -> None:
