@@ -58,6 +58,9 @@ class Settings(BaseSettings):
     doors_url: str | None = Field(
         default=None, description="address of the doors as readers know it, where a proxy stands before them"
     )
+    doors_max_rows: int = Field(
+        default=5_000_000, gt=0, description="most rows that the doors give at once as csv, GeoJSON or xlsx"
+    )
     airflow_port: int = Field(default=8080, description="port of Airflow's pages under `exchange airflow`")
 
     @cached_property

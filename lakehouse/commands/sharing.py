@@ -1,4 +1,4 @@
-"""`exchange serve`: the doors."""
+"""`exchange serve`, `exchange export`: the doors, and a part of a release as a file."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import WrongUse, app, out
+from lakehouse.commands.console import Refused, WrongUse, app, out
 from lakehouse.exchange import Exchange
 
 
@@ -30,3 +30,46 @@ def serve(
     port = exchange.settings.doors_port if port is None else port
     out.print(f"the doors are at {'https' if certificate else 'http'}://{host}:{port}/ until Ctrl-C")
     run(exchange, host=host, port=port, certificate=certificate, key=key)
+
+
+@app.command()
+def export(
+    name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")],
+    file: Annotated[Path, typer.Argument(help="File to write: .csv, .geojson or .xlsx.", dir_okay=False)],
+    where: Annotated[
+        list[str] | None,
+        typer.Option(help="Condition COLUMN=VALUE or COLUMN.OPERATOR=VALUE (eq ne lt lte gt gte in null); repeatable."),
+    ] = None,
+    columns: Annotated[str | None, typer.Option(help="Only these columns, with commas.")] = None,
+    limit: Annotated[int | None, typer.Option(min=0, help="Only so many rows.")] = None,
+) -> None:
+    """Write a filtered part of a release as csv, GeoJSON or xlsx."""
+    from lakehouse.release.listing import find_release
+    from lakehouse.sharing.extract import FORMS, NoPlace, TooLarge, check_size, part_of, place_columns, write_part
+    from lakehouse.sharing.meter import STAFF, Meter, Taken
+    from lakehouse.sharing.selection import WrongSelection, read_selection
+
+    form = next((known for known in FORMS if file.suffix == f".{known}"), None)
+    if form is None:
+        raise WrongUse(f"{file.name}: name a file that ends in {', '.join(f'.{known}' for known in FORMS)}")
+    exchange = Exchange.from_environment()
+    exchange.index.create()
+    manifest = find_release(exchange, name)
+    asked = [text.partition("=")[::2] for text in where or ()]
+    asked += [("columns", columns)] if columns is not None else []
+    asked += [("limit", str(limit))] if limit is not None else []
+    try:
+        if form == "geojson":
+            place_columns(manifest)
+        part = part_of(exchange, manifest, read_selection(manifest, asked))
+        check_size(part, form, most=part.rows)
+    except (WrongSelection, NoPlace) as error:
+        raise WrongUse(str(error)) from None
+    except TooLarge as error:
+        raise Refused(str(error)) from None
+    rows = write_part(part, form, file)
+    meter = Meter(exchange)
+    meter.count(Taken(door="export", recipient=STAFF, mart=manifest.mart, major=manifest.major,
+                      release=manifest.release, bytes=file.stat().st_size, rows=rows))  # fmt: skip
+    meter.close()
+    out.print(f"{rows:,} rows of {manifest.mart}@{manifest.release} in {file}")

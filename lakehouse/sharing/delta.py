@@ -21,18 +21,17 @@ from lakehouse.sharing.delta_lines import (
     NotShareable,
     file_line,
     head_lines,
-    kinds_of,
     table_id,
     version_of,
 )
 from lakehouse.sharing.doors import BadRequest, Doorway, Visit
 from lakehouse.sharing.entitlement import Link, Unknown
-from lakehouse.sharing.hints import Predicate, Span, from_json, from_sql
-from lakehouse.sharing.kinds import Kind, read_value
+from lakehouse.sharing.hints import from_json, from_sql
+from lakehouse.sharing.kinds import read_value
 from lakehouse.sharing.links import PARAMETER
+from lakehouse.sharing.pruning import kinds_of, prune
 from lakehouse.sharing.published import NotPublished, Published
 from lakehouse.sharing.recipients import NOBODY
-from lakehouse.sharing.statistics import Statistics, statistics_of
 
 DOOR = "delta-sharing"
 PREFIX = "/delta-sharing"
@@ -251,10 +250,8 @@ def _files(visit: Visit, found: Published, asked: Asked, form: Format) -> Iterat
     predicates = from_sql(asked.predicateHints, kinds)
     if asked.jsonPredicateHints and (tree := from_json(asked.jsonPredicateHints, kinds)):
         predicates.append(tree)
-    # First by the partition alone, which costs nothing; only what is left is looked up in footers.
-    files = [file for file in manifest.files if _can_hold(predicates, manifest, file, None, kinds)]
-    statistics = statistics_of(exchange, manifest, files)
-    files = [f for f in files if _can_hold(predicates, manifest, f, statistics.get(f.sha256), kinds)]
+    kept = prune(exchange, manifest, predicates)
+    files = kept.files
     if asked.limitHint is not None:
         files = _first(files, asked.limitHint)
     until = datetime.now(UTC) + LINKS_HOLD
@@ -263,27 +260,7 @@ def _files(visit: Visit, found: Published, asked: Asked, form: Format) -> Iterat
     tail = f"?{PARAMETER}={visit.doors.links.sign(link, until=until)}{_MARK if form == 'delta' else ''}"
     address = f"{visit.base_url}/marts/{manifest.prefix}"
     for file in files:
-        yield file_line(manifest, file, statistics=statistics, address=address, tail=tail, until=until, form=form)
-
-
-def _can_hold(
-    predicates: Sequence[Predicate],
-    manifest: Manifest,
-    file: File,
-    statistics: Statistics | None,
-    kinds: dict[str, Kind],
-) -> bool:
-    if not predicates:
-        return True
-    grain = manifest.partition["grain"]
-    value = read_value(file.partition, kinds[grain])
-    spans = {grain: Span(low=value, high=value, nulls=0, rows=file.rows)}
-    if statistics is not None:
-        for name, nulls in statistics["nullCount"].items():
-            low, high = (statistics[f"{end}Values"].get(name) for end in ("min", "max"))
-            bounds = [None if bound is None else read_value(str(bound), kinds[name]) for bound in (low, high)]
-            spans[name] = Span(low=bounds[0], high=bounds[1], nulls=nulls, rows=file.rows)
-    return all(predicate(spans).true for predicate in predicates)
+        yield file_line(manifest, file, statistics=kept.statistics, address=address, tail=tail, until=until, form=form)
 
 
 def _first(files: Sequence[File], rows: int) -> list[File]:

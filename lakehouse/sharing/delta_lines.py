@@ -10,7 +10,6 @@ from urllib.parse import quote
 from uuid import NAMESPACE_URL, uuid5
 
 from lakehouse.release.manifest import Column, File, Manifest
-from lakehouse.sharing.kinds import Kind, kind_of
 from lakehouse.sharing.statistics import Statistics
 
 Format = Literal["parquet", "delta"]
@@ -34,10 +33,7 @@ _TYPES = {
     "TIMESTAMPTZ": "timestamp",
     "TIMESTAMP": "timestamp_ntz",
 }
-# The partition's own column, which stands in the folders' names and not in the files.
-_PARTITION_TYPES: dict[str, tuple[str, Kind]] = {
-    "day": ("date", "date"), "month": ("string", "text"), "year": ("integer", "integer"),
-}  # fmt: skip
+_PARTITION_TYPES = {"day": "date", "month": "string", "year": "integer"}
 
 
 class NotShareable(ValueError):
@@ -53,12 +49,6 @@ def version_of(release: str) -> int:
     return int(release.split("-")[0])
 
 
-def kinds_of(manifest: Manifest) -> dict[str, Kind]:
-    """The kind of each column that a predicate may name, the partition's own one among them."""
-    kinds = {column.name: kind_of(column.type) for column in manifest.columns}
-    return {**kinds, manifest.partition["grain"]: _PARTITION_TYPES[manifest.partition["grain"]][1]}
-
-
 def delta_schema(manifest: Manifest) -> str:
     """Raises :class:`NotShareable`."""
     fields = [
@@ -67,9 +57,7 @@ def delta_schema(manifest: Manifest) -> str:
     ]
     grain = manifest.partition["grain"]
     comment = f"The {grain} of {manifest.partition['column']}, by which the files are parted."
-    fields.append(
-        {"name": grain, "type": _PARTITION_TYPES[grain][0], "nullable": True, "metadata": {"comment": comment}}
-    )
+    fields.append({"name": grain, "type": _PARTITION_TYPES[grain], "nullable": True, "metadata": {"comment": comment}})
     return json.dumps({"type": "struct", "fields": fields}, ensure_ascii=False)
 
 

@@ -29,6 +29,10 @@ class BadRequest(ValueError):
     """What was asked cannot be; the message says what can."""
 
 
+class TooMuch(ValueError):
+    """More is asked for than is given at once; the message says what to do."""
+
+
 @dataclass(frozen=True)
 class Doors:
     """Made once for an application."""
@@ -144,6 +148,10 @@ def answer_faults(app: FastAPI) -> None:
     @app.exception_handler(BadRequest)
     def bad_request(_request: Request, error: BadRequest) -> JSONResponse:
         return fault(400, "INVALID_PARAMETER_VALUE", str(error))
+
+    @app.exception_handler(TooMuch)
+    def too_much(_request: Request, error: TooMuch) -> JSONResponse:
+        return fault(413, "TOO_LARGE", str(error))
 
     @app.exception_handler(NotPublished)
     def not_published(_request: Request, error: NotPublished) -> JSONResponse:

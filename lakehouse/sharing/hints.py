@@ -87,23 +87,23 @@ def _tree(node: dict[str, Any], kinds: Mapping[str, Kind], depth: int) -> Predic
         parts = [_tree(child, kinds, depth + 1) for child in children]
         if not parts:
             raise ValueError
-        return _both(parts) if op == "and" else _either(parts)
+        return both(parts) if op == "and" else either(parts)
     if op == "not":
         [child] = children
-        return _negated(_tree(child, kinds, depth + 1))
+        return negated(_tree(child, kinds, depth + 1))
     if op == "isNull":
         [column] = children
-        return _is_null(_column(column, kinds))
+        return is_null(_column(column, kinds))
     if op == "in":
         column, *literals = children
         name = _column(column, kinds)
-        return _either([_compared(name, "=", _literal(item, kinds[name])) for item in literals])
+        return either([compared(name, "=", _literal(item, kinds[name])) for item in literals])
     left, right = children
     if left["op"] == "literal":
         name = _column(right, kinds)
-        return _compared(name, _MIRRORED[_JSON_OPS[op]], _literal(left, kinds[name]))
+        return compared(name, _MIRRORED[_JSON_OPS[op]], _literal(left, kinds[name]))
     name = _column(left, kinds)
-    return _compared(name, _JSON_OPS[op], _literal(right, kinds[name]))
+    return compared(name, _JSON_OPS[op], _literal(right, kinds[name]))
 
 
 def _column(node: dict[str, Any], kinds: Mapping[str, Kind]) -> str:
@@ -129,15 +129,15 @@ def _sql(hint: str, kinds: Mapping[str, Kind]) -> Predicate | None:
             name = _named(found["quoted"] or found["name"], kinds)
             value, op = read_value(_unquoted(found["value"]), kinds[name]), found["op"]
             if op in ("<>", "!="):
-                return _negated(_compared(name, "=", value))
-            return _compared(name, "=" if op == "==" else op, value)
+                return negated(compared(name, "=", value))
+            return compared(name, "=" if op == "==" else op, value)
         if found := _SQL_IN.fullmatch(hint):
             name = _named(found["quoted"] or found["name"], kinds)
             values = [read_value(_unquoted(text), kinds[name]) for text in re.findall(_VALUE, found["values"], re.I)]
-            return _either([_compared(name, "=", value) for value in values])
+            return either([compared(name, "=", value) for value in values])
         if found := _SQL_NULL.fullmatch(hint):
-            judged = _is_null(_named(found["quoted"] or found["name"], kinds))
-            return _negated(judged) if found["no"] else judged
+            judged = is_null(_named(found["quoted"] or found["name"], kinds))
+            return negated(judged) if found["no"] else judged
     except StopIteration:
         return None
     return None
@@ -147,7 +147,7 @@ def _unquoted(text: str) -> str:
     return text[1:-1].replace("''", "'") if text.startswith("'") else text
 
 
-def _compared(name: str, op: str, value: Any) -> Predicate:
+def compared(name: str, op: str, value: Any) -> Predicate:
     holds = _COMPARE[op]
 
     def judge(spans: Spans) -> Verdict:
@@ -166,7 +166,7 @@ def _compared(name: str, op: str, value: Any) -> Predicate:
     return judge
 
 
-def _is_null(name: str) -> Predicate:
+def is_null(name: str) -> Predicate:
     def judge(spans: Spans) -> Verdict:
         span = spans.get(name)
         if span is None or span.nulls is None:
@@ -176,7 +176,7 @@ def _is_null(name: str) -> Predicate:
     return judge
 
 
-def _negated(predicate: Predicate) -> Predicate:
+def negated(predicate: Predicate) -> Predicate:
     def judge(spans: Spans) -> Verdict:
         verdict = predicate(spans)
         return Verdict(verdict.false, verdict.true)
@@ -184,7 +184,7 @@ def _negated(predicate: Predicate) -> Predicate:
     return judge
 
 
-def _both(parts: Sequence[Predicate]) -> Predicate:
+def both(parts: Sequence[Predicate]) -> Predicate:
     def judge(spans: Spans) -> Verdict:
         verdicts = [part(spans) for part in parts]
         return Verdict(all(v.true for v in verdicts), any(v.false for v in verdicts))
@@ -192,7 +192,7 @@ def _both(parts: Sequence[Predicate]) -> Predicate:
     return judge
 
 
-def _either(parts: Sequence[Predicate]) -> Predicate:
+def either(parts: Sequence[Predicate]) -> Predicate:
     def judge(spans: Spans) -> Verdict:
         verdicts = [part(spans) for part in parts]
         return Verdict(any(v.true for v in verdicts), all(v.false for v in verdicts))

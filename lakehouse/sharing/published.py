@@ -72,8 +72,10 @@ class Publications:
         """What the mart's pointer names. Raises :class:`NotPublished`."""
         try:
             pointer = json.loads(self._exchange.lake.read_bytes("marts", latest_key(mart, major)))
-        except (ObjectNotFound, ValueError):
+        except ObjectNotFound:
             raise NotPublished(self._unknown(mart, major)) from None
+        if pointer["release"] is None:
+            raise Withdrawn(f"of {mart} v{major} no release stands any more")
         return self.release(mart=mart, major=major, release=pointer["release"])
 
     def release(self, *, mart: str, major: int, release: str) -> Published:

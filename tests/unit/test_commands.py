@@ -12,6 +12,7 @@ import pytest
 
 from lakehouse import cli
 from lakehouse.release.listing import list_releases
+from lakehouse.sharing.meter import usage_statement
 from tests.mini_exchange import COUNTS, READINGS, TRAFFIC, Mini
 
 
@@ -134,3 +135,19 @@ def test_the_doors_want_both_halves_of_https(
     (tmp_path / "cert.pem").write_text("")
     assert run(monkeypatch, "serve", "--certificate", str(tmp_path / "cert.pem")) == 2
     assert "both --certificate and --key" in capsys.readouterr().err
+
+
+def test_a_part_is_written_as_a_file_and_counted(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    wanted = ("--where", "road=Vesterbrogade", "--where", "hour_utc.lt=2024-10-02", "--columns", "vehicles,road")
+    assert run(monkeypatch, "export", TRAFFIC, str(tmp_path / "part.csv"), *wanted) == 0
+    lines = (tmp_path / "part.csv").read_text().splitlines()
+    assert (lines[:2], len(lines)) == (['"vehicles","road"', '21,"Vesterbrogade"'], 25)
+    assert run(monkeypatch, "export", TRAFFIC, str(tmp_path / "part.xlsx"), "--limit", "5") == 0
+    capsys.readouterr()
+    for broken in (["x.pdf"], ["x.csv", "--where", "none=1"], ["x.geojson"]):
+        assert run(monkeypatch, "export", TRAFFIC, *(broken[:1] and [str(tmp_path / broken[0])]), *broken[1:]) == 2
+    assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != "") == ["part.csv", "part.xlsx"]
+    found = [(row["door"], row["recipient"], row["rows"]) for row in usage_statement(at.exchange)]
+    assert found == [("export", "(staff)", 29)]

@@ -36,6 +36,8 @@ DOORS = {
     "list of files": f"{MART}/releases/{{release}}/files.txt",
     "file": f"{MART}/releases/{{release}}/{{file}}",
     "file of the newest": f"{MART}/latest/{{file}}",
+    "csv": f"{MART}/releases/{{release}}/rows.csv",
+    "csv of the newest": f"{MART}/latest/rows.csv?limit=1",
     "delta version": f"{DELTA}/version",
     "delta metadata": f"{DELTA}/metadata",
     "delta query": f"{DELTA}/query",
