@@ -104,6 +104,16 @@ def doors_of(request: Request) -> Doors:
     return cast(Doors, request.app.state.doors)
 
 
+def caller_by_link(doors: Doors, text: str, *, now: datetime) -> Caller:
+    """Whoever holds the link; with a fault where it is not good."""
+    try:
+        link = doors.links.read(text, now=now)
+    except BadLink as error:
+        return Caller(fault=str(error))
+    holder = Caller() if link.recipient is None else caller_by_name(doors.exchange, link.recipient)
+    return Caller(recipient=holder.recipient, grants=holder.grants, fault=holder.fault, link=link)
+
+
 def caller_of(request: Request) -> Caller:
     """Who asks, by a link or by a token; with a fault where what they show is not good."""
     doors, now = doors_of(request), datetime.now(UTC)
@@ -164,7 +174,7 @@ def answer_faults(app: FastAPI) -> None:
 
 class Accounts:
     """Counts the bytes of each answer for the meter, and writes one line about it: without the query, in which a
-    link may stand, and without the token."""
+    link may stand, and without the token. A door whose addresses hold a link shows its own form of them."""
 
     def __init__(self, app: ASGIApp, *, meter: Meter) -> None:
         self._app, self._meter = app, meter
@@ -190,4 +200,4 @@ class Accounts:
                 taken.bytes = sent
                 self._meter.count(taken)
             who = (taken.recipient or "anonymous") if taken else "-"
-            _log.info("%s %s %d %d %s", scope["method"], scope["path"], status, sent, who)
+            _log.info("%s %s %d %d %s", scope["method"], state.get("shown", scope["path"]), status, sent, who)

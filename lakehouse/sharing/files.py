@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import AsyncIterator
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
@@ -98,10 +99,35 @@ def _answer(visit: Visit, found: Published, path: str) -> Response:
     if kind := _BESIDE.get(path):
         data = visit.doors.exchange.lake.read_bytes("marts", f"{manifest.prefix}/{path}")
         return Response(data, media_type=kind, headers=_named(found, path))
-    file = found.files.get(path)
+    return file_answer(visit, found, path)
+
+
+def file_answer(visit: Visit, found: Published, path: str) -> Response:
+    """A Parquet file of the release, or the part that is asked for. Raises :class:`NotPublished`."""
+    file, manifest = found.files.get(path), found.manifest
     if file is None:
         raise NotPublished(f"{manifest.mart} v{manifest.major} {manifest.release} has no file {path!r}: see files.json")
     return _file(visit, found, file)
+
+
+def bytes_answer(request: Request, content: bytes) -> Response:
+    """Bytes that were made for this reader, or the part that is asked for."""
+    headers = {
+        "Cache-Control": "no-store",
+        "Accept-Ranges": "bytes",
+        "ETag": f'"{hashlib.sha256(content).hexdigest()}"',
+    }
+    try:
+        span = asked_span(request.headers, size=len(content), tag=headers["ETag"])
+    except Unsatisfiable:
+        return Response(status_code=416, headers={**headers, "Content-Range": f"bytes */{len(content)}"})
+    if request.method == "HEAD":
+        return Response(headers={**headers, "Content-Length": str(len(content))})
+    if span is None:
+        return Response(content, headers=headers, media_type="application/octet-stream")
+    headers["Content-Range"] = span.content_range(len(content))
+    part = content[span.start : span.start + span.length]
+    return Response(part, status_code=206, headers=headers, media_type="application/octet-stream")
 
 
 def file_list(visit: Visit, found: Published) -> list[dict[str, Any]]:
