@@ -26,6 +26,7 @@ SHARED_BUCKETS = (
     "reports",
     "privacy",
     "access",
+    "vault",
 )
 
 

@@ -23,7 +23,11 @@ class Settings(BaseSettings):
     database: str = Field(default="", description="SQLAlchemy URL of the index; default SQLite in home")
     s3_endpoint: str | None = Field(default=None, description="address of an S3 server that is not AWS's")
     s3_region: str = Field(default="us-east-1", description="region of the S3 server")
-    keys: Path | None = Field(default=None, description="folder of the secret keys; default keys in home")
+    keys: str = Field(
+        default="",
+        description="secret keys: file:///folder, or wrapped by kms://file/…, kms://env/… or kms://aws/…; default "
+        "file://<home>/keys",
+    )
     signing_key: SecretStr | None = Field(
         default=None, description="Ed25519 key of signatures: base64, PEM or a file; default one in `keys`"
     )
@@ -68,8 +72,8 @@ class Settings(BaseSettings):
         return (self.home or self.project / ".exchange").absolute()
 
     @property
-    def keys_path(self) -> Path:
-        return (self.keys or self.home_path / "keys").absolute()
+    def keys_url(self) -> str:
+        return self.keys or (self.home_path / "keys").as_uri()
 
     @cached_property
     def lake_url(self) -> str:

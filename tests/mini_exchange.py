@@ -91,9 +91,8 @@ class Mini:
         # SQLite would take the journal of a database that stood here before for the new one's.
         for left in (to / "home").glob("exchange.db*"):
             left.unlink()
-        for name in ("exchange.db", "membership.key"):
-            if (self.root / "home" / name).exists():
-                shutil.copy(self.root / "home" / name, to / "home")
+        if (self.root / "home" / "exchange.db").exists():
+            shutil.copy(self.root / "home" / "exchange.db", to / "home")
         if (self.root / "home" / "keys").exists():
             shutil.copytree(self.root / "home" / "keys", to / "home" / "keys", dirs_exist_ok=True)
         return replace(self, root=to, **changes)

@@ -35,13 +35,21 @@ class OpenPolicy(Strict):
     kind: Literal["open"]
 
 
+class Numbered(Strict):
+    """Where a build gives units numbers of its own: a ``relation`` with the ``column`` of numbers and the mart's
+    ``unit_column``, one row a unit."""
+
+    relation: Relation
+    column: Name
+
+
 class AggregatePolicy(Strict):
     """Cells of at least ``k`` units, none holding more than its share.
 
     ``contributions``: the relation of the build's database from which the gate recounts every published cell.
     The mart has the columns ``measure``, ``<unit>s`` (how many units a cell holds), ``period_grain`` (one of
     the keys of ``k``) and ``period_hours``. ``cap``: the most that a unit gives to an hour, whole units of
-    the measure.
+    the measure. ``numbered``: where the contributions name a unit by a number that is another in the next build.
     """
 
     kind: Literal["aggregate"]
@@ -53,6 +61,7 @@ class AggregatePolicy(Strict):
     max_share_percent: int = Field(gt=0, le=50)
     p_percent: int = Field(ge=0, le=100)
     contributions: Relation
+    numbered: Numbered | None = None
     release: ReleasePolicy = ReleasePolicy()
 
     @property

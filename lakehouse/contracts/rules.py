@@ -175,6 +175,10 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
         yield ("exchange", "readings", "column"), f"{extension.readings.column!r} is not a column"
     if any(column.classification.value == "identifier" for column in contract.columns) and not extension.subject:
         yield ("exchange",), "`subject` is missing: a dataset with an identifier states the column of its subject"
+    for number, column in enumerate(contract.columns):
+        if column.classification.value == "identifier" and column.logicalType not in ("string", "integer"):
+            problem = f"{column.name!r} is a {column.logicalType}: an identifier is a string or an integer"
+            yield ("schema", 0, "properties", number, "logicalType"), problem
     if extension.extract is not None:
         kinds = extension.extract.server_types
         if not any(server.type in kinds and server.address for server in contract.servers):

@@ -17,7 +17,7 @@ from lakehouse.release.doctor import CERTIFICATES
 
 def write_certificate(exchange: Exchange, facts: dict[str, Any]) -> dict[str, Any]:
     """Signs the facts (Ed25519 over their canonical JSON) and keeps them in ``reports``; returns all of it."""
-    key = signing_key(exchange.settings)
+    key = signing_key(exchange)
     public = key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
     certificate = {
         **facts,

@@ -1,4 +1,4 @@
-"""`exchange erase`: a person out of landing, raw, clean, quarantine, receipts and candidates, with proof.
+"""`exchange erase`: a person out of landing, raw, clean, quarantine, receipts, candidates and vault, with proof.
 
 Released aggregates stand: taking a person out of a published sum and publishing it again would tell that
 person's share by subtraction (see the decision on erasure).
@@ -15,13 +15,13 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.erasure.certificate import write_certificate
+from lakehouse.erasure.forget import forget, pseudonym_of
 from lakehouse.erasure.places import Places
 from lakehouse.erasure.search import search
 from lakehouse.exchange import Exchange
-from lakehouse.landing.erased import erased_from, erasure_scope, subject_text
+from lakehouse.landing.erased import erased_from, erasure_key, subject_digests, subject_text
 from lakehouse.landing.intake import intake, workbench
-from lakehouse.privacy.keys import open_keys, pseudonyms
-from lakehouse.storage.index import erasures
+from lakehouse.storage.index import erasures, forgotten_salts
 
 Progress = Callable[[str], None]
 RELEASED = (
@@ -56,11 +56,15 @@ def erase(
     progress("taking in what waits in the inbox")
     intake(exchange, contract)
     counts = Counter(request["counts"])
-    for found in _each_place(exchange, contract, subject, request["erasure"], progress):
+    pseudonym = pseudonym_of(exchange, contract, subject)
+    for found in _each_place(exchange, contract, subject, pseudonym, request["erasure"], progress):
         counts.update(found)
         _note(exchange, request["erasure"], status="open", counts=dict(counts))
     progress("searching every object of the lake")
-    searched = search(exchange, subject)
+    searched = search(exchange, *_words(subject, pseudonym))
+    progress("the vault")
+    # Last, for without the salt nobody could say any more what stands for this person.
+    counts["salts"] += forget(exchange, contract, pseudonym=pseudonym, erasure=request["erasure"])
     _note(exchange, request["erasure"], status="done" if not searched.hits else "open", counts=dict(counts))
     facts = {
         "erasure": request["erasure"],
@@ -70,6 +74,7 @@ def erase(
         "requested_at": request["requested_at"].isoformat(timespec="seconds"),
         "completed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "taken_out": dict(sorted(counts.items())),
+        "forgotten": _forgotten(exchange, request["erasure"]),
         "searched": {"objects": searched.objects, "bytes": searched.bytes, "still_in": searched.hits},
         "proven_absent": not searched.hits,
         "released": RELEASED,
@@ -81,13 +86,25 @@ def preview(exchange: Exchange, contract: Contract, *, subject: str) -> dict[str
     """Where the person is found now; nothing is changed. Raises :class:`NoSubject`."""
     if contract.exchange.subject is None:
         raise NoSubject(f"{contract.key} has no data subject: its contract names no `subject` column")
-    searched = search(exchange, subject_text(subject))
+    subject = subject_text(subject)
+    searched = search(exchange, *_words(subject, pseudonym_of(exchange, contract, subject)))
     return {"dataset": contract.key, "objects": searched.objects, "found_in": searched.hits}
+
+
+def _words(subject: str, pseudonym: str | None) -> list[str]:
+    return list(dict.fromkeys([subject, *([pseudonym] if pseudonym else [])]))
+
+
+def _forgotten(exchange: Exchange, erasure: str) -> list[list[Any]]:
+    """The vault's entries (column and number) that this erasure deleted; a lost index learns of them by it."""
+    asked = sa.select(forgotten_salts.c.column_name, forgotten_salts.c.entry)
+    rows = exchange.index.rows(asked.where(forgotten_salts.c.erasure == erasure).order_by(forgotten_salts.c.entry))
+    return [list(row.values()) for row in rows]
 
 
 def _request(exchange: Exchange, contract: Contract, subject: str, reason: str) -> dict[str, Any]:
     """The erasure on record: an earlier one of the same person, or a new one."""
-    digest = pseudonyms([subject], open_keys(exchange.settings).key(erasure_scope(contract)))[subject]
+    [digest] = subject_digests([subject], erasure_key(exchange, contract), contract)
     same = (
         erasures.c.provider == contract.provider,
         erasures.c.dataset == contract.dataset,
@@ -120,7 +137,7 @@ def _note(exchange: Exchange, erasure: str, *, status: str, counts: dict[str, in
 
 
 def _each_place(
-    exchange: Exchange, contract: Contract, subject: str, erasure: str, progress: Progress
+    exchange: Exchange, contract: Contract, subject: str, pseudonym: str | None, erasure: str, progress: Progress
 ) -> Iterable[Counter[str]]:
     """What was taken out, piece by piece, so that what a killed run did is on record."""
     erased = erased_from(exchange, contract)
@@ -131,6 +148,7 @@ def _each_place(
             exchange=exchange,
             contract=contract,
             subject=subject,
+            pseudonym=pseudonym,
             erased=erased,
             connection=connection,
             folder=folder,

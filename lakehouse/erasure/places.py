@@ -31,12 +31,13 @@ from lakehouse.storage.sql import identifier, literal
 
 @dataclass(kw_only=True)
 class Places:
-    """One erasure at work."""
+    """One erasure at work. ``pseudonym``: what stands for the person in ``clean``; ``None`` where nothing does."""
 
     erasure: str
     exchange: Exchange
     contract: Contract
     subject: str
+    pseudonym: str | None
     erased: Erased
     connection: duckdb.DuckDBPyConnection
     folder: Path
@@ -59,7 +60,7 @@ class Places:
         path = self.exchange.lake.download("raw", raw_key, work / "sealed")
         cut = self._cut(path, PurePosixPath(raw_key).name, work) if ours else None
         if cut is None:
-            if not file_holds(self.connection, path, self.subject, work):
+            if not file_holds(self.connection, path, [self.subject], work):
                 return Counter()
             cut = Cut()  # unreadable, or of no dataset, and yet the id is in it: it goes whole
         rows = self.exchange.index.rows(sa.select(deliveries).where(deliveries.c.raw_key == raw_key))
@@ -116,7 +117,7 @@ class Places:
         total = 0
         for entry in list(self.exchange.lake.list("quarantine", f"{self.contract.key}/{delivery}/")):
             if not entry.key.endswith(".parquet"):
-                if file_holds(self.connection, self._fetched("quarantine", entry.key), self.subject, self.folder):
+                if file_holds(self.connection, self._fetched("quarantine", entry.key), [self.subject], self.folder):
                     self.exchange.lake.delete("quarantine", entry.key)
                 continue
             source = f"read_parquet({literal(str(self._fetched('quarantine', entry.key)))}, hive_partitioning=false)"
@@ -168,8 +169,10 @@ class Places:
         return swapped
 
     def _is_person(self) -> str:
+        if self.pseudonym is None:
+            return "false"
         column = identifier(str(self.contract.exchange.subject))
-        return f"coalesce(trim({column}::VARCHAR) = {literal(self.subject)}, false)"
+        return f"coalesce({column}::VARCHAR = {literal(self.pseudonym)}, false)"
 
     def _person_in(self, url: str) -> bool:
         query = f"SELECT 1 FROM {_clean_source(url)} WHERE {self._is_person()} LIMIT 1"

@@ -1,4 +1,4 @@
-"""Looking for an id in every object of the lake, byte by byte, packed or not."""
+"""Looking for an id, and for what stands for it, in every object of the lake, byte by byte, packed or not."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,57 +31,61 @@ class Searched:
     hits: list[str] = field(default_factory=list)
 
 
-def search(exchange: Exchange, subject: str) -> Searched:
-    """Every object of every bucket that holds ``subject`` as a word: in text of 8 or 16 bits a character, in
+def search(exchange: Exchange, *words: str) -> Searched:
+    """Every object of every bucket that holds one of the ``words`` as a word: in text of 8 or 16 bits a character, in
     values of Parquet, in files packed by zip or gzip, and in names."""
     found = Searched()
-    word = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)")
+    word = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
     providers = sorted({contract.provider for contract in exchange.contracts.values()})
     with exchange.duckdb() as connection, tempfile.TemporaryDirectory(prefix="search-") as folder:
         for bucket in (*SHARED_BUCKETS, *map(landing_bucket, providers)):
             for entry in exchange.lake.list(bucket):
                 found.objects += 1
                 found.bytes += entry.size
-                if word.search(entry.key) or _holds(exchange, connection, entry, subject, Path(folder)):
+                if word.search(entry.key) or _holds(exchange, connection, entry, words, Path(folder)):
                     found.hits.append(f"{bucket}/{entry.key}")
     return found
 
 
-def _holds(exchange: Exchange, connection: duckdb.DuckDBPyConnection, entry: Entry, subject: str, folder: Path) -> bool:
+def _holds(
+    exchange: Exchange, connection: duckdb.DuckDBPyConnection, entry: Entry, words: Sequence[str], folder: Path
+) -> bool:
     path = exchange.lake.local_path(entry.bucket, entry.key)
     if path is None:
         path = exchange.lake.download(entry.bucket, entry.key, folder / "object")
-    return file_holds(connection, path, subject, folder)
+    return file_holds(connection, path, words, folder)
 
 
-def file_holds(connection: duckdb.DuckDBPyConnection, path: Path, subject: str, folder: Path) -> bool:
-    """Whether a file holds the id; what is packed is unpacked into ``folder``."""
+def file_holds(connection: duckdb.DuckDBPyConnection, path: Path, words: Sequence[str], folder: Path) -> bool:
+    """Whether a file holds one of the words; what is packed is unpacked into ``folder``."""
     with path.open("rb") as source:
         head = source.read(4)
         if head == b"PAR1":
-            return _parquet_holds(connection, path, subject)
+            return _parquet_holds(connection, path, words)
         if head.startswith(b"\x1f\x8b"):
             with gzip.open(path) as unpacked:
-                return _stream_holds(unpacked, subject)
+                return _stream_holds(unpacked, words)
         if head == b"PK\x03\x04":
-            return any(_each_member(connection, path, subject, folder))
+            return any(_each_member(connection, path, words, folder))
         source.seek(0)
-        return _stream_holds(source, subject)
+        return _stream_holds(source, words)
 
 
-def _each_member(connection: duckdb.DuckDBPyConnection, path: Path, subject: str, folder: Path) -> Iterator[bool]:
+def _each_member(
+    connection: duckdb.DuckDBPyConnection, path: Path, words: Sequence[str], folder: Path
+) -> Iterator[bool]:
     with zipfile.ZipFile(path) as archive, tempfile.TemporaryDirectory(dir=folder) as inner:
         for info in archive.infolist():
             plain = Path(inner) / "member"
             with archive.open(info) as source, plain.open("wb") as copy:
                 shutil.copyfileobj(source, copy, CHUNK)
-            yield file_holds(connection, plain, subject, Path(inner))
+            yield file_holds(connection, plain, words, Path(inner))
 
 
-def _stream_holds(source: Readable, subject: str) -> bool:
-    """A piece at a time, with as much of the piece before as the id and its neighbours take up."""
-    needles = [_bytes_pattern(subject, encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1")]
-    overlap = 2 * len(subject.encode("utf-16-le")) + 8
+def _stream_holds(source: Readable, words: Sequence[str]) -> bool:
+    """A piece at a time, with as much of the piece before as a word and its neighbours take up."""
+    needles = [_bytes_pattern(words, encoding) for encoding in ("utf-8", "utf-16-le", "utf-16-be", "latin-1")]
+    overlap = 2 * max(len(word.encode("utf-16-le")) for word in words) + 8
     before = b""
     while chunk := source.read(CHUNK):
         piece = before + chunk
@@ -91,21 +95,21 @@ def _stream_holds(source: Readable, subject: str) -> bool:
     return False
 
 
-def _bytes_pattern(subject: str, encoding: str) -> re.Pattern[bytes]:
-    text = re.escape(subject.encode(encoding, errors="replace"))
+def _bytes_pattern(words: Sequence[str], encoding: str) -> re.Pattern[bytes]:
+    text = b"(?:" + b"|".join(re.escape(word.encode(encoding, errors="replace")) for word in words) + b")"
     if encoding.startswith("utf-16"):
         return re.compile(text)
     return re.compile(rb"(?<![0-9A-Za-z_])" + text + rb"(?![0-9A-Za-z_])")
 
 
-def _parquet_holds(connection: duckdb.DuckDBPyConnection, path: Path, subject: str) -> bool:
-    """Any value, as text, that has the id as a word: whole numbers too, fractions and times not."""
+def _parquet_holds(connection: duckdb.DuckDBPyConnection, path: Path, words: Sequence[str]) -> bool:
+    """Any value, as text, that has one of the words: whole numbers too, fractions and times not."""
     source = f"read_parquet({literal(str(path))}, hive_partitioning=false)"
     columns = [
         name
         for name, type_, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         if not type_.startswith(("TIME", "DATE", "DOUBLE", "FLOAT", "DECIMAL", "BOOL"))
     ]
-    word = literal(rf"(^|\W){re.escape(subject)}(\W|$)")
+    word = literal(rf"(^|\W)({'|'.join(map(re.escape, words))})(\W|$)")
     asked = " OR ".join(f"regexp_matches({identifier(name)}::VARCHAR, {word})" for name in columns) or "false"
     return connection.execute(f"SELECT 1 FROM {source} WHERE {asked} LIMIT 1").fetchone() is not None

@@ -14,6 +14,8 @@ from sqlalchemy.engine import Connection
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing.pseudonymise import Hidden
+from lakehouse.privacy.vault import VaultChanged, VaultState
 from lakehouse.storage.index import clean_files, hold_changes
 from lakehouse.storage.sql import identifier, literal
 
@@ -51,6 +53,8 @@ class Standing:
     asked: sa.Select[Any]
     keys: tuple[str, ...]
     urls: tuple[str, ...]
+    # Of which moment the pseudonyms are.
+    vault: VaultState | None = None
 
     def require_unchanged(self, connection: Connection) -> None:
         """To be called in the transaction that stores what was judged by them: nothing else is stored before it
@@ -58,6 +62,11 @@ class Standing:
         hold_changes(connection)
         if tuple(connection.execute(self.asked).scalars()) != self.keys:
             raise StandingChanged
+        if self.vault is not None:
+            try:
+                self.vault.require_unchanged(connection)
+            except VaultChanged:
+                raise StandingChanged from None
 
 
 def standing_files(
@@ -116,9 +125,11 @@ def write_partitions(
     delivery: dict[str, Any],
     rows: int,
     folder: Path,
+    hidden: Hidden,
     moved: bool = False,
 ) -> list[CleanFile]:
-    """Writes the ``rows`` of ``fresh`` (of ``stored`` where some may have ``moved``) into ``folder`` as Parquet.
+    """Writes the ``rows`` of ``fresh`` (of ``stored`` where some may have ``moved``) into ``folder`` as Parquet, ids
+    as pseudonyms.
 
     A file for each event date, ordered by key.
     A second try writes the same bytes under the same keys, so that one that died leaves nothing behind it.
@@ -126,20 +137,26 @@ def write_partitions(
     if rows == 0:
         return []
     if rows <= MORSEL:
-        return _write(connection, contract, delivery, folder, moved)
+        return _write(connection, contract, delivery, folder, hidden, moved)
     # Threads that write beside each other would split partitions, and otherwise each time.
     (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
     connection.execute("SET threads = 1")
     try:
-        return _write(connection, contract, delivery, folder, moved)
+        return _write(connection, contract, delivery, folder, hidden, moved)
     finally:
         connection.execute(f"SET threads = {threads}")
 
 
 def _write(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, delivery: dict[str, Any], folder: Path, moved: bool
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    delivery: dict[str, Any],
+    folder: Path,
+    hidden: Hidden,
+    moved: bool,
 ) -> list[CleanFile]:
-    source = "stored" if moved else "(SELECT *, false AS exchange_withdrawn FROM fresh)"
+    source = hidden.written("FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh")
+    written_as = f"{delivery['delivery']}{epoch_mark(hidden.state)}"
     names = ", ".join(identifier(column.name) for column in contract.columns)
     keys = ", ".join(identifier(column.name) for column in contract.primary_key)
     written = connection.execute(
@@ -149,7 +166,7 @@ def _write(
                    TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at,
                    exchange_withdrawn, event_date
             FROM (
-                SELECT *, {partition_of(contract)} AS event_date FROM {source}
+                SELECT *, {partition_of(contract)} AS event_date FROM ({source})
                 ORDER BY event_date, {keys}, exchange_line
             )
         ) TO {literal(str(folder / "clean"))} (
@@ -161,12 +178,17 @@ def _write(
     return [
         CleanFile(
             partition=path.parent.name.removeprefix("event_date="),
-            key=f"{contract.key}/{path.parent.name}/{delivery['delivery']}-{path.name}",
+            key=f"{contract.key}/{path.parent.name}/{written_as}-{path.name}",
             path=path,
             rows=rows,
         )
         for path, rows in sorted(paths.items())
     ]
+
+
+def epoch_mark(state: VaultState | None) -> str:
+    """Part of the name of a clean file: under which epoch's key its ids are pseudonyms, from the second on."""
+    return "" if state is None or state.epoch == 1 else f"-epoch{state.epoch}"
 
 
 def partition_of(contract: Contract) -> str:

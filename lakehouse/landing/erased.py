@@ -22,7 +22,8 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.read import read_file
 from lakehouse.landing.unpack import PlainFile, unpack
-from lakehouse.privacy.keys import Scope, open_keys, pseudonyms
+from lakehouse.privacy.keys import Scope, open_keys
+from lakehouse.privacy.pseudonyms import digests
 from lakehouse.storage.index import erasures
 from lakehouse.storage.sql import identifier, literal
 
@@ -31,9 +32,14 @@ TOKENS = r"[^\s,;|\"'{}\[\]()=<>]+"
 Span = tuple[int, int]
 
 
-def erasure_scope(contract: Contract) -> Scope:
-    """The key of a dataset's erasures. It is never changed, or those who were erased would be forgotten."""
-    return Scope(provider=contract.provider, purpose=f"erasure_{contract.dataset}")
+def erasure_key(exchange: Exchange, contract: Contract) -> bytes:
+    """The key of a provider's erasures. It is never changed, or those who were erased would be forgotten."""
+    return open_keys(exchange).key(Scope(provider=contract.provider, purpose="erasure"))
+
+
+def subject_digests(values: list[str], key: bytes, contract: Contract) -> list[str]:
+    """By what the index knows that somebody was erased from a dataset: 32 hex digits each."""
+    return [digest.hex() for digest in digests(values, key, column=contract.dataset)]
 
 
 def subject_text(value: str) -> str:
@@ -45,12 +51,15 @@ def subject_text(value: str) -> str:
 class Erased:
     """Who was erased from a dataset, as hashes."""
 
-    key: bytes
+    contract: Contract
     digests: frozenset[str]
+    key: bytes = field(repr=False)
 
     def among(self, values: set[str]) -> list[str]:
         """Those of the values that name somebody who was erased."""
-        return sorted(value for value, digest in pseudonyms(values, self.key).items() if digest in self.digests)
+        listed = sorted(values)
+        hashed = subject_digests(listed, self.key, self.contract)
+        return [value for value, digest in zip(listed, hashed, strict=True) if digest in self.digests]
 
 
 def erased_from(exchange: Exchange, contract: Contract) -> Erased | None:
@@ -62,8 +71,8 @@ def erased_from(exchange: Exchange, contract: Contract) -> Erased | None:
     )
     if not rows:
         return None
-    key = open_keys(exchange.settings).key(erasure_scope(contract))
-    return Erased(key=key, digests=frozenset(row["subject"] for row in rows))
+    key = erasure_key(exchange, contract)
+    return Erased(contract=contract, key=key, digests=frozenset(row["subject"] for row in rows))
 
 
 @dataclass(kw_only=True)

@@ -12,6 +12,8 @@ import sqlalchemy as sa
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.clean import clean_rows
+from lakehouse.privacy.pseudonyms import hidden_columns
+from lakehouse.privacy.vault import Vault
 from lakehouse.storage.index import clean_files
 from lakehouse.storage.sql import identifier, literal
 
@@ -26,9 +28,11 @@ def history(
     """All versions of the rows of which a version holds the values ``where``, by key and time.
 
     Each has the contract's columns, ``observed_at`` (``None`` in a register), ``known_at``, ``delivery``, ``line``
-    and ``stands``: whether it is the newest of its key. ``as_of``: as it was then, without what came later.
+    and ``stands``: whether it is the newest of its key. ``as_of``: as it was then, without what came later. Ids of
+    people are pseudonyms, but for those that ``where`` gives.
     Raises :class:`NoSuchValue`.
     """
+    given = dict(where)
     known = [column.name for column in contract.columns]
     if unknown := where.keys() - set(known):
         raise NoSuchValue(f"{contract.key} has no column {', '.join(sorted(unknown))}; it has: {', '.join(known)}")
@@ -39,6 +43,10 @@ def history(
     )
     if not files:
         return []
+    hidden = _hidden(exchange, contract, where)
+    if None in hidden.values():
+        return []
+    where = {name: str(hidden.get(name, value)) for name, value in where.items()}
     rows = clean_rows(contract, [exchange.lake.duckdb_url("clean", row["key"]) for row in files])
     with exchange.duckdb() as connection:
         try:
@@ -46,7 +54,19 @@ def history(
         except duckdb.ConversionException:
             raise NoSuchValue(f"a value of {', '.join(where)} has not the type of its column") from None
         names = [column[0] for column in found.description or ()]
-        return [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+        versions = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
+    for version in versions:
+        version.update({name: given[name] for name, one in hidden.items() if version[name] == one})
+    return versions
+
+
+def _hidden(exchange: Exchange, contract: Contract, where: Mapping[str, str]) -> dict[str, int | str | None]:
+    """What stands in ``clean`` for the ids among the conditions; ``None`` for one of nobody that is known."""
+    asked = [column for column in hidden_columns(contract) if column.name in where]
+    if not asked:
+        return {}
+    vault = Vault(exchange, contract.provider)
+    return {column.name: vault.known(column, where[column.name]) for column in asked}
 
 
 def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: datetime | None) -> str:

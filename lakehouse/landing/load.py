@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lakehouse.landing.checks import delivery_checks
 from lakehouse.landing.clean import (
     CleanFile,
     Standing,
+    StandingChanged,
     clean_rows,
     standing_files,
     touched_partitions,
@@ -28,12 +29,14 @@ from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_mov
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.profile import profile_delivery
+from lakehouse.landing.pseudonymise import Hidden, hide_ids
 from lakehouse.landing.read import read_file
 from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.type_rows import FileRows, create_tables, type_rows
 from lakehouse.landing.unpack import PlainFile, unpack
+from lakehouse.privacy.vault import VaultChanged
 from lakehouse.storage.sql import literal
 
 # What DuckDB raises for other reasons than a damaged file: then a delivery waits for the next try.
@@ -44,9 +47,6 @@ NOT_DAMAGE = (
     duckdb.CatalogException,
     duckdb.ParserException,
 )
-
-
-# DuckDB's words, behind which it repeats the line.
 
 
 @dataclass(kw_only=True)
@@ -87,10 +87,13 @@ def load(
     folder: Path,
     *,
     instead: Mapping[str, Sequence[CleanFile]] | None = None,
+    trial: bool = False,
 ) -> Loaded:
-    """Reads a sealed delivery, its row of the index, and writes below ``folder``; nothing in the lake is changed.
+    """Reads a sealed delivery, its row of the index, and writes below ``folder``; nothing in the lake is changed, but
+    that salts of new people are drawn where it is no ``trial``.
 
     ``instead``: see :func:`lakehouse.landing.clean.standing_files`.
+    Raises :class:`lakehouse.landing.clean.StandingChanged` where others took in people meanwhile.
     """
     create_tables(connection, contract)
     tally = Tally()
@@ -104,7 +107,7 @@ def load(
         if tally.delivered == 0:
             raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
         tally.bad += refuse_personal_data(connection, contract)
-        return _reconciled(exchange, contract, delivery, connection, folder, tally, instead or {})
+        return _reconciled(exchange, contract, delivery, connection, folder, tally, instead or {}, trial)
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
 
@@ -169,11 +172,14 @@ def _reconciled(
     folder: Path,
     tally: Tally,
     instead: Mapping[str, Sequence[CleanFile]],
+    trial: bool,
 ) -> Loaded:
     moves = rows_move(contract)
+    hidden = _hidden(exchange, contract, connection, trial)
     partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract)
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
-    rows = clean_rows(contract, standing.urls) if standing.urls else None
+    standing = replace(standing, vault=hidden.state)
+    rows = hidden.known(clean_rows(contract, standing.urls)) if standing.urls else None
     if moves and rows is not None:
         rows = without_withdrawn(rows)
     result = reconcile(connection=connection, contract=contract, standing=rows)
@@ -186,8 +192,16 @@ def _reconciled(
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
     profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered)
     faults, fault_rows = write_faults(connection, folder)
+    if moves:
+        hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
     files = write_partitions(
-        connection=connection, contract=contract, delivery=delivery, rows=stored, folder=folder, moved=moves
+        connection=connection,
+        contract=contract,
+        delivery=delivery,
+        rows=stored,
+        folder=folder,
+        hidden=hidden,
+        moved=moves,
     )
     receipt = build_receipt(
         sender=Sender.of(contract),
@@ -213,6 +227,13 @@ def _reconciled(
         ),
     )
     return Loaded(receipt=receipt, files=files, faults=faults, fault_rows=fault_rows, standing=standing)
+
+
+def _hidden(exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, trial: bool) -> Hidden:
+    try:
+        return hide_ids(exchange, contract, connection, stored=not trial)
+    except VaultChanged:
+        raise StandingChanged from None
 
 
 def _warnings(connection: duckdb.DuckDBPyConnection, contract: Contract, tally: Tally) -> list[dict[str, Any]]:

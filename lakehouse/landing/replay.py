@@ -67,6 +67,7 @@ class _Trial:
 
     files: dict[str, Sequence[CleanFile]] = field(default_factory=dict)
     receipts: dict[str, dict[str, Any]] = field(default_factory=dict)
+    dry: bool = False
 
 
 def replay(
@@ -98,7 +99,7 @@ def replay(
         return not current or (again and judged < began)
 
     with workbench(exchange, contract) as (connection, scratch):
-        trial = _Trial()
+        trial = _Trial(dry=dry_run)
         for row in _in_order(exchange, contract):
             delivery = dict(row)
             while due(delivery):
@@ -212,7 +213,7 @@ def _judge(
     else:
         repeated = repeats(exchange, contract, delivery)
     if repeated is None:
-        return load(exchange, contract, delivery, connection, folder, instead=trial.files)
+        return load(exchange, contract, delivery, connection, folder, instead=trial.files, trial=trial.dry)
     create_tables(connection, contract)
     faults, rows = write_faults(connection, folder)
     return Loaded(receipt=repeated, faults=faults, fault_rows=rows)

@@ -46,6 +46,7 @@ def _land(contract: Contract, sample: Path) -> dict[str, Any]:
             home=folder / "home",
             lake=(folder / "lake").as_uri(),
             database=f"sqlite:///{folder / 'index.db'}",
+            keys=(folder / "keys").as_uri(),
             settle_seconds=0,
         )
         exchange = Exchange(settings)

@@ -7,9 +7,9 @@ whose Parquet is swept once it is released: a release has to be audited for as l
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import duckdb
@@ -18,7 +18,9 @@ import pyarrow as pa
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import AggregatePolicy
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.keys import key_file
+from lakehouse.privacy.keys import EXCHANGE, Scope, key_id, open_keys
+from lakehouse.privacy.pseudonyms import Keyed, hidden_columns, keyed_hash, names_rows
+from lakehouse.privacy.vault import Vault
 from lakehouse.storage.sql import identifier, literal
 
 BUCKET = "audit"
@@ -34,25 +36,30 @@ MEMBERS = "cell INTEGER, unit UBIGINT, contribution BIGINT"
 class MembershipKey:
     """The exchange's own key of pseudonyms in membership records. It is neither shown nor logged."""
 
-    secret: bytes
+    secret: bytes = field(repr=False)
 
-    def __repr__(self) -> str:
-        return f"MembershipKey({self.key_id})"
-
-    @property
+    @cached_property
     def key_id(self) -> str:
         """Says which key it was, and nothing of it: records of two keys cannot be audited together."""
-        return hmac.digest(self.secret, b"key id", "sha256").hex()[:16]
+        return key_id(self.secret)
 
-    def pseudonym(self, population: str, unit: str | None) -> int:
-        """The same unit of the same population always has the same; one id in two populations has two."""
-        message = b"\0".join([population.encode(), b"" if unit is None else b"=" + unit.encode()])
-        return int.from_bytes(hmac.digest(self.secret, message, "sha256")[:PSEUDONYM_BYTES], "big")
+    @cached_property
+    def _keyed(self) -> Keyed:
+        return keyed_hash(self.secret)
+
+    def pseudonym(self, population: str, unit: str | None, *, salt: bytes | None = None) -> int:
+        """The same unit of the same population always has the same; one id in two populations has two.
+
+        Of a person it follows from the ``salt`` in the vault alone: it stays when the keys of ``clean`` are rotated,
+        and is of nobody once the salt is deleted.
+        """
+        named = b"" if unit is None else b"=" + unit.encode() if salt is None else b"s" + salt
+        return int.from_bytes(self._keyed(population.encode() + b"\0" + named)[:PSEUDONYM_BYTES], "big")
 
 
-def membership_key(home: Path) -> MembershipKey:
-    """The key in the home folder, made at first use and readable by its owner alone."""
-    return MembershipKey(key_file(home / "membership.key"))
+def membership_key(exchange: Exchange) -> MembershipKey:
+    """The key of the exchange's audit records. Raises :class:`lakehouse.privacy.keys.KeyFault`."""
+    return MembershipKey(open_keys(exchange).key(Scope(provider=EXCHANGE, purpose="audit")))
 
 
 def population(policy: AggregatePolicy) -> str:
@@ -78,10 +85,10 @@ def keep_membership(
 
     Cells are numbered in the order of the candidate's file. Size: one row a unit and published cell.
     """
-    key = membership_key(exchange.settings.home_path)
+    key = membership_key(exchange)
     schema, _, relation = policy.contributions.partition(".")
     contributions = f"{identifier(schema)}.{identifier(relation)}"
-    connection.register("unit_pseudonyms", _pseudonyms(connection, contributions, key, population(policy)))
+    connection.register("unit_pseudonyms", _pseudonyms(exchange, connection, contributions, key, policy))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for partition, condition in partitions.items():
@@ -99,14 +106,55 @@ def keep_membership(
 
 
 def _pseudonyms(
-    connection: duckdb.DuckDBPyConnection, contributions: str, key: MembershipKey, population: str
+    exchange: Exchange,
+    connection: duckdb.DuckDBPyConnection,
+    contributions: str,
+    key: MembershipKey,
+    policy: AggregatePolicy,
 ) -> pa.Table:
+    """``unit`` as the contributions have it, and its ``pseudonym``."""
+    units = connection.execute(_named_units(contributions, policy)).to_arrow_table()
+    salts = _salts(exchange, policy.unit_column)
+    names = units.column("name").to_pylist()
+    if salts is not None and any(name is not None and name not in salts for name in names):
+        raise ValueError(
+            f"a {policy.unit} of {policy.contributions} is none of the people in the vault: clean data from before "
+            "ids gave way to pseudonyms is written anew by `exchange replay PROVIDER/DATASET --again`"
+        )
     # Here and not in SQL: DuckDB's log would show the key.
-    units = connection.execute(f"SELECT DISTINCT unit::VARCHAR AS unit FROM {contributions}").to_arrow_table()
-    numbers = [key.pseudonym(population, unit) for unit in units.column("unit").to_pylist()]
+    numbers = [key.pseudonym(population(policy), name, salt=(salts or {}).get(name)) for name in names]
     if len(set(numbers)) != len(numbers):
         raise ValueError("two units have one pseudonym: replace the key and build all of the marts again")
-    return units.append_column("pseudonym", pa.array(numbers, pa.uint64()))
+    return units.select(["unit"]).append_column("pseudonym", pa.array(numbers, pa.uint64()))
+
+
+def _named_units(contributions: str, policy: AggregatePolicy) -> str:
+    """SQL of every ``unit`` and of its ``name``, which is the same in every build."""
+    units = f"SELECT DISTINCT unit FROM {contributions}"
+    if policy.numbered is None:
+        return f"SELECT unit::VARCHAR AS unit, unit::VARCHAR AS name FROM ({units})"
+    schema, _, relation = policy.numbered.relation.partition(".")
+    return (
+        f"SELECT unit::VARCHAR AS unit, n.{identifier(policy.unit_column)}::VARCHAR AS name FROM ({units}) "
+        f"JOIN {identifier(schema)}.{identifier(relation)} AS n ON unit = n.{identifier(policy.numbered.column)}"
+    )
+
+
+def _salts(exchange: Exchange, unit_column: str) -> dict[str | None, bytes] | None:
+    """The salt of each pseudonym of the column in ``clean``; ``None`` where no dataset has people in such a one."""
+    columns = {
+        contract.provider: column
+        for contract in exchange.contracts.values()
+        for column in hidden_columns(contract)
+        if column.name == unit_column and not names_rows(exchange.contracts, contract.provider, column.name)
+    }
+    if not columns:
+        return None
+    found: dict[str | None, bytes] = {}
+    for provider, column in columns.items():
+        shown, salts, _ = Vault(exchange, provider).people(column)
+        found.update(zip(map(str, shown), salts, strict=True))
+    return found
 
 
 def _number_cells(
@@ -172,16 +220,16 @@ def read_membership(
     Raises :class:`lakehouse.storage.lake.ObjectNotFound` for a record that is missing and ``ValueError`` for
     one of another key: both keep a release from being audited.
     """
-    key_id = membership_key(exchange.settings.home_path).key_id
+    current = membership_key(exchange).key_id
     make_tables(connection)
     for number, entry in enumerate(published):
         cells, members = (record_file(exchange, entry, name, folder) for name in ("cells", "members"))
         add_published(connection, entry, number, cells, members)
-    others = connection.execute("SELECT count(*) FROM cells WHERE key_id <> ?", [key_id]).fetchone()
+    others = connection.execute("SELECT count(*) FROM cells WHERE key_id <> ?", [current]).fetchone()
     if others != (0,):
         raise ValueError(
             "membership records were made with another key, so that releases cannot be audited together: "
-            "restore membership.key in the exchange's home"
+            f"restore the key {Scope(provider=EXCHANGE, purpose='audit')} from its backup"
         )
 
 

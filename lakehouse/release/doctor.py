@@ -16,6 +16,8 @@ import sqlalchemy as sa
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.ledger import restore_ledger
+from lakehouse.privacy.pseudonyms import hidden_columns
+from lakehouse.privacy.vault import kept_states
 from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
 from lakehouse.release.record import record_release
 from lakehouse.storage.index import (
@@ -25,19 +27,23 @@ from lakehouse.storage.index import (
     deliveries,
     delivery_profiles,
     erasures,
+    forgotten_salts,
     mart_state,
     profile_row,
     releases,
     replaced_files,
     upsert,
+    vaults,
 )
 from lakehouse.storage.lake import Entry
 from lakehouse.storage.sql import literal
 
 FOOTERS_AT_ONCE = 1000
 CERTIFICATES = "_erasures"
-# A clean file's name: its delivery, and which replay wrote it.
-CLEAN_NAME = re.compile(r"(?P<delivery>.+?)(?:-replay(?P<generation>\d+))?-part-\d+(?:-[0-9a-f]{8})*\.parquet")
+# A clean file's name: its delivery, which replay wrote it, and under which epoch's key its ids are pseudonyms.
+CLEAN_NAME = re.compile(
+    r"(?P<delivery>.+?)(?:-replay(?P<generation>\d+))?(?:-epoch(?P<epoch>\d+))?-part-\d+(?:-[0-9a-f]{8})*\.parquet"
+)
 Rows = list[dict[str, Any]]
 
 
@@ -94,7 +100,8 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
 
 
 def _restore_erasures(exchange: Exchange) -> None:
-    """Who was erased stands in the certificates too: a lost index must not take the person's rows in again."""
+    """Who was erased stands in the certificates too: a lost index must not take the person's rows in again. And under
+    which keys ids are pseudonyms stands in the vault."""
     for entry in list(exchange.lake.list("reports", f"{CERTIFICATES}/")):
         certificate = json.loads(exchange.lake.read_bytes("reports", entry.key))
         provider, _, dataset = certificate["dataset"].partition("/")
@@ -110,6 +117,17 @@ def _restore_erasures(exchange: Exchange) -> None:
         }
         with exchange.index.begin() as connection:
             upsert(connection, erasures, values)
+            for column, entry in certificate.get("forgotten", []):
+                values = {
+                    "provider": provider,
+                    "column_name": column,
+                    "entry": entry,
+                    "erasure": certificate["erasure"],
+                }
+                upsert(connection, forgotten_salts, values)
+    with exchange.index.begin() as connection:
+        for state in kept_states(exchange):
+            upsert(connection, vaults, state)
 
 
 def _deliveries(exchange: Exchange) -> dict[str, dict[str, Any]]:
@@ -176,6 +194,7 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
     """The files of loaded deliveries, and those that replays took the place of. One that was left by a load that
     never ended is not among them."""
     by_delivery: dict[tuple[str, int], Rows] = defaultdict(list)
+    epochs = {state["provider"]: state["epoch"] for state in kept_states(exchange)}
     for contract in exchange.contracts.values():
         entries = list(exchange.lake.list("clean", f"{contract.key}/"))
         for entry, rows in zip(entries, _row_counts(exchange, entries), strict=True):
@@ -185,6 +204,8 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
                 rebuilt.problems.append(f"clean/{entry.key}: no file that intake writes; it was left where it is")
                 continue
             delivery = written["delivery"]
+            if hidden_columns(contract) and int(written["epoch"] or 1) != epochs.get(contract.provider, 1):
+                continue  # left by a rotation of keys that did not come to its end, or to be removed after one
             file = {
                 "provider": contract.provider,
                 "dataset": contract.dataset,

@@ -50,7 +50,7 @@ def public_key_name(identity: str) -> str:
 
 def signer(exchange: Exchange) -> str:
     """The id of the key that this exchange signs with now. Its public half is published, if it is not yet."""
-    public = signing_key(exchange.settings).public_key()
+    public = signing_key(exchange).public_key()
     name = public_key_name(key_id(public))
     if exchange.lake.stat("marts", name) is None:
         pem = public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
@@ -61,7 +61,7 @@ def signer(exchange: Exchange) -> str:
 def sign(exchange: Exchange, manifest: Manifest, content: bytes) -> None:
     """Puts the signature of these bytes beside the manifest. The same bytes and key give the same signature, so it
     may be written again."""
-    signature = signing_key(exchange.settings).sign(content)
+    signature = signing_key(exchange).sign(content)
     exchange.lake.write_bytes("marts", signature_key(manifest), signature)
 
 

@@ -61,8 +61,8 @@ class Links:
     def _serializer(self) -> URLSafeSerializer:
         epoch = self._epoch()
         if epoch not in self._keys:
-            scope = Scope(provider="exchange", purpose="links", epoch=str(epoch))
-            self._keys = {epoch: open_keys(self._exchange.settings).key(scope)}
+            scope = Scope(provider="exchange", purpose="links", epoch=epoch)
+            self._keys = {epoch: open_keys(self._exchange).key(scope)}
         return URLSafeSerializer(
             self._keys[epoch],
             salt="lakehouse.sharing.links",

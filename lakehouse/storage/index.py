@@ -189,6 +189,26 @@ erasures = sa.Table(
     sa.UniqueConstraint("provider", "dataset", "subject"),
 )
 
+# Under which keys a provider's ids are pseudonyms in `clean`. `version` counts what makes pseudonyms that were
+# computed before it void: rotations, and salts that were forgotten. `key_ids` tell whether a key is still the same.
+vaults = sa.Table(
+    "vaults",
+    metadata,
+    sa.Column("provider", sa.String, primary_key=True),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("key_ids", sa.JSON, nullable=False),
+)
+
+# Entries of the vault whose salt is to be used no more, whatever a restored backup holds.
+forgotten_salts = sa.Table(
+    "forgotten_salts",
+    metadata,
+    sa.Column("provider", sa.String, primary_key=True),
+    sa.Column("column_name", sa.String, primary_key=True),
+    sa.Column("entry", sa.BigInteger, primary_key=True),
+    sa.Column("erasure", sa.String, nullable=False),
+)
 
 # What was spent on whose privacy. Only ever added to: a spending stands once it is written, whatever comes of it.
 privacy_ledger = sa.Table(

@@ -7,25 +7,31 @@ with registered as (
 ),
 
 households as (
-    -- A customer is one household, in the segment of its first meter: in two segments that are published
-    -- together it would count twice.
+    -- A customer is one household, in one segment: in two that are published together it would count twice. Which
+    -- one is decided by what the register says and not by ids, which are pseudonyms and other ones elsewhere.
     select customer_id_aalborg, unit_type, energy_label
     from (
         select
             *,
-            row_number() over (partition by customer_id_aalborg order by meter_id_aalborg) as place
+            row_number() over (
+                partition by customer_id_aalborg order by energy_label nulls last, unit_type
+            ) as place
         from registered
     ) as placed
     where place = 1
 ),
 
 series as (
-    select meter_id_aalborg, simulated, max(customer_id_aalborg) as customer_id_aalborg
+    -- The customer of the last reading.
+    select
+        meter_id_aalborg,
+        simulated,
+        {{ value_at_greatest('customer_id_aalborg', 'read_at') }} as customer_id_aalborg
     from (
-        select meter_id_aalborg, customer_id_aalborg, false as simulated
+        select meter_id_aalborg, customer_id_aalborg, read_at, false as simulated
         from {{ ref('stg_aalborg_heat__heat_meter_readings') }}
         union all
-        select meter_id_aalborg, customer_id_aalborg, true as simulated
+        select meter_id_aalborg, customer_id_aalborg, read_at, true as simulated
         from {{ ref('stg_aalborg_heat__heat_meter_readings_simulated') }}
     ) as readings
     group by meter_id_aalborg, simulated

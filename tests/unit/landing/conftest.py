@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from lakehouse.contracts.load import read_contract
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import intake
+from lakehouse.privacy.vault import Vault
 from lakehouse.settings import Settings
 from lakehouse.storage.index import clean_files
 
@@ -136,6 +138,11 @@ class House:
             return connection.execute(
                 f"SELECT {columns} FROM read_parquet({urls}, hive_partitioning=false) ORDER BY {order}"
             ).fetchall()
+
+    def people(self, contract: Contract, column: str, ids: Sequence[str]) -> list[Any]:
+        """What stands in ``clean`` for these ids; ``None`` for nobody."""
+        vault = Vault(self.exchange, contract.provider)
+        return [vault.known(contract.column(column), one) for one in ids]
 
     def quarantine(self, contract: Contract, receipt: dict[str, Any]) -> list[dict[str, Any]]:
         key = f"{contract.key}/{receipt['delivery']}/faults.parquet"

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from typer.testing import CliRunner
 
 from lakehouse.cli import app
+from lakehouse.privacy.vault import Vault
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.storage.index import candidates
@@ -44,7 +45,7 @@ def test_who_is_in_which_cell_is_kept_under_pseudonyms(built: Mini) -> None:
     assert members.columns == ["cell", "unit", "contribution"]
     assert cells.aggregate("sum(units)").fetchone() == members.aggregate("count(*)").fetchone()
     assert cells.aggregate("sum(value)").fetchone() == members.aggregate("sum(contribution)").fetchone()
-    key = built.root / "home" / "membership.key"
+    key = built.root / "home" / "keys" / "exchange.audit.1.key"
     assert stat.S_IMODE(key.stat().st_mode) == 0o600
     written = [path.read_bytes() for path in (built.root / "lake" / "audit").rglob("*.parquet")]
     assert written
@@ -105,7 +106,9 @@ def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None
     """Each would pass alone: the second is of the same areas without one household."""
     sibling = "water_without_one_day"
     contributions = filled.path("water_contributions.sql")
-    fewer = "select * from {{ ref('water_contributions') }} where unit <> 'meter-north-0'"
+    meter = filled.exchange.contract("utility/meters").column("meter_id")
+    one = Vault(filled.exchange, "utility").known(meter, "meter-north-0")
+    fewer = f"select * from {{{{ ref('water_contributions') }}}} where unit <> '{one}'"
     contributions.with_name("fewer_contributions.sql").write_text(fewer)
     for suffix in (".yml", ".sql"):
         text = filled.path(f"{WATER}{suffix}").read_text()
@@ -123,8 +126,8 @@ def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None
 
 
 def test_records_of_another_key_are_refused_and_not_passed_over(built: Mini) -> None:
-    (built.root / "home" / "membership.key").write_bytes(b"x" * 32)
-    with pytest.raises(CandidateBlocked, match=r"another key.*restore membership\.key"):
+    (built.root / "home" / "keys" / "exchange.audit.1.key").write_bytes(b"x" * 32)
+    with pytest.raises(CandidateBlocked, match=r"another key.*restore the key exchange\.audit\.1"):
         gate(built.exchange, mart=built.mart(WATER), candidate=candidate(built))
 
 

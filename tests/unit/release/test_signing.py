@@ -110,7 +110,7 @@ def test_the_manifest_of_another_release_is_no_stand_in(second: Mini) -> None:
 
 def test_a_pinned_key_trusts_no_other(released: Mini, tmp_path: Path) -> None:
     manifest = released.latest(TRAFFIC)
-    ours = signing_key(released.exchange.settings).public_key()
+    ours = signing_key(released.exchange).public_key()
     fetch(released.exchange, manifest, to=tmp_path, key=ours)
     with pytest.raises(Untrusted, match=f"names the key {key_id(ours)}, but the one that you trust is "):
         fetch(released.exchange, manifest, to=tmp_path, key=Ed25519PrivateKey.generate().public_key())
@@ -152,12 +152,12 @@ def test_a_key_is_taken_in_base64_in_pem_or_from_a_file(released: Mini, tmp_path
     (tmp_path / "key.pem").write_text(pem_of(key))
     for given in (base64.b64encode(raw).decode(), pem_of(key), str(tmp_path / "key.pem")):
         exchange = with_key(released, given)
-        assert key_id(signing_key(exchange.settings).public_key()) == key_id(key.public_key())
+        assert key_id(signing_key(exchange).public_key()) == key_id(key.public_key())
         assert given not in repr(exchange.settings)
 
 
 @pytest.mark.parametrize("given", ["not a key", "c2hvcnQ=", "/nowhere/key.pem", "-----BEGIN PRIVATE KEY-----\nx\n"])
 def test_what_is_no_key_is_refused_and_not_shown(released: Mini, given: str) -> None:
     with pytest.raises(KeyFault, match="EXCHANGE_SIGNING_KEY is no Ed25519 key") as refused:
-        signing_key(with_key(released, given).settings)
+        signing_key(with_key(released, given))
     assert given not in str(refused.value)
