@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import OperationalError
 
-from lakehouse.commands import attack, diff, erasure, iceberg, ledger, quality, recipients, sharing, upkeep
+from lakehouse.commands import attack, diff, erasure, iceberg, ledger, quality, recipients, release, sharing, upkeep
 from lakehouse.commands.console import (
     REFUSED,
     WRONG_USE,
@@ -28,7 +28,7 @@ from lakehouse.commands.console import (
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
 from lakehouse.privacy.keys import KeyFault
-from lakehouse.release.listing import NoSuchRelease
+from lakehouse.release.listing import NoSuchRelease, ReleaseGone
 from lakehouse.settings import PROJECT, Settings
 from lakehouse.storage.lake import StorageError
 
@@ -43,6 +43,7 @@ __all__ = [
     "main",
     "quality",
     "recipients",
+    "release",
     "sharing",
     "upkeep",
 ]
@@ -57,6 +58,9 @@ def main() -> None:
             err.print(str(fault))
         sys.exit(REFUSED)
     except Refused as error:
+        err.print(str(error))
+        sys.exit(REFUSED)
+    except ReleaseGone as error:
         err.print(str(error))
         sys.exit(REFUSED)
     except (StorageError, OperationalError, KeyFault) as error:
@@ -240,9 +244,9 @@ def releases(
     for r in found:
         name = r["release"] + (" *" if r["latest"] else "")
         numbers = [f"{r['rows']:,}", f"{r['bytes']:,}"]
-        rows.append([r["mart"], f"v{r['major']}", name, *numbers, r["created_at"][:19]])
-    headings = [("mart", False), ("major", False), ("release (* latest)", False), ("rows", True), ("bytes", True)]
-    print_table("", [*headings, ("created, UTC", False)], rows)
+        rows.append([r["mart"], f"v{r['major']}", name, r["status"], *numbers, r["created_at"][:19]])
+    headings = [("mart", False), ("major", False), ("release (* latest)", False), ("status", False)]
+    print_table("", [*headings, ("rows", True), ("bytes", True), ("created, UTC", False)], rows)
     out.print("`exchange show MART` says where a release stands and what is in it.")
 
 
@@ -255,7 +259,7 @@ def show(name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")], as_json
 
     exchange = Exchange.from_environment()
     exchange.index.create()
-    manifest = find_release(exchange, name)
+    manifest = find_release(exchange, name, gone=True)
     if as_json:
         print_json(manifest.model_dump(mode="json"))
         return

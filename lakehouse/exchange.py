@@ -23,6 +23,7 @@ SHARED_BUCKETS = (
     "audit",
     "marts",
     "iceberg",
+    "withdrawn",
     "reports",
     "privacy",
     "access",

@@ -47,6 +47,9 @@ class Settings(BaseSettings):
     max_unpacked_bytes: int = Field(
         default=50 * 1024**3, gt=0, description="largest size a compressed delivery may unpack to"
     )
+    retention_days: int = Field(
+        default=90, ge=1, description="days for which every release is kept; after them the last of each month"
+    )
     settle_seconds: float = Field(
         default=2, ge=0, description="a file in an inbox is taken once nothing has written to it for so long"
     )

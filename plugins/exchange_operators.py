@@ -11,7 +11,9 @@ from dataclasses import asdict
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.providers.standard.operators.hitl import ApprovalOperator
+from airflow.providers.standard.operators.trigger_dagrun import TriggerDagRunOperator
+from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
@@ -172,15 +174,88 @@ class PromoteOperator(BaseOperator):
         mart = read_marts(exchange.settings.marts_path)[self.mart]
         outcome = promote(exchange, mart=mart, candidate=self.candidate)
         self.log.info("%s: %s", self.mart, outcome)
-        self._register(exchange)
+        _bring_doors(self, exchange)
         return outcome
 
-    def _register(self, exchange: Exchange) -> None:
-        """The release stands, whatever comes of this: the next one, or `exchange iceberg`, makes it good."""
-        from lakehouse.sharing.iceberg_register import register_releases
 
+def _bring_doors(task: PromoteOperator | AnswerOperator, exchange: Exchange) -> None:
+    from lakehouse.sharing.follow import bring_doors
+
+    if (failed := bring_doors(exchange, mart=task.mart)) is not None:
+        task.log.error(failed)
+
+
+class AskOperator(TriggerDagRunOperator):
+    """Starts the run that waits for a reviewer's answer. Skipped where no answer is needed."""
+
+    template_fields: Sequence[str] = (*TriggerDagRunOperator.template_fields, "mart", "candidate")
+
+    def __init__(self, *, mart: str, candidate: str, **kwargs: Any) -> None:
+        super().__init__(skip_when_already_exists=True, **kwargs)
+        self.mart = mart
+        self.candidate = candidate
+
+    def execute(self, context: Any) -> None:
+        from lakehouse.exchange import Exchange
+        from lakehouse.release.approval import question
+
+        asked = question(Exchange.from_environment(), mart=self.mart, candidate=self.candidate)
+        if asked is None:
+            raise AirflowSkipException(f"{self.mart}: candidate {self.candidate} needs no approval")
+        # One question for each time that it waits, whatever run finds it waiting.
+        self.trigger_run_id = asked["run"]
+        self.conf = {"mart": self.mart, "candidate": self.candidate, "body": asked["body"]}
+        super().execute(context)
+
+
+class AskReviewerOperator(ApprovalOperator):
+    """Waits for a reviewer's answer, with a reason that is kept. Takes up no worker meanwhile.
+
+    A refusal is an answer too: what follows runs either way.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        reason = Param(type="string", minLength=1, description="Why; it is kept with the release. No personal data.")
+        super().__init__(params={"reason": reason}, **kwargs)
+
+    def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
+        # Not the parent's: it skips what follows a refusal, which is to be kept.
+        return super(ApprovalOperator, self).execute_complete(context, event)
+
+
+class AnswerOperator(BaseOperator):
+    """Keeps the answer and releases or ends the candidate by it. Where it was answered elsewhere before, that answer
+    holds, and the run ends with what came of it."""
+
+    template_fields: Sequence[str] = ("mart", "candidate")
+
+    def __init__(self, *, question: str, mart: str, candidate: str, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.question = question
+        self.mart = mart
+        self.candidate = candidate
+
+    def execute(self, context: Any) -> dict[str, Any]:
+        from lakehouse.contracts.mart import read_marts
+        from lakehouse.exchange import Exchange
+        from lakehouse.release.answer import answer, fate
+        from lakehouse.release.approval import NotWaiting
+
+        given = context["ti"].xcom_pull(task_ids=self.question)
+        user = given["responded_by_user"] or {}
+        exchange = Exchange.from_environment()
         try:
-            for table in register_releases(exchange, mart=self.mart):
-                self.log.info("%s: Iceberg table at %s", self.mart, table.metadata)
-        except Exception:
-            self.log.exception("%s: its Iceberg table was not brought to the release", self.mart)
+            outcome = answer(
+                exchange,
+                mart=read_marts(exchange.settings.marts_path)[self.mart],
+                candidate=self.candidate,
+                verdict="approved" if given["chosen_options"] == [ApprovalOperator.APPROVE] else "refused",
+                by=user.get("name") or user.get("id") or "unknown",
+                reason=given["params_input"].get("reason") or "none was given",
+                through="airflow",
+            )
+        except NotWaiting:
+            outcome = fate(exchange, mart=self.mart, candidate=self.candidate)
+        self.log.info("%s: %s", self.mart, outcome)
+        _bring_doors(self, exchange)
+        return outcome

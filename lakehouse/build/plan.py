@@ -15,8 +15,9 @@ from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.odcs import Contract
 from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Manifest
-from lakehouse.storage.index import clean_files, mart_state, replaced_files
+from lakehouse.release.manifest import Manifest, read_candidate
+from lakehouse.release.withdraw import withdrawn_partitions
+from lakehouse.storage.index import candidates, clean_files, mart_state, replaced_files
 
 
 class NotBuildable(ValueError):
@@ -70,7 +71,7 @@ def plan_mart(
     partitions = set(_mart_partitions(exchange, mart, inputs, touched, change))
     if taken is not None and not new_code:
         partitions |= taken.waiting
-    published = _published(mart, base) & partitions
+    published = _published(exchange, mart, base) & partitions
     waiting = _not_final(mart, partitions - published, now)
     return MartPlan(
         mart=mart,
@@ -85,6 +86,26 @@ def plan_mart(
         new_code=new_code,
         reason=_reason(taken, new_code, len(touched), partitions),
     )
+
+
+def answered(exchange: Exchange, plan: MartPlan) -> str | None:
+    """Why nothing needs to be built again: a candidate of the same code, base and partitions waits for an approval,
+    or was refused, and none of its inputs has changed since."""
+    row = exchange.index.row(
+        sa.select(candidates)
+        .where(candidates.c.mart == plan.mart.name, candidates.c.major == plan.mart.major)
+        .order_by(candidates.c.created_at.desc())
+        .limit(1)
+    )
+    if row is None or row["status"] not in ("waiting", "refused") or row["code"] != plan.code:
+        return None
+    made = read_candidate(exchange, mart=plan.mart.name, candidate=row["candidate"])
+    base = plan.base.release if plan.base else None
+    if made.base != base or set(plan.partitions) != set(made.built):
+        return None
+    if _touched(exchange, plan.inputs, since=made.change, until=plan.change):
+        return None
+    return f"its candidate {made.candidate} {row['reason']}"
 
 
 def margin(contract: Contract) -> timedelta:
@@ -169,10 +190,13 @@ def _mart_partitions(
             yield from partition_names(span, mart.exchange.partition.grain)
 
 
-def _published(mart: Mart, base: Manifest | None) -> set[str]:
-    if base is None or isinstance(mart.exchange.privacy, OpenPolicy):
+def _published(exchange: Exchange, mart: Mart, base: Manifest | None) -> set[str]:
+    """Periods of a private mart that stand, or that were public in a release that was taken back: who read that one
+    could compare."""
+    if isinstance(mart.exchange.privacy, OpenPolicy):
         return set()
-    return {file.partition for file in base.files}
+    standing = {file.partition for file in base.files} if base else set()
+    return standing | withdrawn_partitions(exchange, mart=mart.name, major=mart.major)
 
 
 def _not_final(mart: Mart, partitions: set[str], now: datetime) -> dict[str, str]:

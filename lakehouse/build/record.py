@@ -18,6 +18,7 @@ from lakehouse.contracts.policy import DpPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.ledger import spent
 from lakehouse.release.manifest import BuildCheck, Candidate, File, Input
+from lakehouse.release.record import AWAITED
 from lakehouse.storage.index import candidates, deliveries, upsert
 
 
@@ -70,8 +71,8 @@ def record_candidate(
     with exchange.index.begin() as connection:
         connection.execute(
             sa.update(candidates)
-            .where(candidates.c.mart == candidate.mart, candidates.c.status.in_(["built", "passed"]))
-            .values(status="superseded")
+            .where(candidates.c.mart == candidate.mart, candidates.c.status.in_(AWAITED))
+            .values(status="superseded", reason="a newer one was built")
         )
         upsert(
             connection,

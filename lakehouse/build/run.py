@@ -17,7 +17,7 @@ from lakehouse.build.export import export, partition_condition, partition_path
 from lakehouse.build.inputs import CleanFile, Inputs, prepare_sources
 from lakehouse.build.lineage import Lineage
 from lakehouse.build.periods import span_of
-from lakehouse.build.plan import MartPlan, NotBuildable, plan_mart
+from lakehouse.build.plan import MartPlan, NotBuildable, answered, plan_mart
 from lakehouse.build.record import candidate_name, code_version, record_candidate
 from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import Mart, read_marts
@@ -28,7 +28,7 @@ from lakehouse.privacy.ledger import OverBudget
 from lakehouse.privacy.lineage import require_policy
 from lakehouse.privacy.membership import keep_membership
 from lakehouse.release.manifest import BuildCheck, File, latest_manifest
-from lakehouse.release.record import record_pointer
+from lakehouse.release.withdraw import follow_pointer
 
 Progress = Callable[[str], None]
 # Partitions of each mart that one dbt invocation builds.
@@ -109,9 +109,8 @@ def _planned(
     change = exchange.index.last_change()
     for name, lineage in lineages.items():
         mart = known[name]
+        follow_pointer(exchange, mart=name, major=mart.major)
         base = latest_manifest(exchange, mart=name, major=mart.major)
-        if base is not None:
-            record_pointer(exchange, base)
         try:
             plan = plan_mart(exchange, mart=mart, lineage=lineage, base=base, change=change, now=now)
         except NotBuildable as error:
@@ -119,7 +118,9 @@ def _planned(
             continue
         if plan.held:
             summary.held[name] = plan.held
-        if plan.partitions:
+        if plan.partitions and (answer := answered(exchange, plan)):
+            summary.unchanged[name] = answer
+        elif plan.partitions:
             yield _Work(plan=plan, lineage=lineage)
         elif plan.held:
             first, reason = next(iter(plan.held.items()))

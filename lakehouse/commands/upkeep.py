@@ -73,7 +73,7 @@ def doctor(
         for bucket, keys in asdict(found).items():
             for key in keys:
                 out.print(f"{bucket}/{key}")
-        count = len(found.candidates) + len(found.clean)
+        count = len(found.candidates) + len(found.clean) + len(found.marts)
         out.print(f"{count:,} files {'would go' if dry_run else 'are gone'}")
         return
     rebuilt = rebuild_index(exchange, dry_run=dry_run)

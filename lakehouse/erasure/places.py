@@ -25,6 +25,7 @@ from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.reseal import ORIGIN, TOMBSTONE, replace_raw, with_erased
 from lakehouse.landing.strays import UNKNOWN
 from lakehouse.release.manifest import read_candidate
+from lakehouse.release.record import AWAITED
 from lakehouse.storage.index import candidates, clean_files, deliveries, next_change
 from lakehouse.storage.sql import identifier, literal
 
@@ -207,9 +208,7 @@ class Places:
 
     def candidates(self) -> Counter[str]:
         """Candidates that were built of this dataset and are not released: they are built again without."""
-        rows = self.exchange.index.rows(
-            sa.select(candidates).where(candidates.c.status.in_(["built", "passed", "blocked"]))
-        )
+        rows = self.exchange.index.rows(sa.select(candidates).where(candidates.c.status.in_([*AWAITED, "blocked"])))
         gone = 0
         for row in rows:
             made = read_candidate(self.exchange, mart=row["mart"], candidate=row["candidate"])

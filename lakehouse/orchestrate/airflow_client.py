@@ -29,6 +29,16 @@ class DagRun:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Question:
+    """A task that waits for a person's answer; ``conf`` is what its run was started with."""
+
+    run: DagRun
+    task_id: str
+    map_index: int
+    conf: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class TaskEnd:
     dag_id: str
     task_id: str
@@ -83,12 +93,14 @@ class AirflowClient:
             if missing:
                 time.sleep(0.5)
 
-    def end_stale_runs(self) -> int:
-        """Fails what a killed command left queued or running, so that it holds nothing up. Returns how many."""
+    def end_stale_runs(self, *, but: str) -> int:
+        """Fails what a killed command left queued or running, so that it holds nothing up; runs of the DAG ``but``
+        wait for people, and hold nothing up. Returns how many."""
         answer = self._ask("GET", "/dags/~/dagRuns", params={"state": ["queued", "running"], "limit": 1000})
-        for run in answer["dag_runs"]:
+        stale = [run for run in answer["dag_runs"] if run["dag_id"] != but]
+        for run in stale:
             self._ask("PATCH", f"/dags/{run['dag_id']}/dagRuns/{run['dag_run_id']}", json={"state": "failed"})
-        return len(answer["dag_runs"])
+        return len(stale)
 
     def trigger(self, dag_id: str, *, start: datetime | None = None, end: datetime | None = None) -> DagRun:
         body: dict[str, Any] = {"logical_date": None}
@@ -108,6 +120,28 @@ class AirflowClient:
         """The DAG's runs that are queued or running."""
         answer = self._ask("GET", f"/dags/{dag_id}/dagRuns", params={"state": ["queued", "running"], "limit": 100})
         return [DagRun(dag_id=dag_id, run_id=run["dag_run_id"]) for run in answer["dag_runs"]]
+
+    def questions(self, dag_id: str) -> list[Question]:
+        """The tasks of a DAG that wait for an answer."""
+        answer = self._ask(
+            "GET", f"/dags/{dag_id}/dagRuns/~/hitlDetails", params={"response_received": "false", "limit": 100}
+        )
+        found = []
+        for detail in answer["hitl_details"]:
+            task = detail["task_instance"]
+            run = DagRun(dag_id=dag_id, run_id=task["dag_run_id"])
+            conf = self._ask("GET", f"/dags/{dag_id}/dagRuns/{run.run_id}")["conf"] or {}
+            found.append(Question(run=run, task_id=task["task_id"], map_index=task["map_index"], conf=conf))
+        return found
+
+    def answer(self, question: Question, *, option: str, given: dict[str, str]) -> None:
+        """Raises :class:`RunFailed` where somebody else has answered it."""
+        run = question.run
+        self._ask(
+            "PATCH",
+            f"/dags/{run.dag_id}/dagRuns/{run.run_id}/taskInstances/{question.task_id}/{question.map_index}/hitlDetails",
+            json={"chosen_options": [option], "params_input": given},
+        )
 
     def follow(self, runs: list[DagRun], *, on_end: Callable[[DagRun, str], None], seconds: float) -> dict[DagRun, str]:
         """Waits for all runs. Raises :class:`RunFailed` where one takes longer than ``seconds``."""

@@ -22,6 +22,8 @@ from lakehouse.landing.seal import waiting
 from lakehouse.landing.strays import stray_files
 from lakehouse.orchestrate.airflow_client import AirflowClient, DagRun
 from lakehouse.orchestrate.airflow_process import running
+from lakehouse.orchestrate.approvals import DAG as APPROVALS
+from lakehouse.orchestrate.approvals import answer_settled
 from lakehouse.orchestrate.inputs import (
     Matched,
     drop,
@@ -30,6 +32,7 @@ from lakehouse.orchestrate.inputs import (
     match_inputs,
     not_yet_delivered,
 )
+from lakehouse.release.approval import list_candidates
 from lakehouse.release.listing import location, waiting_candidates
 from lakehouse.simulate.city import City
 from lakehouse.simulate.deliveries import simulate, simulate_heat_readings
@@ -90,10 +93,13 @@ def run(
         airflow = stack.enter_context(running(exchange.settings, schedules=False, extract_url=url, progress=progress))
         progress(f"Airflow is up at {airflow.url}")
         client = stack.enter_context(AirflowClient(airflow.url))
-        if airflow.ours and (stale := client.end_stale_runs()):
+        if airflow.ours and (stale := client.end_stale_runs(but=APPROVALS)):
             progress(f"{stale} runs of a command that was killed were ended; their work is taken up again")
+        answer_settled(exchange, client)
         extracts = _live_extracts(exchange) if live else loopback_keys(exchange, matched)
         _run_dags(exchange, client, matched, outcome, progress, extracts=extracts)
+        # What was built now has taken the place of candidates about which somebody may still be asked.
+        answer_settled(exchange, client)
     _summarise(exchange, outcome, since)
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
@@ -150,7 +156,9 @@ def _run_dags(
     extracts: set[str],
 ) -> None:
     contracts = exchange.contracts
-    client.wait_for_dags([*(dag_id(contract) for contract in contracts.values()), "strays", "build", "release"])
+    client.wait_for_dags(
+        [*(dag_id(contract) for contract in contracts.values()), "strays", "build", "release", APPROVALS]
+    )
     runs = _start_datasets(exchange, client, contracts, matched, extracts, outcome)
     progress(f"{len(runs)} datasets to land" if runs else "nothing waits to be landed")
 
@@ -301,3 +309,8 @@ def _summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
             outcome.failures.append(
                 f"{row['mart']}: candidate {row['candidate']} was not promoted; see the release DAG"
             )
+    for entry in list_candidates(exchange):
+        outcome.notes.append(
+            f"{entry['mart']}: candidate {entry['candidate']} {entry['reason']}; the former release stands. `exchange "
+            f"candidates` shows it, `exchange approve {entry['mart']} {entry['candidate']} --reason …` releases it"
+        )

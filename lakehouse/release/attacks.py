@@ -21,6 +21,7 @@ from lakehouse.privacy.audit import prepare
 from lakehouse.privacy.membership import Published, population, read_membership
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
+from lakehouse.release.record import AWAITED
 from lakehouse.storage.index import releases
 
 ATTACKS = (recount, differencing, interval, relinking, membership_inference)
@@ -93,7 +94,8 @@ def aggregate_policy(manifest: Manifest) -> AggregatePolicy | None:
 
 
 def _released(exchange: Exchange) -> Iterator[Published]:
-    """Partitions of all private releases, of marts that are gone as well: each as it was built."""
+    """Partitions of all private releases, of marts that are gone as well: each as it was built. One that was rolled
+    back from, yanked or removed was public once, and whoever read it knows it still."""
     rows = exchange.index.rows(sa.select(releases).order_by(releases.c.created_at, releases.c.mart))
     for row in rows:
         manifest = read_manifest(exchange, mart=row["mart"], major=row["major"], release=row["release"])
@@ -105,7 +107,7 @@ def _released(exchange: Exchange) -> Iterator[Published]:
 
 def _waiting(exchange: Exchange) -> Iterator[Published]:
     marts = read_marts(exchange.settings.marts_path)
-    for row in waiting_candidates(exchange):
+    for row in waiting_candidates(exchange, statuses=AWAITED):
         mart = marts.get(row["mart"])
         if mart is not None and isinstance(mart.exchange.privacy, AggregatePolicy):
             made = read_candidate(exchange, mart=mart.name, candidate=row["candidate"])

@@ -26,11 +26,12 @@ def compose(
     base: Manifest | None,
     *,
     gates: dict[str, Any],
-    approved_by: str | None,
+    number: int,
     signed_with: str,
     changes: dict[str, Any],
 ) -> Manifest:
-    """The manifest of the release that follows ``base``. Its name is a number and a digest of what it says.
+    """The manifest of the release that follows ``base``. Its name is ``number`` and a digest of what it says. It has
+    no approval yet: that is no part of what it says.
 
     ``changes``: the candidate's diff in brief, see :func:`lakehouse.release.diff.keep.in_brief`.
     """
@@ -63,13 +64,12 @@ def compose(
         waiting=made.waiting,
         code=made.code,
         code_version=made.code_version,
-        approved_by=approved_by,
+        approved_by=None,
         signed_with=signed_with,
         privacy=_privacy(mart, made, base, files),
         gates=gates,
         diff=_diff(base, files) | changes,
     )
-    number = int(base.release.split("-")[0]) + 1 if base else 1
     digest = hashlib.sha256(json.dumps(_content(manifest), sort_keys=True).encode()).hexdigest()
     return manifest.model_copy(update={"release": f"{number:04d}-{digest[:8]}"})
 

@@ -12,14 +12,16 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Connection
 
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.ledger import restore_ledger
 from lakehouse.privacy.pseudonyms import hidden_columns
 from lakehouse.privacy.vault import kept_states
-from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest
-from lakehouse.release.record import record_release
+from lakehouse.release.history import History, histories
+from lakehouse.release.manifest import Manifest, release_prefix
+from lakehouse.release.record import AWAITED, record_release
 from lakehouse.storage.index import (
     candidates,
     changes,
@@ -30,6 +32,7 @@ from lakehouse.storage.index import (
     forgotten_salts,
     mart_state,
     profile_row,
+    release_pins,
     releases,
     replaced_files,
     upsert,
@@ -70,17 +73,23 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
     rebuilt = Rebuilt()
     arrivals = _deliveries(exchange)
     files, replaced = _clean_files(exchange, arrivals, rebuilt)
-    chains = list(_published(exchange, rebuilt))
-    last = _number_changes(files, replaced, [chain[0] for chain in chains])
+    published = list(histories(exchange))
+    for history in published:
+        for stray in history.strays:
+            place = f"{history.mart}/v{history.major}/releases/{stray}"
+            rebuilt.problems.append(f"{place}: was never published; `exchange doctor --sweep` removes it")
+    newest = [made for history in published for made, _ in history.releases if made.release == history.newest]
+    last = _number_changes(files, replaced, newest)
     rebuilt.deliveries, rebuilt.clean_files = len(arrivals), len(files)
-    rebuilt.releases = sum(len(chain) for chain in chains)
+    rebuilt.releases = sum(len(history.releases) for history in published)
     if dry_run:
         return rebuilt
     restore_ledger(exchange)
     _restore_erasures(exchange)
     with exchange.index.begin() as connection:
         for table in (
-            deliveries, delivery_profiles, clean_files, replaced_files, candidates, releases, mart_state, changes,
+            deliveries, delivery_profiles, clean_files, replaced_files, candidates, releases, release_pins, mart_state,
+            changes,
         ):  # fmt: skip
             connection.execute(sa.delete(table))
         connection.execute(sa.insert(changes).values(last=last))
@@ -93,10 +102,17 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
         for table, rows in made:
             if rows:
                 connection.execute(sa.insert(table), rows)
-        for chain in chains:
-            for manifest in reversed(chain):
-                record_release(connection, manifest)
+        for history in published:
+            _restore_releases(connection, history)
     return rebuilt
+
+
+def _restore_releases(connection: Connection, history: History) -> None:
+    for manifest, standing in history.releases:
+        record_release(connection, manifest, latest=manifest.release == history.newest, status=standing.status)
+        if standing.pinned:
+            named = {"mart": manifest.mart, "major": manifest.major, "release": manifest.release}
+            connection.execute(sa.insert(release_pins).values(**named))
 
 
 def _restore_erasures(exchange: Exchange) -> None:
@@ -250,26 +266,6 @@ def _row_counts(exchange: Exchange, entries: list[Entry]) -> list[int]:
     return [counts[url] for url in urls]
 
 
-def _published(exchange: Exchange, rebuilt: Rebuilt) -> Iterator[list[Manifest]]:
-    """Of each mart and major the releases from the newest backwards, as each names the one before."""
-    written: dict[tuple[str, int], set[str]] = defaultdict(set)
-    for entry in exchange.lake.list("marts", ""):
-        parts = PurePosixPath(entry.key).parts
-        if len(parts) == 5 and parts[2] == "releases" and parts[4] == "manifest.json":
-            written[parts[0], int(parts[1].removeprefix("v"))].add(parts[3])
-    for (mart, major), names in sorted(written.items()):
-        chain: list[Manifest] = []
-        manifest = latest_manifest(exchange, mart=mart, major=major)
-        while manifest is not None:
-            chain.append(manifest)
-            before = manifest.diff["before"]
-            manifest = read_manifest(exchange, mart=mart, major=major, release=before) if before in names else None
-        if chain:
-            yield chain
-        for stray in sorted(names - {manifest.release for manifest in chain}):
-            rebuilt.problems.append(f"{mart}/v{major}/releases/{stray}: was never published, or was rolled back from")
-
-
 def _number_changes(files: Rows, replaced: Rows, newest: list[Manifest]) -> int:
     """Gives each file a change, and returns the last one.
 
@@ -295,16 +291,18 @@ class Swept:
 
     candidates: tuple[str, ...]
     clean: tuple[str, ...]
+    marts: tuple[str, ...]
 
 
 def sweep(exchange: Exchange, *, dry_run: bool = False) -> Swept:
-    """Removes the Parquet of candidates that neither wait nor are blocked, and the clean files that do not stand: a
-    replay took their place, or the load that wrote them never ended. What a candidate says of itself stays.
+    """Removes the Parquet of candidates that neither wait nor are blocked, the clean files that do not stand (a
+    replay took their place, or the load that wrote them never ended), and the folders of releases that were never
+    published. What a candidate says of itself stays.
 
     To be run while nothing else runs: what a build or a load has written is not recorded yet. ``dry_run`` removes
     nothing.
     """
-    rows = exchange.index.rows(sa.select(candidates).where(candidates.c.status.in_(["built", "passed", "blocked"])))
+    rows = exchange.index.rows(sa.select(candidates).where(candidates.c.status.in_([*AWAITED, "blocked"])))
     kept = {(row["mart"], row["candidate"]) for row in rows}
     standing = {row["key"] for row in exchange.index.rows(sa.select(clean_files.c.key))}
     found = Swept(
@@ -314,9 +312,15 @@ def sweep(exchange: Exchange, *, dry_run: bool = False) -> Swept:
             if entry.key.endswith(".parquet") and PurePosixPath(entry.key).parts[:2] not in kept
         ),
         clean=tuple(entry.key for entry in exchange.lake.list("clean", "") if entry.key not in standing),
+        marts=tuple(
+            entry.key
+            for history in histories(exchange)
+            for stray in history.strays
+            for entry in exchange.lake.list("marts", f"{release_prefix(history.mart, history.major, stray)}/")
+        ),
     )
     if not dry_run:
-        for bucket, keys in (("candidates", found.candidates), ("clean", found.clean)):
+        for bucket, keys in (("candidates", found.candidates), ("clean", found.clean), ("marts", found.marts)):
             for key in keys:
                 exchange.lake.delete(bucket, key)
     return found

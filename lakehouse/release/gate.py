@@ -38,7 +38,8 @@ class CandidateBlocked(RuntimeError):
 def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     """Judges one candidate, keeps the report under ``reports/<mart>/<candidate>/``, records the verdict.
 
-    Returns the verdict's summary; that of a candidate which came to a release is the one on record.
+    Returns the verdict's summary; that of a candidate which came to a release, or was refused, is the one on
+    record.
     ``withheld`` is a candidate whose policy lets nothing be published: no fault, and no release. Raises
     :class:`CandidateBlocked`, :class:`lakehouse.gates.suite.SuiteError` for a fault of the suite, and
     :class:`lakehouse.storage.lake.ObjectNotFound` where there is no such candidate.
@@ -47,7 +48,7 @@ def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     recorded = exchange.index.row(
         sa.select(candidates).where(candidates.c.mart == mart.name, candidates.c.candidate == candidate)
     )
-    if recorded is not None and recorded["status"] in ("released", "unchanged"):
+    if recorded is not None and recorded["status"] in ("released", "unchanged", "refused"):
         return dict(recorded["gates"])
     if mart.private and not any(made.built.values()):
         return _withhold(exchange, made)

@@ -202,10 +202,13 @@ def read_manifest(exchange: Exchange, *, mart: str, major: int, release: str) ->
 
 
 def latest_manifest(exchange: Exchange, *, mart: str, major: int) -> Manifest | None:
-    """The manifest that the mart's pointer names, or ``None`` before its first release."""
+    """The manifest that the mart's pointer names, or ``None``: before its first release, or after its only one
+    was yanked."""
     try:
         pointer = json.loads(exchange.lake.read_bytes("marts", latest_key(mart, major)))
     except ObjectNotFound:
+        return None
+    if pointer["release"] is None:
         return None
     return read_manifest(exchange, mart=mart, major=major, release=pointer["release"])
 

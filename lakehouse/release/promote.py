@@ -2,58 +2,52 @@
 
 from __future__ import annotations
 
-import json
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.keys import signing_key
+from lakehouse.release.approval import Decision, read_decision, why_asked
 from lakehouse.release.compose import compose, same_content
 from lakehouse.release.diff.keep import in_brief, kept_diff
-from lakehouse.release.manifest import (
-    Candidate,
-    Manifest,
-    latest_key,
-    latest_manifest,
-    manifest_key,
-    parse_manifest,
-    read_candidate,
-)
+from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
+from lakehouse.release.pointer import read_pointer
+from lakehouse.release.publish import NotPromotable, publish
 from lakehouse.release.record import record_outcome, record_release
-from lakehouse.release.signing import sign, signature_key, signer, verified_manifest
+from lakehouse.release.signing import key_id, signer, verified_manifest
+from lakehouse.release.withdraw import follow_pointer
 from lakehouse.storage.index import candidates
-from lakehouse.storage.lake import Conflict, ObjectNotFound
+from lakehouse.storage.lake import ObjectNotFound
 
-COPIES = 8
-SETTLED = ("released", "unchanged")
+__all__ = ["NotPromotable", "promote"]
 
-
-class NotPromotable(RuntimeError):
-    """A candidate that did not pass its gate, lacks an approval, or was built on what is not the newest release."""
+ENDED = ("released", "unchanged", "refused")
 
 
-def promote(exchange: Exchange, *, mart: Mart, candidate: str, approved_by: str | None = None) -> dict[str, Any]:
+def promote(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     """Makes the release of a candidate that passed. Returns ``{mart, candidate, status, release, …}``, where
-    status is ``released``, ``unchanged`` (it says what the last release says) or ``withheld``.
+    status is ``released``, ``unchanged`` (it says what the last release says), ``withheld``, ``waiting`` (for an
+    approval; the former release stands) or ``refused`` (by a reviewer).
 
     Every step may be repeated: files under a release's key are always the same bytes, its manifest is written
     once and after them, then its signature, and ``latest.json`` after that, so a reader that starts there sees the
-    old release or the new one. Of two promoters one moves the pointer. Raises :class:`NotPromotable`.
+    old release or the new one. Of two promoters one moves the pointer. Raises :class:`NotPromotable`, and
+    :class:`lakehouse.release.signing.Untrusted` where the release before was tampered with.
     """
     row = exchange.index.row(
         sa.select(candidates).where(candidates.c.mart == mart.name, candidates.c.candidate == candidate)
     )
-    if row is None or row["status"] not in ("passed", "withheld", *SETTLED):
+    if row is None or row["status"] not in ("passed", "waiting", "withheld", *ENDED):
         found = "is not known" if row is None else f"is {row['status']}"
         raise NotPromotable(f"{mart.name}: candidate {candidate} {found}; it must have passed its gate")
-    if row["status"] in SETTLED:
+    if row["status"] in ENDED:
         return _outcome(mart.name, candidate, row["status"], row["release"])
-    if mart.exchange.approval == "required" and approved_by is None and row["status"] == "passed":
-        raise NotPromotable(f"{mart.name}: candidate {candidate} waits for a reviewer's approval")
     made = read_candidate(exchange, mart=mart.name, candidate=candidate)
-    base = latest_manifest(exchange, mart=mart.name, major=mart.major)
+    follow_pointer(exchange, mart=mart.name, major=mart.major)
+    pointer, version = read_pointer(exchange, mart=mart.name, major=mart.major)
+    base = _base(exchange, mart, pointer.release if pointer else None)
     if base is not None and base.candidate == candidate:
         # An earlier attempt died after it had moved the pointer.
         return _settle(exchange, made, "released", base)
@@ -64,18 +58,27 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str, approved_by: str 
         )
     if row["status"] == "withheld":
         return _settle(exchange, made, "withheld", base) | {"reason": row["reason"]}
+    number = (pointer.highest if pointer else 0) + 1
     manifest = compose(
         mart,
         made,
         base,
         gates=row["gates"] or {},
-        approved_by=approved_by,
+        number=number,
         signed_with=signer(exchange),
         changes=_changes(exchange, made),
     )
     if base is not None and same_content(manifest, base):
         return _settle(exchange, made, "unchanged", base) | {"reason": "it says what the last release says"}
-    return _settle(exchange, made, "released", _publish(exchange, manifest, made, base))
+    asked = why_asked(mart, pointer)
+    if asked is not None:
+        decision = read_decision(exchange, mart=mart.name, candidate=candidate, number=number)
+        if decision is None:
+            return _wait(exchange, made, asked)
+        if decision.verdict == "refused":
+            return _refuse(exchange, made, decision)
+        manifest = manifest.model_copy(update={"approval": decision.approval, "approved_by": decision.by})
+    return _settle(exchange, made, "released", publish(exchange, manifest, made, base, version=version))
 
 
 def _changes(exchange: Exchange, made: Candidate) -> dict[str, Any]:
@@ -88,92 +91,40 @@ def _changes(exchange: Exchange, made: Candidate) -> dict[str, Any]:
         ) from None
 
 
-def _publish(exchange: Exchange, manifest: Manifest, made: Candidate, base: Manifest | None) -> Manifest:
-    try:
-        _place_files(exchange, manifest, made, base)
-        manifest = _write_manifest(exchange, manifest)
-        _copy_report(exchange, made, manifest)
-        _move_pointer(exchange, manifest)
-    except (Conflict, ObjectNotFound) as error:
-        # Another promoter came first: it moved the pointer, or has cleared the candidate after that.
-        now = latest_manifest(exchange, mart=made.mart, major=made.major)
-        if now is None or now.release == made.base:
-            raise
-        if now.release != manifest.release:
-            raise NotPromotable(
-                f"{made.mart}: {now.release} was released meanwhile: build {made.candidate} again"
-            ) from error
-    return manifest
+def _base(exchange: Exchange, mart: Mart, release: str | None) -> Manifest | None:
+    """The release before, verified: what is carried over from it is signed again. One from before releases were
+    signed is taken as it is."""
+    if release is None:
+        return None
+    base = read_manifest(exchange, mart=mart.name, major=mart.major, release=release)
+    if base.signed_with is None:
+        return base
+    ours = signing_key(exchange).public_key()
+    trusted = ours if key_id(ours) == base.signed_with else None
+    return verified_manifest(exchange, mart=mart.name, major=mart.major, release=release, key=trusted).manifest
 
 
-def _place_files(exchange: Exchange, manifest: Manifest, made: Candidate, base: Manifest | None) -> None:
-    """Links or copies each file into the release, within the store: no byte passes through here."""
-    built = {file.path for file in made.built.values() if file is not None}
-
-    def place(path: str) -> None:
-        if path in built:
-            exchange.lake.copy("candidates", f"{made.prefix}/{path}", "marts", f"{manifest.prefix}/{path}")
-        elif base is not None:
-            exchange.lake.copy("marts", f"{base.prefix}/{path}", "marts", f"{manifest.prefix}/{path}")
-
-    with ThreadPoolExecutor(COPIES) as pool:
-        list(pool.map(place, (file.path for file in manifest.files)))
+def _wait(exchange: Exchange, made: Candidate, asked: str) -> dict[str, Any]:
+    _set(exchange, made, status="waiting", reason=f"waits for an approval: {asked}")
+    return _outcome(made.mart, made.candidate, "waiting", None) | {"reason": f"waits for an approval: {asked}"}
 
 
-def _write_manifest(exchange: Exchange, manifest: Manifest) -> Manifest:
-    """Writes it once, and then its signature. Where one stands already that was signed, that one holds: the
-    release's name is a digest of what it says, so both say the same. One that was not signed is of an attempt that
-    died, or of another promoter of the same candidate who is about to; any other is not signed for whoever wrote it.
-    """
-    content = manifest.model_dump_json(indent=1).encode()
-    key = manifest_key(manifest.mart, manifest.major, manifest.release)
-    try:
-        exchange.lake.write_if("marts", key, content, expected=None)
-    except Conflict:
-        content = exchange.lake.read_bytes("marts", key)
-        standing = parse_manifest(content, mart=manifest.mart, major=manifest.major, release=manifest.release)
-        if exchange.lake.stat("marts", signature_key(manifest)) is not None:
-            return verified_manifest(
-                exchange, mart=manifest.mart, major=manifest.major, release=manifest.release
-            ).manifest
-        if _lasting(standing) != _lasting(manifest):
-            raise NotPromotable(
-                f"marts/{key} stands there unsigned, and is not of candidate {manifest.candidate}: `exchange doctor "
-                "--sweep` removes what was never released"
-            ) from None
-        manifest = standing
-    sign(exchange, manifest, content)
-    return manifest
+def _refuse(exchange: Exchange, made: Candidate, decision: Decision) -> dict[str, Any]:
+    """Its description, its reports and the answer stay; its Parquet goes."""
+    reason = f"refused by {decision.by}: {decision.reason}"
+    _clear(exchange, made)
+    _set(exchange, made, status="refused", reason=reason)
+    return _outcome(made.mart, made.candidate, "refused", None) | {"reason": reason}
 
 
-def _lasting(manifest: Manifest) -> dict[str, Any]:
-    """All that two attempts at the same release say alike."""
-    said = manifest.model_dump(mode="json", exclude={"created_at"})
-    return {**said, "gates": {name: value for name, value in manifest.gates.items() if name != "seconds"}}
-
-
-def _copy_report(exchange: Exchange, made: Candidate, manifest: Manifest) -> None:
-    for entry in list(exchange.lake.list("reports", f"{made.prefix}/")):
-        name = entry.key.removeprefix(f"{made.prefix}/")
-        exchange.lake.copy("reports", entry.key, "reports", f"{manifest.mart}/{manifest.release}/{name}")
-
-
-def _move_pointer(exchange: Exchange, manifest: Manifest) -> None:
-    """Raises :class:`lakehouse.storage.lake.Conflict` unless it still names the release before."""
-    key = latest_key(manifest.mart, manifest.major)
-    pointer = {
-        "mart": manifest.mart,
-        "major": manifest.major,
-        "release": manifest.release,
-        "path": manifest.prefix,
-        "created_at": manifest.created_at.isoformat(),
-    }
-    standing = exchange.lake.stat("marts", key)
-    expected = standing.version if standing else None
-    now = latest_manifest(exchange, mart=manifest.mart, major=manifest.major)
-    if (now.release if now else None) != manifest.diff["before"]:
-        raise Conflict("marts", key, expected)
-    exchange.lake.write_if("marts", key, json.dumps(pointer, indent=1).encode(), expected=expected)
+def _set(exchange: Exchange, made: Candidate, *, status: str, reason: str) -> None:
+    with exchange.index.begin() as connection:
+        connection.execute(
+            sa.update(candidates)
+            .where(candidates.c.mart == made.mart, candidates.c.candidate == made.candidate)
+            .where(candidates.c.status.in_(["passed", "waiting"]))
+            .values(status=status, reason=reason)
+        )
 
 
 def _settle(exchange: Exchange, made: Candidate, status: str, newest: Manifest | None) -> dict[str, Any]:
@@ -186,10 +137,14 @@ def _settle(exchange: Exchange, made: Candidate, status: str, newest: Manifest |
             record_release(connection, newest)
             facts = {"rows": newest.rows, "bytes": newest.bytes}
         record_outcome(connection, made, status=status, release=release)
+    _clear(exchange, made)
+    return _outcome(made.mart, made.candidate, status, release) | facts
+
+
+def _clear(exchange: Exchange, made: Candidate) -> None:
     for file in made.built.values():
         if file is not None:
             exchange.lake.delete("candidates", f"{made.prefix}/{file.path}")
-    return _outcome(made.mart, made.candidate, status, release) | facts
 
 
 def _outcome(mart: str, candidate: str, status: str, release: str | None) -> dict[str, Any]:

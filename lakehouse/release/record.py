@@ -5,26 +5,16 @@ from __future__ import annotations
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Candidate, Manifest
 from lakehouse.storage.index import candidates, mart_state, releases, upsert
 
-
-def record_pointer(exchange: Exchange, manifest: Manifest) -> None:
-    """Records the release that the pointer names, where whoever moved the pointer died before this."""
-    known = exchange.index.row(
-        sa.select(releases.c.release).where(
-            releases.c.mart == manifest.mart,
-            releases.c.major == manifest.major,
-            releases.c.release == manifest.release,
-        )
-    )
-    if known is None:
-        with exchange.index.begin() as connection:
-            record_release(connection, manifest)
+# Candidates that may still become a release.
+AWAITED = ("built", "passed", "waiting")
 
 
-def record_release(connection: Connection, manifest: Manifest, *, latest: bool = True) -> None:
+def record_release(
+    connection: Connection, manifest: Manifest, *, latest: bool = True, status: str = "released"
+) -> None:
     """Lists a release, as the newest unless told otherwise, and settles the candidate that it was made from."""
     if latest:
         connection.execute(
@@ -44,7 +34,7 @@ def record_release(connection: Connection, manifest: Manifest, *, latest: bool =
             "rows": manifest.rows,
             "bytes": manifest.bytes,
             "path": manifest.prefix,
-            "status": "released",
+            "status": status,
             "latest": latest,
         },
     )

@@ -135,7 +135,8 @@ candidates = sa.Table(
     sa.Column("mart", sa.String, primary_key=True),
     sa.Column("candidate", sa.String, primary_key=True),
     sa.Column("major", sa.Integer, nullable=False),
-    # built → passed | blocked | withheld; passed → released | unchanged; superseded by a newer one
+    # built → passed | blocked | withheld; passed → waiting (for an approval) | released | unchanged;
+    # waiting → released | refused; superseded by a newer one
     sa.Column("status", sa.String, nullable=False),
     sa.Column("created_at", UtcTime, nullable=False),
     sa.Column("change", sa.BigInteger, nullable=False),
@@ -157,8 +158,18 @@ releases = sa.Table(
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("path", sa.String, nullable=False),
+    # released | rolled_back; yanking → yanked; expiring → expired
     sa.Column("status", sa.String, nullable=False),
     sa.Column("latest", sa.Boolean, nullable=False),
+)
+
+# Releases that retention leaves alone, for ever.
+release_pins = sa.Table(
+    "release_pins",
+    metadata,
+    sa.Column("mart", sa.String, primary_key=True),
+    sa.Column("major", sa.Integer, primary_key=True),
+    sa.Column("release", sa.String, primary_key=True),
 )
 
 # How far a mart has taken the changes in since its release of that name, by which code, and which of its

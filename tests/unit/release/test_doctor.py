@@ -12,7 +12,7 @@ from lakehouse.landing.replay import replay
 from lakehouse.release.doctor import rebuild_index, sweep
 from lakehouse.release.listing import list_releases
 from lakehouse.storage.index import clean_files, deliveries
-from tests.mini_exchange import COUNTS, DAYS, READINGS, TRAFFIC, WATER, Mini, readings, traffic
+from tests.mini_exchange import COUNTS, DAYS, READINGS, TRAFFIC, WATER, Mini, read_release, readings, traffic
 
 
 def lose(mini: Mini) -> Mini:
@@ -107,7 +107,13 @@ def test_a_release_that_was_never_published_is_told_and_not_listed(released: Min
     stray = manifest.model_copy(update={"release": "0002-deadbeef"})
     released.exchange.lake.write_bytes("marts", f"{stray.prefix}/manifest.json", stray.model_dump_json().encode())
     found = rebuild_index(lose(released).exchange)
-    assert found.problems == [f"{TRAFFIC}/v1/releases/0002-deadbeef: was never published, or was rolled back from"]
+    assert found.problems == [
+        f"{TRAFFIC}/v1/releases/0002-deadbeef: was never published; `exchange doctor --sweep` removes it"
+    ]
+    swept = sweep(released.exchange)
+    assert swept.marts == (f"{stray.prefix}/manifest.json",)
+    assert released.exchange.lake.stat("marts", f"{stray.prefix}/manifest.json") is None
+    assert read_release(released, TRAFFIC) is not None
     assert [row["release"] for row in list_releases(released.exchange, mart=TRAFFIC)] == [manifest.release]
 
 

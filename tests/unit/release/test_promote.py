@@ -150,15 +150,6 @@ def test_a_candidate_that_was_not_judged_or_is_not_known_is_not_promoted(second:
         promote(second.exchange, mart=second.mart(TRAFFIC), candidate="c-nothing")
 
 
-def test_a_mart_that_needs_an_approval_waits_for_it(second: Mini) -> None:
-    second.edit(f"{TRAFFIC}.yml", "approval: auto", "approval: required")
-    name = judged(second)
-    with pytest.raises(NotPromotable, match="waits for a reviewer's approval"):
-        promote(second.exchange, mart=second.mart(TRAFFIC), candidate=name)
-    promote(second.exchange, mart=second.mart(TRAFFIC), candidate=name, approved_by="a reviewer")
-    assert second.latest(TRAFFIC).approved_by == "a reviewer"
-
-
 @pytest.mark.parametrize("attempt", range(4))
 def test_of_two_promoters_at_once_one_moves_the_pointer(second: Mini, attempt: int) -> None:
     name, before = judged(second), second.latest(TRAFFIC)
