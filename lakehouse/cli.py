@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 from sqlalchemy.exc import OperationalError
 
-from lakehouse.commands import attack, diff, erasure, iceberg, ledger, quality, recipients, release, sharing, upkeep
+from lakehouse.commands import (
+    attack,
+    catalog,
+    diff,
+    erasure,
+    iceberg,
+    ledger,
+    quality,
+    recipients,
+    release,
+    sharing,
+    upkeep,
+)
 from lakehouse.commands.console import (
     REFUSED,
     WRONG_USE,
@@ -36,6 +48,7 @@ from lakehouse.storage.lake import StorageError
 __all__ = [
     "app",
     "attack",
+    "catalog",
     "diff",
     "erasure",
     "iceberg",
@@ -278,6 +291,7 @@ def get(
     ] = None,
 ) -> None:
     """Fetch a release; verify its signature and check every hash."""
+    from lakehouse.catalog.beside import describe_folder
     from lakehouse.release.fetch import fetch
     from lakehouse.release.listing import find_release
     from lakehouse.release.signing import Untrusted, load_public_key
@@ -292,6 +306,8 @@ def get(
         folder = fetch(exchange, manifest, to=to, form=form, key=trusted, progress=print_progress)
     except Untrusted as error:
         raise Refused(str(error)) from None
+    if form == "parquet":
+        describe_folder(manifest, folder, exchange.settings)
     out.print(
         f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}: signed with key "
         f"{manifest.signed_with}, every hash checked"

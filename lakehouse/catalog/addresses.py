@@ -23,6 +23,10 @@ class Addresses:
         return f"{self.base}/catalog"
 
     @property
+    def index(self) -> str:
+        return f"{self.catalog}/index.html"
+
+    @property
     def publisher(self) -> str:
         return f"{self.catalog}#publisher"
 
@@ -45,6 +49,9 @@ class Addresses:
     def mart(self, mart: str, major: int) -> str:
         return f"{self.catalog}/{mart}/v{major}"
 
+    def page(self, mart: str, major: int) -> str:
+        return f"{self.mart(mart, major)}.html"
+
     def release(self, mart: str, major: int, release: str) -> str:
         return f"{self.mart(mart, major)}/releases/{release}"
 
@@ -60,7 +67,7 @@ class Addresses:
 
     def export(self, mart: str, major: int, form: str) -> str:
         """All of the newest release in one file."""
-        return f"{self.base}/export/{mart}/v{major}/latest.{form}"
+        return f"{self.files(mart, major)}/rows.{form}"
 
     def input(self, dataset: str) -> str:
         """A provider's dataset; described in the catalogue, and not given out."""

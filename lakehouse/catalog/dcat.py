@@ -34,12 +34,25 @@ def catalog_graph(entries: Sequence[Entry], *, settings: Settings) -> Graph:
     _add_catalog(graph, entries, settings, at)
     add_services(graph, entries, at)
     for entry in entries:
-        _add_dataset(graph, entry, at)
-        add_distributions(graph, entry, at)
-        graph += offer_graph(entry, at)
-        for contract in entry.inputs:
-            _add_input(graph, contract, at)
+        _add_mart(graph, entry, at)
     return graph
+
+
+def mart_graph(entry: Entry, *, settings: Settings) -> Graph:
+    """One mart alone, with its doors and inputs."""
+    at, graph = Addresses.of(settings), new_graph()
+    _add_publisher(graph, settings, at)
+    add_services(graph, [entry], at)
+    _add_mart(graph, entry, at)
+    return graph
+
+
+def _add_mart(graph: Graph, entry: Entry, at: Addresses) -> None:
+    _add_dataset(graph, entry, at)
+    add_distributions(graph, entry, at)
+    graph += offer_graph(entry, at)
+    for contract in entry.inputs:
+        _add_input(graph, contract, at)
 
 
 def turtle(graph: Graph) -> str:
@@ -74,20 +87,25 @@ def new_graph() -> Graph:
     return graph
 
 
-def _add_catalog(graph: Graph, entries: Sequence[Entry], settings: Settings, at: Addresses) -> None:
-    catalog, publisher, contact = URIRef(at.catalog), URIRef(at.publisher), URIRef(at.contact)
+def _add_publisher(graph: Graph, settings: Settings, at: Addresses) -> None:
+    publisher, contact = URIRef(at.publisher), URIRef(at.contact)
     graph.add((publisher, RDF.type, FOAF.Agent))
     graph.add((publisher, FOAF.name, text(settings.publisher)))
     graph.add((contact, RDF.type, VCARD.Organization))
     graph.add((contact, RDF.type, VCARD.Kind))
     graph.add((contact, VCARD.fn, text(settings.publisher)))
     graph.add((contact, VCARD.hasEmail, resource(graph, f"mailto:{settings.contact}")))
+
+
+def _add_catalog(graph: Graph, entries: Sequence[Entry], settings: Settings, at: Addresses) -> None:
+    _add_publisher(graph, settings, at)
+    catalog = URIRef(at.catalog)
     graph.add((catalog, RDF.type, DCAT.Catalog))
     graph.add((catalog, DCTERMS.title, text(TITLE)))
     graph.add((catalog, DCTERMS.description, text("Data of a city, checked, made anonymous where it has to be.")))
-    graph.add((catalog, DCTERMS.publisher, publisher))
-    graph.add((catalog, DCAT.contactPoint, contact))
-    graph.add((catalog, FOAF.homepage, document(graph, at.catalog + ".html", f"Pages of the {TITLE}")))
+    graph.add((catalog, DCTERMS.publisher, URIRef(at.publisher)))
+    graph.add((catalog, DCAT.contactPoint, URIRef(at.contact)))
+    graph.add((catalog, FOAF.homepage, document(graph, at.index, f"Pages of the {TITLE}")))
     graph.add((catalog, DCTERMS.language, name_term(graph, vocabulary.ENGLISH, DCTERMS.LinguisticSystem)))
     scheme = name_term(graph, vocabulary.THEME_SCHEME, SKOS.ConceptScheme)
     graph.add((scheme, DCTERMS.title, text(vocabulary.THEME_SCHEME.label)))
@@ -128,7 +146,7 @@ def _add_dataset(graph: Graph, entry: Entry, at: Addresses) -> None:
         graph.add((location, RDF.type, DCTERMS.Location))
         graph.add((location, SKOS.prefLabel, text(place.name)))
         graph.add((node, DCTERMS.spatial, location))
-    graph.add((node, DCAT.landingPage, document(graph, f"{node}.html", manifest.title)))
+    graph.add((node, DCAT.landingPage, document(graph, at.page(manifest.mart, manifest.major), manifest.title)))
     graph.add((node, ODRL2.hasPolicy, URIRef(at.offer(manifest.mart, manifest.major))))
     _add_high_value(graph, node, entry)
     _add_provenance(graph, node, entry, at)

@@ -52,8 +52,8 @@ SERVICES = (
     Service(
         "export",
         "Exports",
-        "A filtered part of a release as csv, streamed.",
-        "/export",
+        "Rows of a release, all or those that a filter leaves, as csv, streamed.",
+        "/marts",
         vocabulary.Term("https://www.rfc-editor.org/rfc/rfc4180", "RFC 4180"),
     ),
 )
@@ -72,7 +72,7 @@ def add_services(graph: Graph, entries: Sequence[Entry], at: Addresses) -> None:
         graph.add((node, DCAT.endpointURL, resource(graph, f"{at.base}{service.path}")))
         graph.add((node, DCAT.endpointDescription, resource(graph, f"{at.base}/openapi.json")))
         graph.add((node, DCTERMS.conformsTo, name_term(graph, service.standard, DCTERMS.Standard)))
-        graph.add((node, FOAF.page, document(graph, f"{at.catalog}.html", "Pages of the catalogue")))
+        graph.add((node, FOAF.page, document(graph, at.index, "Pages of the catalogue")))
         for entry in entries:
             graph.add((node, DCAT.servesDataset, URIRef(at.mart(entry.manifest.mart, entry.manifest.major))))
         for category in valued:

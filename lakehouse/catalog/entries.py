@@ -55,6 +55,11 @@ class Entry:
         return f"{self.manifest.mart}/v{self.manifest.major}"
 
     @property
+    def open(self) -> bool:
+        """Whether anybody may read its rows, by the release and by what the mart's file says today."""
+        return self.manifest.access == "open" and (self.mart is None or self.mart.exchange.access == "open")
+
+    @property
     def high_value(self) -> str | None:
         """The category of High-Value Datasets that the mart's file states."""
         return self.mart.exchange.high_value if self.mart else None
