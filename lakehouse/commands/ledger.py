@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from lakehouse.commands.console import AsJson, app, out, print_json, print_table
+from lakehouse.commands.console import AsJson, app, moment, out, print_json, print_table
 from lakehouse.contracts.mart import read_marts
 from lakehouse.exchange import Exchange
 
@@ -15,6 +17,36 @@ app.add_typer(ledger, name="ledger")
 @ledger.callback()
 def _accounts() -> None:
     """Accounts that the exchange keeps."""
+
+
+@ledger.command()
+def usage(
+    mart: Annotated[str | None, typer.Argument(metavar="[MART]")] = None,
+    since: Annotated[str | None, typer.Option(help="Only from then on, as 2024-10-10.")] = None,
+    until: Annotated[str | None, typer.Option(help="Only before then.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """What was taken of which release, through which door, and by whom."""
+    from lakehouse.sharing.meter import usage_statement
+
+    exchange = Exchange.from_environment()
+    exchange.index.create()
+    times = [moment(text) if text else None for text in (since, until)]
+    found = usage_statement(exchange, mart=mart, since=times[0], until=times[1])
+    if as_json:
+        print_json(found)
+        return
+    if not found:
+        out.print("nothing was taken in that time")
+        return
+    rows = [
+        [f"{row['mart']} v{row['major']}", row["release"], row["door"], row["recipient"] or "anonymous",
+         *(f"{row[name]:,}" for name in ("requests", "bytes", "rows")), f"{row['last_at']:%Y-%m-%d %H:%M}"]
+        for row in found
+    ]  # fmt: skip
+    headings = [("mart", False), ("release", False), ("door", False), ("by", False)]
+    numbers = [("requests", True), ("bytes", True), ("rows", True)]
+    print_table("", [*headings, *numbers, ("last, UTC", False)], rows)
 
 
 @ledger.command()

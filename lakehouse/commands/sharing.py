@@ -1,14 +1,16 @@
-"""`exchange serve`, `exchange export`: the doors, and a part of a release as a file."""
+"""`exchange serve`, `exchange link`, `exchange export`: the doors, links that open for a while, a part as a file."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import Refused, WrongUse, app, out
+from lakehouse.commands.console import AsJson, Refused, WrongUse, app, out, print_json
 from lakehouse.exchange import Exchange
+from lakehouse.sharing.links import LONGEST_HOURS
 
 
 @app.command()
@@ -30,6 +32,48 @@ def serve(
     port = exchange.settings.doors_port if port is None else port
     out.print(f"the doors are at {'https' if certificate else 'http'}://{host}:{port}/ until Ctrl-C")
     run(exchange, host=host, port=port, certificate=certificate, key=key)
+
+
+@app.command()
+def link(
+    name: Annotated[str | None, typer.Argument(metavar="[MART[@RELEASE]]")] = None,
+    hours: Annotated[int, typer.Option(min=1, max=LONGEST_HOURS, help="Hours that it opens.")] = 24,
+    file: Annotated[
+        str | None, typer.Option(help="Only this file of the release, as day=2024-10-26/part-0.parquet.")
+    ] = None,
+    recipient: Annotated[str | None, typer.Option(help="Good only as long as this recipient may read it.")] = None,
+    end_all: Annotated[
+        bool, typer.Option("--end-all", help="Refuse every link made so far, by changing the key.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Make an address that lets its holder read a release for a while, without a token; or end all of them."""
+    from lakehouse.release.listing import find_release
+    from lakehouse.sharing.entitlement import Link
+    from lakehouse.sharing.links import Links, address_of
+    from lakehouse.sharing.profile import doors_url
+    from lakehouse.sharing.recipients import caller_by_name
+
+    if (name is None) is not end_all:
+        raise WrongUse("name a mart, or give --end-all")
+    exchange = Exchange.from_environment()
+    exchange.index.create()
+    links = Links(exchange)
+    if name is None:
+        out.print(f"every link made so far is refused; links are now of epoch {links.end_all()}")
+        return
+    manifest = find_release(exchange, name)
+    if file is not None and file not in {found.path for found in manifest.files}:
+        raise WrongUse(f"{manifest.mart}@{manifest.release} has no file {file!r}")
+    if recipient is not None and (fault := caller_by_name(exchange, recipient).fault):
+        raise WrongUse(fault)
+    until = datetime.now(UTC) + timedelta(hours=hours)
+    made = Link(mart=manifest.mart, major=manifest.major, release=manifest.release, path=file, recipient=recipient)
+    url = address_of(doors_url(exchange.settings), made, signed=links.sign(made, until=until))
+    if as_json:
+        print_json({"url": url, "expires_at": until.isoformat(timespec="seconds")})
+    else:
+        out.print(url)
 
 
 @app.command()

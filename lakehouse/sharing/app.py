@@ -13,12 +13,21 @@ from starlette.exceptions import HTTPException
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange
 from lakehouse.release.signing import Untrusted
-from lakehouse.sharing import catalog_door, delta, files, iceberg_rest, rows
+from lakehouse.sharing import catalog_door, delta, files, iceberg_rest, link_requests, pages, rows
 from lakehouse.sharing.doors import Accounts, Doors, answer_faults, fault
 from lakehouse.storage.lake import StorageError
 
 # Each is a door. Where two know a path, the first has it.
-ROUTERS = (rows.router, files.router, delta.router, iceberg_rest.router, iceberg_rest.objects, catalog_door.router)
+ROUTERS = (
+    pages.router,
+    rows.router,
+    files.router,
+    link_requests.router,
+    delta.router,
+    iceberg_rest.router,
+    iceberg_rest.objects,
+    catalog_door.router,
+)
 
 
 def create_app(exchange: Exchange) -> FastAPI:

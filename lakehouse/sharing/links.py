@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from itsdangerous import BadData, URLSafeSerializer
@@ -15,10 +16,17 @@ from lakehouse.sharing.entitlement import Link
 from lakehouse.sharing.tables import link_epoch
 
 PARAMETER = "link"
+LONGEST_HOURS = 31 * 24
 
 
 class BadLink(ValueError):
     """A link that is not good, or no longer; the message says what to do."""
+
+
+def address_of(base_url: str, link: Link, *, signed: str) -> str:
+    """What its holder opens: the file, or the list of the release's files, in which each address has the link too."""
+    place = quote(link.path or "files.txt", safe="/=")
+    return f"{base_url}/marts/{link.mart}/v{link.major}/releases/{link.release}/{place}?{PARAMETER}={signed}"
 
 
 class Links:

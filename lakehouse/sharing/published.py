@@ -101,6 +101,11 @@ class Publications:
         described = self._mart(mart)
         return stricter(access, described.exchange.access) if described else access
 
+    def freshness_hours(self, mart: str) -> int | None:
+        """How soon after new data the mart's contract promises a release."""
+        described = self._mart(mart)
+        return described.exchange.freshness_hours if described else None
+
     def _mart(self, name: str) -> Mart | None:
         """The mart's contract as it stands, read again when its file changes; None where there is none any more."""
         path = self._exchange.settings.marts_path / f"{name}.yml"

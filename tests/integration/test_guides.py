@@ -14,6 +14,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -77,8 +78,9 @@ class Reader:
         path.write_text(block.text, encoding="utf-8")
 
     def python(self, block: Block) -> None:
+        ours = {name: value for name, value in self.environment.items() if name.startswith("EXCHANGE_")}
         try:
-            with contextlib.chdir(self.folder):
+            with contextlib.chdir(self.folder), mock.patch.dict(os.environ, ours):
                 exec(compile(block.text, block.place, "exec"), self.names)
         except Exception as error:
             self.problems.append(f"{block.place}: {type(error).__name__}: {error}")

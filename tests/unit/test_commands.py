@@ -12,7 +12,8 @@ import pytest
 
 from lakehouse import cli
 from lakehouse.release.listing import list_releases
-from lakehouse.sharing.meter import usage_statement
+from lakehouse.sharing.links import BadLink, Links
+from lakehouse.sharing.meter import Meter, Taken, usage_statement
 from tests.mini_exchange import COUNTS, READINGS, TRAFFIC, Mini
 
 
@@ -151,3 +152,35 @@ def test_a_part_is_written_as_a_file_and_counted(
     assert sorted(path.name for path in tmp_path.iterdir() if path.suffix != "") == ["part.csv", "part.xlsx"]
     found = [(row["door"], row["recipient"], row["rows"]) for row in usage_statement(at.exchange)]
     assert found == [("export", "(staff)", 29)]
+
+
+def test_a_link_is_made_and_all_are_ended(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "link", TRAFFIC, "--hours", "2", "--json") == 0
+    made = json.loads(capsys.readouterr().out)
+    release = at.latest(TRAFFIC).release
+    assert made["url"].startswith(f"http://127.0.0.1:8090/marts/{TRAFFIC}/v1/releases/{release}/files.txt?link=")
+    links, now = Links(at.exchange), datetime.now(UTC)
+    assert links.read(made["url"].split("link=")[1], now=now).release == release
+    assert run(monkeypatch, "link", TRAFFIC, "--file", "day=2024-10-01/part-0.parquet") == 0
+    assert "/day=2024-10-01/part-0.parquet?link=" in capsys.readouterr().out
+    assert run(monkeypatch, "link", TRAFFIC, "--file", "none") == 2
+    assert run(monkeypatch, "link", TRAFFIC, "--recipient", "none") == 2
+    assert run(monkeypatch, "link") == 2
+    assert run(monkeypatch, "link", "--end-all") == 0
+    with pytest.raises(BadLink):
+        links.read(made["url"].split("link=")[1], now=now)
+
+
+def test_what_was_taken_is_told(at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "ledger", "usage") == 0
+    assert "nothing was taken" in capsys.readouterr().out
+    meter = Meter(at.exchange)
+    meter.count(Taken(door="files", recipient=None, mart=TRAFFIC, major=1, release="0001-a", bytes=1234, rows=7))
+    meter.close()
+    assert run(monkeypatch, "ledger", "usage", TRAFFIC) == 0
+    told = capsys.readouterr().out
+    assert all(part in told for part in ("anonymous", "files", "1,234", "0001-a"))
+    assert run(monkeypatch, "ledger", "usage", "--since", "2099-01-01", "--json") == 0
+    assert json.loads(capsys.readouterr().out) == []
