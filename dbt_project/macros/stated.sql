@@ -23,6 +23,18 @@
     {{ return(policy) }}
 {%- endmacro %}
 
+{# {dimensions: [{column, levels, total}], partition, measure} of a mart with a policy of kind suppress. #}
+{% macro stated_table(mart) -%}
+    {%- if not execute -%}
+        {{ return({'dimensions': [{'column': 'c', 'levels': [], 'total': 't'}], 'partition': 'p', 'measure': 'm'}) }}
+    {%- endif -%}
+    {%- set stated = stated_in(mart) -%}
+    {%- if not stated.privacy or stated.privacy.kind != 'suppress' -%}
+        {{ exceptions.raise_compiler_error(mart ~ ".yml states no config.meta.exchange.privacy of kind suppress") }}
+    {%- endif -%}
+    {{ return({'dimensions': stated.privacy.dimensions, 'partition': stated.partition.column, 'measure': stated.privacy.measure}) }}
+{%- endmacro %}
+
 {% macro stated_in(model_name) -%}
     {%- set node = graph.nodes.get('model.' ~ project_name ~ '.' ~ model_name) -%}
     {%- if not node -%}

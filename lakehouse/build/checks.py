@@ -10,9 +10,10 @@ import duckdb
 from lakehouse.build.dbt import NodeResult
 from lakehouse.build.lineage import Lineage
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.noisy import recount_ledger, recount_noisy
+from lakehouse.privacy.table_recount import recount_table
 from lakehouse.privacy.thresholds import Violation, recount
 from lakehouse.release.manifest import BuildCheck
 
@@ -60,6 +61,8 @@ def privacy_checks(
     elif isinstance(policy, DpPolicy):
         violations = recount_noisy(connection=connection, mart=mart, policy=policy, published=published)
         violations += recount_ledger(exchange, mart=mart, policy=policy, partitions=partitions)
+    elif isinstance(policy, SuppressPolicy):
+        violations = recount_table(connection=connection, mart=mart, policy=policy, published=published)
     for violation in violations:
         yield BuildCheck(
             name=violation.rule,

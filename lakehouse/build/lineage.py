@@ -25,8 +25,8 @@ class HiddenLineage(RuntimeError):
 class Lineage:
     """Of one mart: its dbt node, the datasets it is made of, its code's digest, and its node with all above it.
 
-    Where noise fills the mart, its counts come from a second node, ``counted``, which its SQL does not read:
-    ``selected`` are the datasets that the SQL itself is made of.
+    Where the build fills the mart (with noise, or but for what is withheld), its counts come from a second node,
+    ``counted``, which its SQL does not read: ``selected`` are the datasets that the SQL itself is made of.
     """
 
     node: str
@@ -47,7 +47,8 @@ def lineage_of(manifest: Any, mart: str) -> Lineage:
     node = _node(manifest, mart)
     selected = _with_all_above(manifest, node)
     policy = (manifest.nodes[node].config.meta.get("exchange") or {}).get("privacy") or {}
-    counted = _node(manifest, policy["contributions"].rpartition(".")[2]) if policy.get("kind") == "dp" else None
+    filled = policy.get("kind") in ("dp", "suppress")
+    counted = _node(manifest, policy["contributions"].rpartition(".")[2]) if filled else None
     seen = selected | (_with_all_above(manifest, counted) if counted else set())
     _require_refs(manifest, seen)
     return Lineage(

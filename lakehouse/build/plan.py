@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import sqlalchemy as sa
 
 from lakehouse.build.lineage import Lineage
-from lakehouse.build.periods import partition_names, span_of
+from lakehouse.build.periods import Span, partition_names, span_of
 from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.odcs import Contract
@@ -17,7 +17,7 @@ from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Manifest, read_candidate
 from lakehouse.release.withdraw import withdrawn_partitions
-from lakehouse.storage.index import candidates, clean_files, mart_state, replaced_files
+from lakehouse.storage.index import candidates, clean_files, deliveries, mart_state, replaced_files
 
 
 class NotBuildable(ValueError):
@@ -64,7 +64,7 @@ def plan_mart(
     Lateness is judged by ``now`` (aware).
     """
     inputs = {key: exchange.contract(key) for key in sorted(lineage.datasets)}
-    _require_buildable(mart, inputs.values(), base)
+    _require_buildable(mart, base)
     taken = _taken(exchange, mart, base)
     new_code = taken is None or taken.code != lineage.code
     touched = _touched(exchange, inputs, since=-1 if taken is None or new_code else taken.change, until=change)
@@ -72,7 +72,9 @@ def plan_mart(
     if taken is not None and not new_code:
         partitions |= taken.waiting
     published = _published(exchange, mart, base) & partitions
-    waiting = _not_final(mart, partitions - published, now)
+    # What a register says is whole when it arrives: there is no late row to wait for.
+    dated = any(contract.exchange.time for contract in inputs.values())
+    waiting = _not_final(mart, partitions - published, now) if dated else {}
     return MartPlan(
         mart=mart,
         inputs=tuple(inputs),
@@ -116,9 +118,7 @@ def margin(contract: Contract) -> timedelta:
     return timedelta(hours=readings.max_gap_hours)
 
 
-def _require_buildable(mart: Mart, inputs: Iterable[Contract], base: Manifest | None) -> None:
-    if all(contract.exchange.time is None for contract in inputs):
-        raise NotBuildable(f"{mart.name} is made of snapshots alone, so nothing dates its partitions")
+def _require_buildable(mart: Mart, base: Manifest | None) -> None:
     if base is None:
         return
     meta = mart.exchange
@@ -180,7 +180,9 @@ def _touched(exchange: Exchange, inputs: Iterable[str], *, since: int, until: in
 def _mart_partitions(
     exchange: Exchange, mart: Mart, inputs: dict[str, Contract], touched: list[tuple[str, str]], change: int
 ) -> Iterator[str]:
-    if any(partition == UNDATED for _, partition in touched):
+    if touched and all(contract.exchange.time is None for contract in inputs.values()):
+        yield from _period_of_newest(exchange, mart, inputs)
+    elif any(partition == UNDATED for _, partition in touched):
         # A register bears on every period: all that the mart's events have.
         touched = _touched(exchange, inputs, since=-1, until=change)
     for dataset, partition in touched:
@@ -188,6 +190,20 @@ def _mart_partitions(
         if time is not None:
             span = span_of(partition, time.partition).widened(margin(inputs[dataset]))
             yield from partition_names(span, mart.exchange.partition.grain)
+
+
+def _period_of_newest(exchange: Exchange, mart: Mart, inputs: Iterable[str]) -> Iterator[str]:
+    """Of a mart made of registers alone: the period in which the newest of them arrived, which it is the state of.
+    Earlier ones stand as they were published."""
+    dataset = clean_files.c.provider + "/" + clean_files.c.dataset
+    newest = exchange.index.row(
+        sa.select(sa.func.max(deliveries.c.received_at).label("received_at"))
+        .join(clean_files, clean_files.c.delivery == deliveries.c.delivery)
+        .where(dataset.in_(sorted(inputs)))
+    )
+    if newest is not None and newest["received_at"] is not None:
+        at = newest["received_at"]
+        yield from partition_names(Span(at, at + timedelta(microseconds=1)), mart.exchange.partition.grain)
 
 
 def _published(exchange: Exchange, mart: Mart, base: Manifest | None) -> set[str]:

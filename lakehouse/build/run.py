@@ -21,13 +21,18 @@ from lakehouse.build.plan import MartPlan, NotBuildable, answered, plan_mart
 from lakehouse.build.record import candidate_name, code_version, record_candidate
 from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import Mart, read_marts
-from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
+from lakehouse.privacy.draws import fill_with_noise
+from lakehouse.privacy.filled import MeasureNotEmpty
 from lakehouse.privacy.ledger import OverBudget
 from lakehouse.privacy.lineage import require_policy
 from lakehouse.privacy.membership import keep_membership
+from lakehouse.privacy.table_record import keep_table
+from lakehouse.privacy.tables import TableNotSound
+from lakehouse.privacy.withheld import Pattern, PatternBroken, fill_but_withheld
 from lakehouse.release.manifest import BuildCheck, File, latest_manifest
+from lakehouse.release.patterns import standing_patterns
 from lakehouse.release.withdraw import follow_pointer
 
 Progress = Callable[[str], None]
@@ -58,6 +63,7 @@ class _Work:
     built: dict[str, File | None] = field(default_factory=dict)
     checks: list[BuildCheck] = field(default_factory=list)
     read: set[CleanFile] = field(default_factory=set)
+    patterns: dict[str, Pattern] = field(default_factory=dict)
     failed: str | None = None
     seconds: float = 0.0
 
@@ -200,8 +206,11 @@ def _take(
     try:
         if isinstance(policy, DpPolicy):
             fill_with_noise(exchange, connection, work.mart, policy, conditions, candidate=candidate_name(work.plan))
+        elif isinstance(policy, SuppressPolicy):
+            work.patterns = standing_patterns(exchange, work.mart, policy, work.plan.base, partitions) | work.patterns
+            work.patterns |= fill_but_withheld(connection, work.mart, policy, conditions, work.patterns)
         work.checks += privacy_checks(exchange, connection, work.mart, conditions)
-    except (OverBudget, MeasureNotEmpty) as error:
+    except (OverBudget, MeasureNotEmpty, TableNotSound, PatternBroken) as error:
         work.failed = str(error)
         return
     except duckdb.Error as error:
@@ -232,14 +241,26 @@ def _take(
 def _keep_membership(
     exchange: Exchange, work: _Work, partitions: list[str], connection: duckdb.DuckDBPyConnection, folder: Path
 ) -> None:
-    if isinstance(work.mart.exchange.privacy, AggregatePolicy):
+    policy, named = work.mart.exchange.privacy, candidate_name(work.plan)
+    conditions = {partition: partition_condition(work.mart, partition) for partition in partitions}
+    if isinstance(policy, AggregatePolicy):
         keep_membership(
             exchange,
             connection=connection,
             mart=work.mart,
-            policy=work.mart.exchange.privacy,
-            candidate=candidate_name(work.plan),
-            partitions={partition: partition_condition(work.mart, partition) for partition in partitions},
+            policy=policy,
+            candidate=named,
+            partitions=conditions,
+            folder=folder / "audit",
+        )
+    elif isinstance(policy, SuppressPolicy):
+        keep_table(
+            exchange,
+            connection=connection,
+            mart=work.mart,
+            policy=policy,
+            candidate=named,
+            partitions=conditions,
             folder=folder / "audit",
         )
 

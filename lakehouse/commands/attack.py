@@ -12,7 +12,7 @@ from lakehouse.commands.console import AsJson, WrongUse, app, print_json, print_
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.release.attack_gate import write_report
-from lakehouse.release.attacks import aggregate_policy, attack_release
+from lakehouse.release.attacks import attack_release, attacked_policy
 from lakehouse.release.listing import find_release
 from lakehouse.release.manifest import Manifest, read_candidate, read_manifest
 from lakehouse.storage.index import releases
@@ -23,7 +23,7 @@ def attacked(exchange: Exchange, name: str | None) -> Iterator[Outcome]:
     of private data. Cells go to the reviewers' report of the candidate that the release was made of."""
     manifests = [find_release(exchange, name)] if name else _all(exchange)
     for manifest in manifests:
-        if aggregate_policy(manifest) is None:
+        if attacked_policy(manifest) is None:
             continue
         outcomes = attack_release(exchange, manifest)
         made = read_candidate(exchange, mart=manifest.mart, candidate=manifest.candidate)

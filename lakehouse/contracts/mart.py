@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from lakehouse.contracts.load import ContractError, Fault, fault_list, line_of, read_yaml
-from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, Policy, Strict, Text
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, Policy, Strict, SuppressPolicy, Text
 
 Grain = Literal["day", "month", "year"]
 HighValue = Literal["geospatial", "environment", "meteorological", "statistics", "companies", "mobility"]
@@ -229,6 +229,8 @@ def _mart_faults(mart: Mart) -> Iterator[tuple[Position, str]]:
         yield from _policy_faults(policy, columns)
     elif isinstance(policy, DpPolicy):
         yield from _dp_faults(mart, policy, columns)
+    elif isinstance(policy, SuppressPolicy):
+        yield from _suppress_faults(mart, policy, columns)
 
 
 def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tuple[Position, str]]:
@@ -271,3 +273,24 @@ def _dp_faults(mart: Mart, policy: DpPolicy, columns: dict[str, MartColumn]) -> 
         yield place, "the partition's column must be a time, for a unit is capped in a span of it"
     if mart.exchange.partition.column not in mart.exchange.key:
         yield place, "the partition's column must be of the key: each cell belongs to one partition"
+
+
+def _suppress_faults(
+    mart: Mart, policy: SuppressPolicy, columns: dict[str, MartColumn]
+) -> Iterator[tuple[Position, str]]:
+    place, partition = (*META, "privacy"), mart.exchange.partition
+    wanted = [one.column for one in policy.dimensions]
+    if sorted(mart.exchange.key) != sorted([*wanted, partition.column]):
+        yield (*META, "key"), f"must be the dimensions and the partition's column: {', '.join(wanted)}"
+    for name in wanted:
+        if name in columns and columns[name].kind != "VARCHAR":
+            yield place, f"the column {name!r} must be varchar: it names classes and their total"
+    if policy.measure not in columns:
+        yield place, f"the policy needs the column {policy.measure!r}"
+    elif columns[policy.measure].kind not in INTEGERS:
+        yield place, f"the column {policy.measure!r} must be a whole number, so that thresholds are exact"
+    elif columns[policy.measure].required:
+        yield place, f"the column {policy.measure!r} is empty where a cell is withheld: leave not_null out"
+    order = ("day", "month", "year")
+    if order.index(policy.period) < order.index(partition.grain):
+        yield place, f"a pattern that stands for a {policy.period} is shorter than the partition, a {partition.grain}"

@@ -1,4 +1,5 @@
-"""Privacy policies of marts: nothing personal, sums over many units, or noise under differential privacy."""
+"""Privacy policies of marts: nothing personal, sums over many units, tables with totals in which cells are withheld,
+or noise under differential privacy."""
 
 from __future__ import annotations
 
@@ -113,4 +114,78 @@ class DpPolicy(Strict):
     release: ReleasePolicy = ReleasePolicy()
 
 
-Policy = Annotated[OpenPolicy | AggregatePolicy | DpPolicy, Field(discriminator="kind")]
+class Dimension(Strict):
+    """One side of a table. ``column`` of the mart names a class of any level, or ``total``: all classes together.
+
+    ``levels``: columns of the public classes and of the contributions, the finest first; each class of one lies in
+    one class of the next. Without any there is one level, named as the column is.
+    """
+
+    column: Name
+    levels: tuple[Name, ...] = ()
+    total: Text
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return self.levels or (self.column,)
+
+
+class Dominance(Strict):
+    """When one unit has too much of a cell. It says something of sums, and nothing of counts."""
+
+    max_share_percent: int = Field(gt=0, le=100)
+    p_percent: int = Field(ge=0, le=100)
+
+
+class Sibling(Strict):
+    """Another ``mart`` about the same units, whose groups say nothing but of these ``dimensions``. What it says of how
+    many units there are adds nothing to a table that publishes all cells of these alone."""
+
+    mart: Name
+    dimensions: tuple[Name, ...] = Field(min_length=1)
+
+
+class SuppressPolicy(Strict):
+    """A table published beside its totals, in which cells are withheld until none of few units can be reckoned.
+
+    A cell is sensitive that holds fewer than ``k`` units (an empty one too) or that breaks ``dominance``. It is
+    withheld, and with it as many others as it takes: from all that is published its value, where it is not empty,
+    is known no nearer than ``protection_percent`` to either side, and no group below ``k`` is known at all.
+
+    ``classes``: the public relation of every finest class, with all ``levels``; each combination of classes and
+    totals is a row of the mart. ``contributions``: the private relation with the same columns, the partition's,
+    ``unit`` and ``contribution`` (a whole number, at most ``cap.value``): one row a unit. The build fills ``measure``,
+    and leaves it empty where it is withheld; the mart's SQL reads public data alone. Which cells are withheld stands
+    for a ``period``. ``beside``: marts about the same units; cells of their dimensions alone are never withheld, for
+    they are told there, and where one of them is sensitive there is no table. A mart that is not named here is taken
+    to tell of every dimension.
+    """
+
+    kind: Literal["suppress"]
+    unit: Text
+    unit_column: Text
+    measure: Text
+    k: Annotated[int, Field(ge=2)] = 15
+    dimensions: tuple[Dimension, ...] = Field(min_length=1)
+    dominance: Dominance | None = None
+    protection_percent: int = Field(default=10, ge=1, le=100)
+    contributions: Relation
+    classes: Relation
+    cap: Cap
+    period: Literal["day", "month", "year"] = "year"
+    beside: tuple[Sibling, ...] = ()
+    release: ReleasePolicy = ReleasePolicy()
+
+    @model_validator(mode="after")
+    def _columns_differ(self) -> SuppressPolicy:
+        for names in ([one.column for one in self.dimensions], [n for one in self.dimensions for n in one.columns]):
+            if len(set(names)) < len(names):
+                raise ValueError(f"two dimensions share a column: {', '.join(names)}")
+        known = {one.column for one in self.dimensions}
+        for sibling in self.beside:
+            if unknown := set(sibling.dimensions) - known:
+                raise ValueError(f"{sibling.mart} is beside in {', '.join(sorted(unknown))}, which is no dimension")
+        return self
+
+
+Policy = Annotated[OpenPolicy | AggregatePolicy | SuppressPolicy | DpPolicy, Field(discriminator="kind")]

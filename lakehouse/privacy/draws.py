@@ -18,13 +18,10 @@ from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.dp import Noise, cap_units, noise_of, true_counts
+from lakehouse.privacy.filled import require_empty
 from lakehouse.privacy.ledger import BUCKET, Charge, charge, record_drawn
 from lakehouse.storage.lake import Conflict
 from lakehouse.storage.sql import identifier
-
-
-class MeasureNotEmpty(RuntimeError):
-    """The mart's own SQL fills a column that only the noise may fill."""
 
 
 def fill_with_noise(
@@ -38,10 +35,11 @@ def fill_with_noise(
 ) -> None:
     """Fills the measure and its errors in ``marts.<mart>`` for some partitions (by name a condition in SQL).
 
-    The same counts under the same policy get the same noise and cost nothing again. Raises :class:`MeasureNotEmpty`,
+    The same counts under the same policy get the same noise and cost nothing again. Raises
+    :class:`lakehouse.privacy.filled.MeasureNotEmpty`,
     and :class:`lakehouse.privacy.ledger.OverBudget` before anything is charged.
     """
-    _require_empty(connection, mart, policy)
+    require_empty(connection, mart, (policy.measure, "error_90", "standard_error"))
     noise, version = noise_of(policy), policy_version(policy)
     counted = {}
     for partition, condition in sorted(partitions.items()):
@@ -89,16 +87,6 @@ def _kept_draw(exchange: Exchange, one: Charge, counts: pa.Table, noise: Noise) 
         with suppress(Conflict):
             exchange.lake.write_if(BUCKET, key, written.getvalue(), expected=None)
     return pq.read_table(io.BytesIO(exchange.lake.read_bytes(BUCKET, key)))
-
-
-def _require_empty(connection: duckdb.DuckDBPyConnection, mart: Mart, policy: DpPolicy) -> None:
-    names = (policy.measure, "error_90", "standard_error")
-    filled = " OR ".join(f"{identifier(name)} IS NOT NULL" for name in names)
-    found = connection.execute(f"SELECT count(*) FROM marts.{identifier(mart.name)} WHERE {filled}").fetchone()
-    if found is None or found[0]:
-        raise MeasureNotEmpty(
-            f"{mart.name}.sql fills {', '.join(names)} itself; leave them empty (cast(null as …)), for the noise"
-        )
 
 
 def _fill(connection: duckdb.DuckDBPyConnection, mart: Mart, policy: DpPolicy, noisy: pa.Table, noise: Noise) -> None:

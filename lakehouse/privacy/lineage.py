@@ -16,8 +16,8 @@ def require_policy(*, mart: Mart, inputs: Iterable[Contract]) -> None:
     """Raises :class:`UncoveredPrivateData`, which stops the build, naming the private columns.
 
     ``inputs`` are what the mart's own SQL is made of. Lineage is that of models: a mart below a private dataset
-    is private whatever columns it selects. A mart with noise must be free of them too, as an open one is: its
-    counts come by the noise and in no other way.
+    is private whatever columns it selects. A mart that the build fills must be free of them too, as an open one is:
+    its counts come by the noise, or past what is withheld, and in no other way.
     """
     if mart.exchange.privacy.kind == "aggregate":
         return
@@ -30,6 +30,7 @@ def require_policy(*, mart: Mart, inputs: Iterable[Contract]) -> None:
         remedy = {
             "open": f"State an aggregate policy in {mart.path.name}, or take the dataset out of its lineage.",
             "dp": "Select from the public key set alone, and leave the measure to the noise.",
+            "suppress": "Select from the public classes alone, and leave the measure to the build.",
         }
         kind = mart.exchange.privacy.kind
         raise UncoveredPrivateData(

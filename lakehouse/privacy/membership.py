@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import AggregatePolicy
+from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.keys import EXCHANGE, Scope, key_id, open_keys
 from lakehouse.privacy.pseudonyms import Keyed, hidden_columns, keyed_hash, names_rows
@@ -29,6 +29,10 @@ PSEUDONYM_BYTES = 8
 
 CELLS = """cell INTEGER, name VARCHAR, series VARCHAR, starts TIMESTAMPTZ, ends TIMESTAMPTZ, grain VARCHAR,
 hours BIGINT, units BIGINT, value BIGINT, key_id VARCHAR"""
+OTHER_KEY = (
+    "membership records were made with another key, so that releases cannot be audited together: "
+    f"restore the key {Scope(provider=EXCHANGE, purpose='audit')} from its backup"
+)
 MEMBERS = "cell INTEGER, unit UBIGINT, contribution BIGINT"
 
 
@@ -47,14 +51,14 @@ class MembershipKey:
     def _keyed(self) -> Keyed:
         return keyed_hash(self.secret)
 
-    def pseudonym(self, population: str, unit: str | None, *, salt: bytes | None = None) -> int:
-        """The same unit of the same population always has the same; one id in two populations has two.
+    def pseudonym(self, column: str, unit: str | None, *, salt: bytes | None = None) -> int:
+        """The same unit of the same column always has the same; one id in two columns has two.
 
         Of a person it follows from the ``salt`` in the vault alone: it stays when the keys of ``clean`` are rotated,
         and is of nobody once the salt is deleted.
         """
         named = b"" if unit is None else b"=" + unit.encode() if salt is None else b"s" + salt
-        return int.from_bytes(self._keyed(population.encode() + b"\0" + named)[:PSEUDONYM_BYTES], "big")
+        return int.from_bytes(self._keyed(column.encode() + b"\0" + named)[:PSEUDONYM_BYTES], "big")
 
 
 def membership_key(exchange: Exchange) -> MembershipKey:
@@ -88,7 +92,7 @@ def keep_membership(
     key = membership_key(exchange)
     schema, _, relation = policy.contributions.partition(".")
     contributions = f"{identifier(schema)}.{identifier(relation)}"
-    connection.register("unit_pseudonyms", _pseudonyms(exchange, connection, contributions, key, policy))
+    connection.register("unit_pseudonyms", unit_pseudonyms(exchange, connection, contributions, key, policy))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for partition, condition in partitions.items():
@@ -105,14 +109,15 @@ def keep_membership(
         connection.execute("DROP TABLE IF EXISTS numbered_cells")
 
 
-def _pseudonyms(
+def unit_pseudonyms(
     exchange: Exchange,
     connection: duckdb.DuckDBPyConnection,
     contributions: str,
     key: MembershipKey,
-    policy: AggregatePolicy,
+    policy: AggregatePolicy | SuppressPolicy,
 ) -> pa.Table:
-    """``unit`` as the contributions have it, and its ``pseudonym``."""
+    """``unit`` as the contributions have it, and its ``pseudonym``: one for all marts about the same column, whatever
+    they sum of it, so that they can be audited together."""
     units = connection.execute(_named_units(contributions, policy)).to_arrow_table()
     salts = _salts(exchange, policy.unit_column)
     names = units.column("name").to_pylist()
@@ -122,16 +127,16 @@ def _pseudonyms(
             "ids gave way to pseudonyms is written anew by `exchange replay PROVIDER/DATASET --again`"
         )
     # Here and not in SQL: DuckDB's log would show the key.
-    numbers = [key.pseudonym(population(policy), name, salt=(salts or {}).get(name)) for name in names]
+    numbers = [key.pseudonym(policy.unit_column, name, salt=(salts or {}).get(name)) for name in names]
     if len(set(numbers)) != len(numbers):
         raise ValueError("two units have one pseudonym: replace the key and build all of the marts again")
     return units.select(["unit"]).append_column("pseudonym", pa.array(numbers, pa.uint64()))
 
 
-def _named_units(contributions: str, policy: AggregatePolicy) -> str:
+def _named_units(contributions: str, policy: AggregatePolicy | SuppressPolicy) -> str:
     """SQL of every ``unit`` and of its ``name``, which is the same in every build."""
     units = f"SELECT DISTINCT unit FROM {contributions}"
-    if policy.numbered is None:
+    if isinstance(policy, SuppressPolicy) or policy.numbered is None:
         return f"SELECT unit::VARCHAR AS unit, unit::VARCHAR AS name FROM ({units})"
     schema, _, relation = policy.numbered.relation.partition(".")
     return (
@@ -198,17 +203,21 @@ def _members(mart: Mart, contributions: str) -> str:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
-    """One candidate's partition whose cells are, or are about to be, published, under the policy it states itself.
-
-    ``release`` is the name by which a report calls it.
-    """
+class Record:
+    """One candidate's partition whose cells are, or are about to be, published. ``release`` is the name by which a
+    report calls it."""
 
     mart: str
     candidate: str
     release: str
     grain: str
     partition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published(Record):
+    """Sums, under the policy that they state themselves."""
+
     policy: AggregatePolicy
 
 
@@ -227,13 +236,10 @@ def read_membership(
         add_published(connection, entry, number, cells, members)
     others = connection.execute("SELECT count(*) FROM cells WHERE key_id <> ?", [current]).fetchone()
     if others != (0,):
-        raise ValueError(
-            "membership records were made with another key, so that releases cannot be audited together: "
-            f"restore the key {Scope(provider=EXCHANGE, purpose='audit')} from its backup"
-        )
+        raise ValueError(OTHER_KEY)
 
 
-def record_file(exchange: Exchange, entry: Published, name: str, folder: Path) -> Path:
+def record_file(exchange: Exchange, entry: Record, name: str, folder: Path) -> Path:
     """``cells`` or ``members`` of a record, downloaded below ``folder`` where it is not on this machine."""
     key = f"{prefix(entry.mart, entry.candidate, entry.grain, entry.partition)}/{name}.parquet"
     return exchange.lake.local_path(BUCKET, key) or exchange.lake.download(BUCKET, key, folder / key)

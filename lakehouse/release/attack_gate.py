@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import AggregatePolicy
+from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.membership import record_file
 from lakehouse.privacy.recorded import differing_rows
-from lakehouse.release.attacks import attack, candidate_entry
-from lakehouse.release.manifest import Candidate, File
+from lakehouse.privacy.withheld import period_of, withheld_in
+from lakehouse.release.attacks import attack, entry_of
+from lakehouse.release.manifest import Candidate, File, latest_manifest
+from lakehouse.release.patterns import standing_patterns
 from lakehouse.release.self_test import unseen_faults
 from lakehouse.storage.lake import ObjectNotFound
 
@@ -39,7 +41,7 @@ def attack_candidate(
     cells stand in ``reports/<mart>/<candidate>/attacks.json`` and nowhere else: a reason goes to the index, to logs
     and to the job's report."""
     policy = mart.exchange.privacy
-    if not isinstance(policy, AggregatePolicy):
+    if not isinstance(policy, (AggregatePolicy, SuppressPolicy)):
         return []
     grain = mart.exchange.partition.grain
     try:
@@ -52,11 +54,16 @@ def attack_candidate(
     except duckdb.Error as error:
         # By its kind alone: the message may quote what a record holds.
         return [_cannot_be_audited(f"a membership record cannot be read ({type(error).__name__})")]
-    return [*(_result(outcome) for outcome in outcomes), *_others(differing, unseen)]
+    frozen = [_frozen(exchange, mart, policy, files)] if isinstance(policy, SuppressPolicy) else []
+    return [*(_result(outcome) for outcome in outcomes), *_others(differing, unseen), *frozen]
 
 
 def _differing(
-    exchange: Exchange, mart: Mart, policy: AggregatePolicy, made: Candidate, files: Mapping[File, Path]
+    exchange: Exchange,
+    mart: Mart,
+    policy: AggregatePolicy | SuppressPolicy,
+    made: Candidate,
+    files: Mapping[File, Path],
 ) -> int:
     with tempfile.TemporaryDirectory(prefix="record-") as folder, exchange.duckdb() as connection:
         return sum(
@@ -65,10 +72,23 @@ def _differing(
                 mart=mart,
                 policy=policy,
                 file=path,
-                cells=record_file(exchange, candidate_entry(made, policy, mart, file.partition), "cells", Path(folder)),
+                cells=record_file(exchange, entry_of(made, policy, mart, file.partition), "cells", Path(folder)),
             )
             for file, path in files.items()
         )
+
+
+def _frozen(exchange: Exchange, mart: Mart, policy: SuppressPolicy, files: Mapping[File, Path]) -> GateResult:
+    """Whether the same cells are withheld as in all that is published of the same period."""
+    base = latest_manifest(exchange, mart=mart.name, major=mart.major)
+    patterns = standing_patterns(exchange, mart, policy, base, [file.partition for file in files])
+    changed = 0
+    with exchange.duckdb() as connection:
+        for file, path in sorted(files.items(), key=lambda item: item[0].partition):
+            pattern = withheld_in(connection, policy, path)
+            changed += patterns.setdefault(period_of(policy, file.partition), pattern) != pattern
+    expected = f"the same cells are withheld throughout a {policy.period}"
+    return _check("pattern_is_frozen", expected, not changed, f"{changed:,} partitions withhold others")
 
 
 def _others(differing: int, unseen: Sequence[str]) -> Iterator[GateResult]:

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.words import in_words
 from lakehouse.release.attack_gate import attack_candidate
 from lakehouse.release.diff.keep import FOLDER as DIFF
 from lakehouse.release.diff.keep import keep_diff
@@ -208,6 +209,7 @@ def _context(exchange: Exchange, mart: Mart, made: Candidate) -> dict[str, str]:
         "Licence": mart.exchange.licence.id,
         "Release before": f"{base.release} ({base.rows:,} rows)" if base else "none",
         "Built because": made.reason,
+        "Privacy": in_words(mart.exchange.privacy),
         "Inputs": f"{len(made.inputs)} deliveries of {', '.join(sorted({e.dataset for e in made.inputs})) or 'none'}",
         "Code": f"{made.code} at {made.code_version}",
     }

@@ -12,12 +12,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import AggregatePolicy
+from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.faults import unseen
 from lakehouse.privacy.membership import read_membership, record_file
 from lakehouse.privacy.recorded import differing_rows
-from lakehouse.release.attacks import DATABASE, candidate_entry
+from lakehouse.privacy.table_faults import unseen_in_table
+from lakehouse.privacy.table_record import PublishedTable, read_tables
+from lakehouse.release.attacks import DATABASE, entry_of
 from lakehouse.release.manifest import Candidate, File
 
 if TYPE_CHECKING:
@@ -28,20 +30,24 @@ def unseen_faults(
     exchange: Exchange,
     *,
     mart: Mart,
-    policy: AggregatePolicy,
+    policy: AggregatePolicy | SuppressPolicy,
     made: Candidate,
     files: Mapping[File, Path],
     columns: Sequence[ColumnContract],
 ) -> list[str]:
     """Each fault with the check that stayed green on it. Nothing but copies is touched."""
     sample = min(files, key=lambda file: (file.rows, file.partition))
-    entry = candidate_entry(made, policy, mart, sample.partition)
+    entry = entry_of(made, policy, mart, sample.partition)
     with (
         tempfile.TemporaryDirectory(prefix="self-test-") as folder,
         exchange.duckdb(Path(folder) / DATABASE) as connection,
     ):
-        read_membership(exchange, [entry], connection, Path(folder))
-        found = list(unseen(connection))
+        if isinstance(entry, PublishedTable):
+            read_tables(exchange, [entry], connection, Path(folder))
+            found = list(unseen_in_table(connection))
+        else:
+            read_membership(exchange, [entry], connection, Path(folder))
+            found = list(unseen(connection))
         cells = record_file(exchange, entry, "cells", Path(folder))
         for name, faulty in _faulty(mart, policy, pq.read_table(files[sample])):
             # A file each: DuckDB remembers what it read of a path.
@@ -59,7 +65,7 @@ def unseen_faults(
 PHYSICAL = {"an identifier column let through": "parquet_columns", "nulls": "parquet_nulls"}
 
 
-def _faulty(mart: Mart, policy: AggregatePolicy, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
+def _faulty(mart: Mart, policy: AggregatePolicy | SuppressPolicy, table: pa.Table) -> Iterator[tuple[str, pa.Table]]:
     """The file's table with one fault each, its descriptions and types as they were."""
 
     def replaced(name: str, values: pa.ChunkedArray) -> pa.Table:
@@ -76,7 +82,8 @@ def _faulty(mart: Mart, policy: AggregatePolicy, table: pa.Table) -> Iterator[tu
     measure = table.column(policy.measure)
     yield "a shifted unit in the file", replaced(policy.measure, pc.multiply(measure, 1000).cast(measure.type))
     start = table.column(mart.exchange.partition.column)
-    before = pc.subtract(start, pa.scalar(31 * 86_400_000_000, pa.duration("us"))).cast(start.type)
+    step = pa.scalar(1) if pa.types.is_integer(start.type) else pa.scalar(31 * 86_400_000_000, pa.duration("us"))
+    before = pc.subtract(start, step).cast(start.type)
     yield "a stale partition", replaced(mart.exchange.partition.column, before)
 
 

@@ -33,6 +33,7 @@ MARTS = {
     "parking_occupancy_by_hour",
     "bike_trips_by_district_hour",
 }
+WITHHELD = {"heat_households_by_building"}
 SMALL = ("aarhus/parking", "energinet/elspot_prices", "energinet/consumption_de35_hour")
 
 
@@ -58,11 +59,15 @@ def _files(installation: Installation) -> dict[str, list[tuple[str, str]]]:
     return found
 
 
-def test_first_run_releases_every_mart(released: tuple[Installation, dict[str, Any]]) -> None:
+def test_first_run_releases_every_mart_that_has_enough_in_it(released: tuple[Installation, dict[str, Any]]) -> None:
     _, outcome = released
     assert outcome["failures"] == []
     assert {mart["mart"] for mart in outcome["marts"] if mart["status"] == "released"} == MARTS
+    # 300 households are too few for a table by building: some kind and label has fewer than 15 of them.
+    assert {mart["mart"] for mart in outcome["marts"] if mart["status"] == "withheld"} == WITHHELD
     for mart in outcome["marts"]:
+        if mart["mart"] in WITHHELD:
+            continue
         assert mart["rows"] > 0
         assert outcome["gates"][mart["mart"]]["checks"] > 5
     assert outcome["seconds"] > 0

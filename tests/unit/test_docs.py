@@ -22,7 +22,7 @@ from lakehouse.contracts import extension, extract_http, extract_stores, forms, 
 from lakehouse.contracts import policy as policies
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.mart import read_marts
-from lakehouse.contracts.policy import AggregatePolicy, DpPolicy
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import SHARED_BUCKETS
 from lakehouse.landing.receipt import ADVICE, Sender, build_receipt
 from lakehouse.landing.row_rules import LIMITS
@@ -266,6 +266,20 @@ def test_the_reviewers_guide_states_each_private_marts_policy() -> None:
                 f"{policy.max_share_percent} % | {policy.p_percent} % | {policy.release.final_after_days} days |"
             )
     assert len(rows) == 2
+    assert stated == rows
+
+
+def test_the_reviewers_guide_states_each_table_with_totals() -> None:
+    stated = set(re.findall(r"^\| `\w+` \| \d+ \| \w+ \| ± .*$", _read(REVIEWER), re.MULTILINE))
+    rows = set()
+    for name, described in read_marts(Settings().marts_path).items():
+        policy = described.exchange.privacy
+        if isinstance(policy, SuppressPolicy):
+            beside = ", ".join(f"`{sibling.mart}`" for sibling in policy.beside) or "none"
+            rows.add(
+                f"| `{name}` | {policy.k} | {policy.unit} | ± {policy.protection_percent} % | {policy.period} | {beside} |"
+            )
+    assert len(rows) == 1
     assert stated == rows
 
 

@@ -1,27 +1,4 @@
-with registered as (
-    {{ newest(
-        relation=ref('stg_aalborg_heat__heat_meter_register'),
-        key_columns=['meter_id_aalborg'],
-        columns=['customer_id_aalborg', 'unit_type', 'energy_label']
-    ) }}
-),
-
-households as (
-    -- A customer is one household, in one segment: in two that are published together it would count twice. Which
-    -- one is decided by what the register says and not by ids, which are pseudonyms and other ones elsewhere.
-    select customer_id_aalborg, unit_type, energy_label
-    from (
-        select
-            *,
-            row_number() over (
-                partition by customer_id_aalborg order by energy_label nulls last, unit_type
-            ) as place
-        from registered
-    ) as placed
-    where place = 1
-),
-
-series as (
+with series as (
     -- The customer of the last reading.
     select
         meter_id_aalborg,
@@ -43,7 +20,8 @@ owned as (
         series.simulated,
         coalesce(registered.customer_id_aalborg, series.customer_id_aalborg) as customer_id_aalborg
     from series
-    left join registered on series.meter_id_aalborg = registered.meter_id_aalborg
+    left join {{ ref('heat_meter_owners') }} as registered
+        on series.meter_id_aalborg = registered.meter_id_aalborg
 )
 
 select
@@ -59,4 +37,4 @@ select
         else 'unlabelled'
     end as energy_label_band
 from owned
-left join households on owned.customer_id_aalborg = households.customer_id_aalborg
+left join {{ ref('heat_households') }} as households on owned.customer_id_aalborg = households.customer_id_aalborg

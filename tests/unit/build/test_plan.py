@@ -12,7 +12,7 @@ from lakehouse.build.lineage import Lineage
 from lakehouse.build.plan import MartPlan, NotBuildable, plan_mart
 from lakehouse.contracts.mart import Mart
 from lakehouse.release.manifest import latest_manifest
-from lakehouse.storage.index import mart_state, releases
+from lakehouse.storage.index import deliveries, mart_state, releases
 from tests.mini_exchange import COUNTS, FIRST_DAY, LATER, READINGS, SENSORS, TRAFFIC, WATER, Mini, readings, traffic
 
 DAYS = [f"{FIRST_DAY + timedelta(days=number)}" for number in range(30)]
@@ -199,6 +199,22 @@ def test_a_new_column_breaks_nobody_where_all_is_built_anew(released: Mini) -> N
         plan(released, WATER)
 
 
-def test_a_mart_of_registers_alone_has_no_periods(filled: Mini) -> None:
-    with pytest.raises(NotBuildable, match="snapshots alone"):
-        plan(filled, TRAFFIC, lineage=replace(CODE[TRAFFIC], datasets=frozenset({SENSORS})))
+def test_a_mart_of_registers_alone_is_the_state_of_the_newest(filled: Mini) -> None:
+    lineage = replace(CODE[TRAFFIC], datasets=frozenset({SENSORS}))
+    today = datetime.now(UTC).date()
+    planned = plan(filled, TRAFFIC, lineage=lineage, now=datetime.now(UTC))
+    assert planned.partitions == (str(today),)
+    with filled.exchange.index.begin() as connection:
+        at = datetime(2023, 5, 17, 23, 59, tzinfo=UTC)
+        connection.execute(sa.update(deliveries).where(deliveries.c.dataset == "sensors").values(received_at=at))
+    planned = plan(filled, TRAFFIC, lineage=lineage)
+    assert planned.partitions == ("2023-05-17",)
+    [file] = Inputs(filled.exchange, [planned]).of(planned, planned.partitions)
+    assert file.dataset == SENSORS
+
+
+def test_what_a_register_says_is_final_when_it_arrives_and_stands_for_its_period(filled: Mini) -> None:
+    lineage = replace(CODE[WATER], datasets=frozenset({"utility/meters"}))
+    now = datetime.now(UTC)
+    planned = plan(filled, WATER, lineage=lineage, now=now)
+    assert (planned.partitions, planned.held) == ((f"{now:%Y-%m}",), {})

@@ -16,7 +16,8 @@ from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.privacy import draws
 from lakehouse.privacy.dp import Noise
-from lakehouse.privacy.draws import MeasureNotEmpty, fill_with_noise
+from lakehouse.privacy.draws import fill_with_noise
+from lakehouse.privacy.filled import MeasureNotEmpty
 from lakehouse.privacy.ledger import Charge, OverBudget, charge, entries, restore_ledger, spent
 from lakehouse.privacy.noisy import recount_ledger
 from lakehouse.privacy.statement import privacy_statement
