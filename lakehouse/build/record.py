@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-import subprocess
 from collections.abc import Iterable
 from datetime import UTC, datetime
-from pathlib import Path
 
 import sqlalchemy as sa
 
 from lakehouse.build.checks import worst
+from lakehouse.build.environment import code_version
 from lakehouse.build.inputs import ASKED_AT_ONCE, CleanFile
 from lakehouse.build.plan import MartPlan
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.ledger import spent
-from lakehouse.release.manifest import BuildCheck, Candidate, File, Input
+from lakehouse.release.manifest import BuildCheck, Candidate, Environment, File, Input
 from lakehouse.release.record import AWAITED
 from lakehouse.storage.index import candidates, deliveries, upsert
 
@@ -36,7 +35,7 @@ def record_candidate(
     built: dict[str, File | None],
     read: Iterable[CleanFile],
     checks: Iterable[BuildCheck],
-    version: str,
+    environment: Environment,
     seconds: float,
 ) -> Candidate:
     """Writes ``candidate.json`` beside the files and then names it in the index, where the release finds it.
@@ -51,7 +50,8 @@ def record_candidate(
         base=plan.base.release if plan.base else None,
         change=plan.change,
         code=plan.code,
-        code_version=version,
+        code_version=code_version(environment),
+        environment=environment,
         reason=plan.reason,
         whole=plan.whole,
         built=dict(sorted(built.items())),
@@ -119,18 +119,3 @@ def _inputs(exchange: Exchange, wanted: set[str]) -> tuple[Input, ...]:
                 )
             )
     return tuple(sorted(found, key=lambda entry: entry.delivery))
-
-
-def code_version(project: Path) -> str:
-    """The commit of the project, ``+changes`` where files differ from it, ``unversioned`` outside git."""
-
-    def git(*arguments: str) -> str:
-        done = subprocess.run(["git", "-C", str(project), *arguments], capture_output=True, text=True, check=True)
-        return done.stdout.strip()
-
-    try:
-        commit = git("rev-parse", "HEAD")
-        changed = git("status", "--porcelain", "--untracked-files=no")
-    except (OSError, subprocess.CalledProcessError):
-        return "unversioned"
-    return f"{commit}+changes" if changed else commit

@@ -13,12 +13,13 @@ import duckdb
 
 from lakehouse.build.checks import dbt_checks, failure, privacy_checks
 from lakehouse.build.dbt import DATABASE, BuildFailed, DbtProject, NodeResult
+from lakehouse.build.environment import environment_of
 from lakehouse.build.export import export, partition_condition, partition_path
 from lakehouse.build.inputs import CleanFile, Inputs, prepare_sources
 from lakehouse.build.lineage import Lineage
 from lakehouse.build.periods import span_of
 from lakehouse.build.plan import MartPlan, NotBuildable, answered, plan_mart
-from lakehouse.build.record import candidate_name, code_version, record_candidate
+from lakehouse.build.record import candidate_name, record_candidate
 from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import Mart, read_marts
 from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
@@ -234,6 +235,7 @@ def _take(
             bytes=entry.bytes,
             sha256=entry.sha256,
             deliveries=tuple(sorted({file.delivery for file in read})),
+            candidate=candidate_name(work.plan),
         )
     _keep_membership(exchange, work, [name for name in partitions if work.built[name]], connection, folder)
 
@@ -266,15 +268,15 @@ def _keep_membership(
 
 
 def _record(exchange: Exchange, works: list[_Work], summary: BuildSummary, progress: Progress) -> None:
-    version = code_version(exchange.settings.project)
+    environment = environment_of(exchange.settings)
     for work in works:
         name = work.mart.name
         if work.failed is not None:
             summary.failed[name] = work.failed
             continue
         candidate = record_candidate(
-            exchange, plan=work.plan, built=work.built, read=work.read, checks=work.checks, version=version,
-            seconds=work.seconds,
+            exchange, plan=work.plan, built=work.built, read=work.read, checks=work.checks,
+            environment=environment, seconds=work.seconds,
         )  # fmt: skip
         rows = sum(file.rows for file in candidate.built.values() if file is not None)
         progress(f"{name}: candidate {candidate.candidate}, {rows:,} rows ({candidate.reason})")

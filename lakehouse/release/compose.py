@@ -64,6 +64,7 @@ def compose(
         waiting=made.waiting,
         code=made.code,
         code_version=made.code_version,
+        environment=made.environment,
         approved_by=None,
         signed_with=signed_with,
         privacy=_privacy(mart, made, base, files),

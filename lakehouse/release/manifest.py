@@ -17,7 +17,8 @@ class Strict(BaseModel):
 
 
 class File(Strict):
-    """One Parquet file; ``path`` is relative to its release, ``deliveries`` those whose rows it can hold."""
+    """One Parquet file; ``path`` is relative to its release, ``deliveries`` those whose rows it can hold,
+    ``candidate`` the build that made it: where a later release carries it over it is an earlier one's."""
 
     path: str = Field(pattern=r"^(day|month|year)=[0-9-]+/[a-z0-9-]+\.parquet$")
     partition: str
@@ -25,6 +26,22 @@ class File(Strict):
     bytes: int
     sha256: str
     deliveries: tuple[str, ...]
+    candidate: str | None = None
+
+
+class Environment(Strict):
+    """By what code and pins a candidate was built. ``commit`` is none outside git, ``dirty`` whether files differed
+    from it, ``source`` a digest of all code, models and contracts as they were, ``requirements`` one of the pins;
+    the others are versions as they were installed."""
+
+    commit: str | None
+    dirty: bool
+    source: str
+    requirements: str
+    python: str
+    duckdb: str
+    pyarrow: str
+    dbt: str
 
 
 class Input(Strict):
@@ -108,6 +125,7 @@ class Candidate(Strict):
     inputs: tuple[Input, ...]
     checks: tuple[BuildCheck, ...]
     spent: dict[str, str] = {}
+    environment: Environment | None = None
     seconds: float
 
     @property
@@ -149,6 +167,7 @@ class Manifest(Strict):
     waiting: tuple[str, ...]
     code: str
     code_version: str
+    environment: Environment | None = None
     approved_by: str | None
     approval: Approval | None = None
     signed_with: str | None = None
