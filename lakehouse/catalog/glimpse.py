@@ -13,7 +13,7 @@ from lakehouse.release.manifest import Column, Manifest
 from lakehouse.storage.sql import identifier, literal
 
 ROWS = 8
-# Newest files that the plot is of, and points in it.
+# Newest files that the plot is of, and points in it: where there are more times, each is the mean of a few.
 FILES = 31
 POINTS = 240
 
@@ -47,14 +47,16 @@ def glimpse(exchange: Exchange, manifest: Manifest) -> Glimpse:
             moment = identifier(manifest.partition["column"])
             mean = f"avg({identifier(measure.name)})::DOUBLE"
             points = connection.execute(
-                f"SELECT {moment}, {mean} FROM {_scan(places)} WHERE {identifier(measure.name)} IS NOT NULL "
-                f"{_of_one_grain(manifest, places)} GROUP BY ALL ORDER BY ALL"
+                f"WITH times AS (SELECT {moment} AS moment, {mean} AS mean FROM {_scan(places)} "
+                f"WHERE {identifier(measure.name)} IS NOT NULL {_of_one_grain(manifest, places)} GROUP BY ALL), "
+                f"parts AS (SELECT *, ntile({POINTS}) OVER (ORDER BY moment) AS part FROM times) "
+                "SELECT min(moment), avg(mean) FROM parts GROUP BY part ORDER BY part"
             ).fetchall()
     return Glimpse(
         columns=names,
         rows=tuple(tuple(_shown(value) for value in row) for row in rows),
         measure=measure,
-        points=tuple((_shown(at), float(value)) for at, value in _thinned(points)),
+        points=tuple((_shown(at), float(value)) for at, value in points),
     )
 
 
@@ -84,11 +86,6 @@ def _measure(manifest: Manifest) -> Column | None:
     ]
     whole = [column for column in numbers if column.unit not in (None, "1", "h", "a")]
     return next(iter([*whole, *numbers]), None)
-
-
-def _thinned(points: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-    step = max(1, -(-len(points) // POINTS))
-    return points[::step]
 
 
 def _shown(value: Any) -> str:

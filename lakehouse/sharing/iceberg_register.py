@@ -21,14 +21,13 @@ from pyiceberg.table.refs import MAIN_BRANCH, SnapshotRefType
 from pyiceberg.table.update.snapshot import ManageSnapshots
 
 from lakehouse.exchange import Exchange
+from lakehouse.release.listing import READABLE
 from lakehouse.release.manifest import Manifest, latest_manifest, read_manifest, release_prefix
 from lakehouse.sharing import iceberg_tables as tables
 from lakehouse.storage.index import releases
 
 RELEASE = "exchange.release"
 MANIFEST = "exchange.manifest-sha256"
-# Read by their names: also those that the pointer was moved back from.
-READABLE = ("released", "rolled_back")
 _ATTEMPTS = 5
 
 

@@ -7,31 +7,25 @@ the metadata in the lake without the doors.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime, timedelta
-from threading import Lock
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
-from pyiceberg.catalog import Catalog
-from pyiceberg.table import Table
 
-from lakehouse.exchange import Exchange
 from lakehouse.sharing import iceberg_tables as tables
 from lakehouse.sharing.doors import Visit, caller_by_link, doors_of, visit_of
 from lakehouse.sharing.entitlement import Caller, Denied, Forbidden, Link
 from lakehouse.sharing.files import bytes_answer, file_answer
-from lakehouse.sharing.iceberg_register import register, tags
-from lakehouse.sharing.iceberg_view import DATA, STORE, folder, lists_at_doors, metadata_at_doors
+from lakehouse.sharing.iceberg_shelf import Shelf
+from lakehouse.sharing.iceberg_view import DATA, STORE, folder, metadata_at_doors
 from lakehouse.sharing.published import NotPublished, Published, Withdrawn
 
 DOOR = "iceberg"
 # How long a reader may take files of a table once it was loaded.
 LINKS_HOLD = timedelta(hours=1)
-_LISTS_HELD = 32
 READ_ONLY = "this catalogue is read only: what is published comes from the exchange's own releases"
 ENDPOINTS = [
     "GET /v1/{prefix}/namespaces",
@@ -122,10 +116,11 @@ def loaded(namespace: str, table: str, visit: Reader) -> Response:
     if named is None:
         raise NotPublished(f"there is no table {table!r}: names end in _v and the major, as parking_v1")
     mart, major = named
-    visit.admit(door=DOOR, mart=mart, major=major)
+    newest = visit.admit(door=DOOR, mart=mart, major=major).manifest.release
     if visit.request.method == "HEAD":
         return Response(status_code=204)
-    found = _shelf(visit.request).table(mart, major)
+    shelf = _shelf(visit.request)
+    found = shelf.table(mart, major)
     until = datetime.now(UTC) + LINKS_HOLD
     recipient = visit.caller.recipient
 
@@ -133,6 +128,8 @@ def loaded(namespace: str, table: str, visit: Reader) -> Response:
         link = Link(mart=mart, major=major, release=release, recipient=recipient, door=DOOR)
         return visit.doors.links.sign(link, until=until)
 
+    # Object clients give up after a few seconds: what nearly every reader asks next is made now.
+    shelf.described(mart, major, newest, folder(link_to(newest), mart, major, newest))
     store = _store_config(visit)
     return JSONResponse(
         {
@@ -176,43 +173,6 @@ def _described(request: Request, found: Published, where: str, path: str) -> Res
     if content is None:
         raise NotPublished(f"{manifest.mart} v{manifest.major} {manifest.release} has no object {path!r}")
     return bytes_answer(request, content)
-
-
-class Shelf:
-    """The tables of an application's exchange, brought to what is published whenever one is asked for."""
-
-    def __init__(self, exchange: Exchange) -> None:
-        self._exchange, self._lock = exchange, Lock()
-        self._catalog: Catalog | None = None
-        self._held: OrderedDict[tuple[str, str], dict[str, bytes]] = OrderedDict()
-
-    def described(self, mart: str, major: int, release: str, where: str) -> dict[str, bytes]:
-        """What Iceberg keeps of a release's files, for a reader who finds them below ``where``."""
-        table = self.table(mart, major)
-        snapshot = table.snapshot_by_id(tags(table).get(release, -1))
-        if snapshot is None:
-            return {}
-        named = (table.metadata_location, where)
-        with self._lock:
-            if found := self._held.get(named):
-                return found
-        made = lists_at_doors(table, snapshot, where)
-        with self._lock:
-            self._held[named] = made
-            while len(self._held) > _LISTS_HELD:
-                self._held.popitem(last=False)
-        return made
-
-    def table(self, mart: str, major: int) -> Table:
-        """Raises :class:`NotPublished`."""
-        with self._lock:
-            if self._catalog is None:
-                self._catalog = tables.open_catalog(self._exchange)
-            register(self._exchange, self._catalog, mart=mart, major=major)
-            found = tables.load(self._catalog, mart, major)
-        if found is None:
-            raise NotPublished(f"{mart} v{major} has no release that stands")
-        return found
 
 
 def _shelf(request: Request) -> Shelf:

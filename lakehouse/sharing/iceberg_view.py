@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,12 +48,11 @@ def metadata_at_doors(table: Table, mart: str, major: int, link_to: Callable[[st
     return said
 
 
-def lists_at_doors(table: Table, snapshot: Snapshot, where: str) -> dict[str, bytes]:
-    """The manifest list and the manifest of a snapshot, by name, whose files stand below ``where``."""
+def lists_at_doors(table: Table, snapshot: Snapshot, files: Sequence[DataFile], where: str) -> dict[str, bytes]:
+    """The manifest list and the manifest of a snapshot of these files, by name, all to be found below ``where``."""
     assert snapshot.summary is not None
     snapshot_id = snapshot.snapshot_id
     mark = f"/releases/{snapshot.summary.additional_properties[RELEASE]}/"
-    files = [task.file for task in table.scan(snapshot_id=snapshot_id).plan_files()]
     sequence = snapshot.sequence_number or 0
     with tempfile.TemporaryDirectory(prefix="iceberg-") as name:
         io, base = PyArrowFileIO(), Path(name)

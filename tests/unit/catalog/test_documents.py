@@ -2,6 +2,7 @@
 
 import json
 from copy import deepcopy
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,13 +22,18 @@ from lakehouse.catalog.addresses import Addresses
 from lakehouse.catalog.beside import describe_folder
 from lakehouse.catalog.contract import mart_contract
 from lakehouse.catalog.croissant import croissant
+from lakehouse.catalog.dcat import catalog_graph, turtle
 from lakehouse.catalog.documents import OF_A_MART, WHOLE, Catalog
 from lakehouse.catalog.entries import Entry
 from lakehouse.catalog.feed import ATOM, atom_feed
-from lakehouse.catalog.happenings import Happening, happenings
+from lakehouse.catalog.happenings import happenings
 from lakehouse.catalog.offer import offer_graph
 from lakehouse.catalog.package import data_package
+from lakehouse.catalog.pages import mart_page
 from lakehouse.release.fetch import fetch
+from lakehouse.release.manifest import Notice
+from lakehouse.release.pointer import move_pointer, read_pointer
+from lakehouse.release.withdraw import yank
 from lakehouse.settings import Settings
 from tests.mini_exchange import TRAFFIC, WATER, Mini
 
@@ -223,8 +229,31 @@ def test_the_feed_is_valid_and_tells_of_each_release_once(catalogued: Mini, writ
 def test_the_feed_has_the_newest_hundred(catalogued: Mini) -> None:
     one = happenings(catalogued.exchange)[0]
     assert len(happenings(catalogued.exchange, newest=1)) == 1
-    many = [Happening(**{**one.__dict__, "release": f"{number:04d}-x"}) for number in range(3)]
+    many = [replace(one, name=str(number)) for number in range(3)]
     assert len(parsed(atom_feed(many, Settings())).findall(f"{{{ATOM}}}entry")) == 3
+
+
+def test_the_feed_tells_what_became_of_releases_and_of_majors(catalogued: Mini, tmp_path: Path) -> None:
+    mini = catalogued.copy(tmp_path / "withdrawn")
+    release = mini.latest(TRAFFIC).release
+    yank(mini.exchange, mart=TRAFFIC, release=release, by="Somebody", reason="sensor 3 counted twice")
+    until = datetime(2027, 1, 1, tzinfo=UTC)
+    notice = Notice(
+        mart=WATER, major=1, successor=2, since=NOW, until=until, changes=("households is gone.",), text="Read v2."
+    )
+    pointer, version = read_pointer(mini.exchange, mart=WATER, major=1)
+    assert pointer is not None
+    move_pointer(mini.exchange, pointer.model_copy(update={"notice": notice}), expected=version)
+    feed = dict(Catalog(mini.exchange, NOW).all())["feed.atom"]
+    root = parsed(feed)
+    told = {str(one.get("term")) for one in root.iter(f"{{{ATOM}}}category")}
+    assert {"released", "yanked", "deprecated"} <= told
+    text = feed.decode()
+    assert f"{release} was withdrawn: do not use it." in text
+    assert "Why: sensor 3 counted twice" in text
+    assert "Somebody" not in text
+    assert f"{WATER}: v1 gives way to v2, until 2027-01-01" in text
+    assert parsed(feed).findtext(f"{{{ATOM}}}entry/{{{ATOM}}}id", "").endswith(f"{TRAFFIC}/v1/{release}/yanked/1")
 
 
 # Pages and folder
@@ -264,6 +293,25 @@ def test_a_page_shows_what_a_reader_asks(written: dict[str, bytes]) -> None:
     ):  # fmt: skip
         assert wanted in page, wanted
     assert "Sums over many households" in written[f"{WATER}/v1.html"].decode()
+
+
+def test_what_noise_spends_is_shown(catalogued: Mini, entries: list[Entry]) -> None:
+    policy = {
+        "kind": "dp", "mechanism": "discrete_gaussian", "unit": "rider", "population": "city_riders", "measure": "vehicles",
+        "cap": {"value": 3, "unit": "trips"},
+        "budget": {"rho": "0.01", "year_rho": "4", "lifetime_rho": "8"},
+        "spent": {"partitions": {"2024-10-01": "0.01"}, "rho": "0.01", "epsilon": 0.75, "delta": "0.000001"},
+    }  # fmt: skip
+    entry = as_stated(entry_of(entries), privacy=policy)
+    ledger = [{"population": "city_riders", "period": "lifetime", "rho": "1.25", "left": "6.75"}]
+    settings = catalogued.exchange.settings
+    page = mart_page(entry, None, settings, now=NOW, ledger=ledger)
+    assert "Counts with random noise under differential privacy (discrete gaussian)" in page
+    for wanted in ("Spent of the budget of city_riders", "epsilon 0.75 at delta 0.000001", "1.25", "6.75"):
+        assert wanted in page, wanted
+    said = turtle(catalog_graph([entry], settings=settings))
+    assert "spend rho 0.01 (epsilon 0.75 at delta 0.000001) of the budget of city_riders" in said
+    assert "Spent of the budget" not in mart_page(entry_of(entries), None, settings, now=NOW)
 
 
 def test_rows_of_a_mart_that_is_not_open_are_not_shown(catalogued: Mini, tmp_path: Path) -> None:
