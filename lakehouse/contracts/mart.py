@@ -98,6 +98,11 @@ class MartColumn(BaseModel):
         return any(constraint.get("type") == "not_null" for constraint in self.constraints)
 
     @property
+    def published_contact(self) -> bool:
+        """Whether it names where to turn to, an office's address or telephone, and is meant to be published."""
+        return bool(self.config.get("meta", {}).get("published_contact", False))
+
+    @property
     def unit(self) -> str | None:
         unit = self.config.get("meta", {}).get("unit")
         return None if unit is None else str(unit)

@@ -1,37 +1,18 @@
-"""Personal data in columns that a contract calls public: found set at a time, refused, and masked wherever kept.
-
-Candidates come from one expression over the distinct texts of a column; only distinct candidates go through the
-libraries that know what a civil registration number or a telephone number is.
-"""
+"""Personal data in columns that a contract calls public: found set at a time, refused, and masked wherever kept."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import duckdb
-import phonenumbers
-import pyarrow as pa
-from stdnum.dk import cpr
 
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.receipt import MASK
 from lakehouse.landing.type_rows import PART_LINES
+from lakehouse.privacy.personal_data import ANY_KIND, find_in_numbers, find_in_texts
 from lakehouse.storage.sql import identifier, literal
 
 RULE = "personal_data"
-EMAIL = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}"
-# A dash may stand between date and serial; digits around would make it part of a longer number.
-CPR = r"(?:^|[^0-9-])(\d{6}-\d{4})(?:$|[^0-9-])"
-BARE_CPR = r"(?:^|[^0-9-])((?:0[1-9]|[12]\d|3[01])(?:0[1-9]|1[0-2])\d{6})(?:$|[^0-9-])"
-TEN_DIGITS = r"(?:^|[^0-9-])(\d{10})(?:$|[^0-9-])"
-# Eight digits in a row are too often something else.
-PHONE = r"(?:^|[^\w.,])(\+\d[\d ()/-]{6,}\d|\d\d \d\d \d\d \d\d)(?:$|[^\w.,])"
-PREFILTER = r"\d{6}-?\d{4}|\+\d|\d\d \d\d \d\d \d\d"
-SHORTEST = 6
-# A number of ten digits is a date of birth by chance in one case of 25.
-SAMPLE, LEAST_DISTINCT, LEAST_SHARE = 10_000, 20, 0.5
-BATCH = 50_000
-ANY_KIND = f"{EMAIL}|\\d{{6}}-\\d{{4}}|\\+\\d[\\d ()/-]{{6,}}\\d|\\b\\d\\d \\d\\d \\d\\d \\d\\d\\b"
 
 
 def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contract) -> int:
@@ -65,29 +46,11 @@ def _searched(contract: Contract) -> Iterator[Column]:
 
 def _search_text(connection: duckdb.DuckDBPyConnection, column: Column) -> None:
     name = identifier(column.name)
-    connection.execute(
-        f"""
-        CREATE OR REPLACE TEMP TABLE suspects AS
-        SELECT text FROM (SELECT DISTINCT {name} AS text FROM rows WHERE strlen({name}) >= {SHORTEST})
-        WHERE contains(text, '@') OR regexp_matches(text, {literal(PREFILTER)})
-        """
-    )
-    (suspects,) = connection.execute("SELECT count(*) FROM suspects").fetchone() or (0,)
-    if not suspects:
-        return
-    connection.execute("CREATE OR REPLACE TEMP TABLE found_texts (text VARCHAR, kind VARCHAR, found VARCHAR)")
-    connection.execute(
-        "INSERT INTO found_texts SELECT text, 'an e-mail address', "
-        f"unnest(regexp_extract_all(text, {literal(EMAIL)})) FROM suspects WHERE contains(text, '@')"
-    )
-    _keep_valid(connection, CPR, "a CPR number", cpr.is_valid)
-    _keep_valid(connection, PHONE, "a telephone number", _is_phone)
-    if _holds_cpr(connection, f"SELECT unnest(regexp_extract_all(text, {literal(TEN_DIGITS)}, 1)) FROM suspects"):
-        _keep_valid(connection, BARE_CPR, "a CPR number", cpr.is_valid)
-    connection.execute(
-        f"INSERT INTO personal SELECT DISTINCT exchange_line, {literal(column.name)}, kind, found "
-        f"FROM found_texts JOIN rows ON rows.{name} = found_texts.text"
-    )
+    if find_in_texts(connection, f"SELECT {name} FROM rows"):
+        connection.execute(
+            f"INSERT INTO personal SELECT DISTINCT exchange_line, {literal(column.name)}, kind, found "
+            f"FROM found_texts JOIN rows ON rows.{name} = found_texts.text"
+        )
 
 
 def _search_integers(connection: duckdb.DuckDBPyConnection, column: Column) -> None:
@@ -95,56 +58,11 @@ def _search_integers(connection: duckdb.DuckDBPyConnection, column: Column) -> N
     name = identifier(column.name)
     bounded = f"{name} BETWEEN 100000000 AND 9999999999"
     padded = f"lpad({name}::VARCHAR, 10, '0')"
-    if not _holds_cpr(connection, f"SELECT {padded} FROM rows WHERE {bounded}"):
-        return
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE suspects AS SELECT DISTINCT {padded} AS text FROM rows WHERE {bounded}"
-    )
-    connection.execute("CREATE OR REPLACE TEMP TABLE found_texts (text VARCHAR, kind VARCHAR, found VARCHAR)")
-    _keep_valid(connection, BARE_CPR, "a CPR number", cpr.is_valid)
-    connection.execute(
-        f"INSERT INTO personal SELECT exchange_line, {literal(column.name)}, kind, {name}::VARCHAR "
-        f"FROM found_texts JOIN rows ON {padded} = found_texts.text WHERE {bounded}"
-    )
-
-
-def _holds_cpr(connection: duckdb.DuckDBPyConnection, numbers: str) -> bool:
-    """Whether most of a column's ten-digit numbers are CPR numbers, by a sample of the distinct ones."""
-    sample = connection.execute(
-        f"SELECT number FROM (SELECT DISTINCT number FROM ({numbers}) AS n (number)) "
-        f"ORDER BY hash(number) LIMIT {SAMPLE}"
-    ).fetchall()
-    valid = sum(cpr.is_valid(number) for (number,) in sample)
-    return valid >= LEAST_DISTINCT and valid >= LEAST_SHARE * len(sample)
-
-
-def _keep_valid(
-    connection: duckdb.DuckDBPyConnection, pattern: str, kind: str, is_valid: Callable[[str], bool]
-) -> None:
-    """Adds to ``found_texts`` the matches of ``pattern`` in ``suspects`` that are valid."""
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE matches AS SELECT text, unnest(regexp_extract_all(text, "
-        f"{literal(pattern)}, 1)) AS found FROM suspects"
-    )
-    connection.execute("CREATE OR REPLACE TEMP TABLE distinct_matches AS SELECT DISTINCT found FROM matches")
-    first = 0
-    while batch := connection.execute(
-        f"SELECT found FROM distinct_matches WHERE rowid >= {first} AND rowid < {first + BATCH}"
-    ).fetchall():
-        first += BATCH
-        kept = pa.table({"found": pa.array([found for (found,) in batch if is_valid(found)], pa.string())})
-        connection.register("valid_batch", kept)
+    if find_in_numbers(connection, f"SELECT {padded} FROM rows WHERE {bounded}"):
         connection.execute(
-            f"INSERT INTO found_texts SELECT text, {literal(kind)}, found FROM matches JOIN valid_batch USING (found)"
+            f"INSERT INTO personal SELECT exchange_line, {literal(column.name)}, kind, {name}::VARCHAR "
+            f"FROM found_texts JOIN rows ON {padded} = found_texts.text WHERE {bounded}"
         )
-        connection.unregister("valid_batch")
-
-
-def _is_phone(text: str) -> bool:
-    try:
-        return phonenumbers.is_valid_number(phonenumbers.parse(text, "DK"))
-    except phonenumbers.NumberParseException:
-        return False
 
 
 def _refuse(connection: duckdb.DuckDBPyConnection, contract: Contract) -> int:

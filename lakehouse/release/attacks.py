@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.mart import Mart, read_marts
 from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.attacks.anonymity import k_l_t
 from lakehouse.privacy.attacks.differencing import differencing
 from lakehouse.privacy.attacks.interval import interval
 from lakehouse.privacy.attacks.membership_inference import membership_inference
@@ -29,7 +30,7 @@ from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read
 from lakehouse.release.record import AWAITED
 from lakehouse.storage.index import releases
 
-ATTACKS = (recount, differencing, interval, relinking, membership_inference)
+ATTACKS = (recount, k_l_t, differencing, interval, relinking, membership_inference)
 TABLE_ATTACKS = (table_recount, table_differencing, table_interval)
 
 # In a file, so that DuckDB spills beside it and not where the process stands.

@@ -18,6 +18,7 @@ from lakehouse.release.diff.keep import FOLDER as DIFF
 from lakehouse.release.diff.keep import keep_diff
 from lakehouse.release.licence_gate import judge_licences
 from lakehouse.release.manifest import BuildCheck, Candidate, File, latest_manifest, read_candidate
+from lakehouse.release.text_scan import scan_texts
 from lakehouse.storage.index import candidates
 
 if TYPE_CHECKING:
@@ -122,7 +123,15 @@ def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tup
     physical = check_physical(files=files, columns=columns, sort_by=mart.exchange.key)
     licences = judge_licences(mart, made, latest_manifest(exchange, mart=mart.name, major=mart.major))
     attacked = attack_candidate(exchange, mart, made, built, columns)
-    return report, [_as_built(built), *physical, *(_result(check) for check in made.checks), licences, *attacked]
+    texts = scan_texts(exchange, mart, made, built)
+    return report, [
+        _as_built(built),
+        *physical,
+        *(_result(check) for check in made.checks),
+        licences,
+        *attacked,
+        *texts,
+    ]
 
 
 def _as_built(built: dict[File, Path]) -> GateResult:

@@ -21,6 +21,7 @@ from lakehouse.privacy.table_faults import unseen_in_table
 from lakehouse.privacy.table_record import PublishedTable, read_tables
 from lakehouse.release.attacks import DATABASE, entry_of
 from lakehouse.release.manifest import Candidate, File
+from lakehouse.release.text_scan import found_in_files
 
 if TYPE_CHECKING:
     from lakehouse.gates.physical import ColumnContract
@@ -53,7 +54,10 @@ def unseen_faults(
             # A file each: DuckDB remembers what it read of a path.
             path = Path(folder) / f"{name}.parquet"
             pq.write_table(faulty, path, compression="zstd")
-            if name in PHYSICAL:
+            if name == CANARY:
+                if not found_in_files(connection, mart, [path]):
+                    found.append(f"{name}: no_personal_data_in_texts")
+            elif name in PHYSICAL:
                 if _physical_passes(path, sample, columns, PHYSICAL[name]):
                     found.append(f"{name}: {PHYSICAL[name]}")
             elif differing_rows(connection, mart=mart, policy=policy, file=path, cells=cells) == 0:
@@ -62,6 +66,7 @@ def unseen_faults(
 
 
 # The physical check that sees a fault of the file; the others are seen by comparing it to the record.
+CANARY, NOBODYS_CPR = "a CPR number in a text", "born 211062-5629"
 PHYSICAL = {"an identifier column let through": "parquet_columns", "nulls": "parquet_nulls"}
 
 
@@ -76,6 +81,10 @@ def _faulty(mart: Mart, policy: AggregatePolicy | SuppressPolicy, table: pa.Tabl
         "an identifier column let through",
         table.append_column(policy.unit_column, pa.array([f"unit-{row}" for row in range(table.num_rows)])),
     )
+    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    if texts:
+        values = [NOBODYS_CPR, *table.column(texts[0]).to_pylist()[1:]]
+        yield CANARY, replaced(texts[0], pa.chunked_array([pa.array(values, pa.string())]))
     key = table.column(mart.exchange.key[0])
     yield "nulls", replaced(mart.exchange.key[0], pc.if_else(pa.array([False] * table.num_rows), key, None))
     yield "duplicates", pa.concat_tables([table.slice(0, 1), table])
