@@ -158,7 +158,7 @@ def _write(
     source = hidden.written("FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh")
     written_as = f"{delivery['delivery']}{epoch_mark(hidden.state)}"
     names = ", ".join(identifier(column.name) for column in contract.columns)
-    keys = ", ".join(identifier(column.name) for column in contract.primary_key)
+    keys = ", ".join(hidden.order(column.name for column in contract.primary_key))
     written = connection.execute(
         f"""
         COPY (
