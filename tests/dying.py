@@ -61,9 +61,9 @@ class _Mortal:
             self._fuse.burn()
 
 
-def mortal(exchange: Exchange, calls: int) -> tuple[Exchange, Fuse]:
+def mortal(exchange: Exchange, calls: int, *, fuse: Fuse | None = None) -> tuple[Exchange, Fuse]:
     """The same exchange in a process that dies at the call after so many."""
-    fuse, opened = Fuse(calls), Exchange(exchange.settings)
+    fuse, opened = fuse or Fuse(calls), Exchange(exchange.settings)
     opened.__dict__["lake"] = _Mortal(exchange.lake, fuse)
     opened.__dict__["index"] = _Mortal(exchange.index, fuse)
     return opened, fuse

@@ -15,7 +15,9 @@ from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.odcs import Contract
 from lakehouse.contracts.policy import OpenPolicy
 from lakehouse.exchange import Exchange
+from lakehouse.release.evolution import changes_since
 from lakehouse.release.manifest import Manifest, read_candidate
+from lakehouse.release.notices import read_notice
 from lakehouse.release.withdraw import withdrawn_partitions
 from lakehouse.storage.index import candidates, clean_files, deliveries, mart_state, replaced_files
 
@@ -64,7 +66,7 @@ def plan_mart(
     Lateness is judged by ``now`` (aware).
     """
     inputs = {key: exchange.contract(key) for key in sorted(lineage.datasets)}
-    _require_buildable(mart, base)
+    _require_buildable(exchange, mart, base)
     taken = _taken(exchange, mart, base)
     new_code = taken is None or taken.code != lineage.code
     touched = _touched(exchange, inputs, since=-1 if taken is None or new_code else taken.change, until=change)
@@ -118,32 +120,20 @@ def margin(contract: Contract) -> timedelta:
     return timedelta(hours=readings.max_gap_hours)
 
 
-def _require_buildable(mart: Mart, base: Manifest | None) -> None:
-    if base is None:
-        return
-    meta = mart.exchange
-    before = {column.name: _plain(column.type) for column in base.columns}
-    after = {column.name: _plain(column.data_type) for column in mart.columns}
-    broken = sorted(name for name in before if after.get(name) != before[name])
-    if mart.private:
-        # Its published partitions are not built again and would lack the new columns.
-        broken += sorted(after.keys() - before.keys())
-    if broken:
-        what = f"of the columns {', '.join(broken)}"
-    elif base.key != tuple(meta.key):
-        what = "of the key"
-    elif base.partition != {"column": meta.partition.column, "grain": meta.partition.grain}:
-        what = "of the partitions"
-    else:
-        return
-    raise NotBuildable(
-        f"{mart.name}: a change {what} would break those who read v{mart.major}: set major to {mart.major + 1} in "
-        f"{mart.path.name}, and v{mart.major} stays as it is"
-    )
-
-
-def _plain(data_type: str) -> str:
-    return "".join(data_type.upper().split())
+def _require_buildable(exchange: Exchange, mart: Mart, base: Manifest | None) -> None:
+    notice = read_notice(exchange, mart=mart.name, major=mart.major)
+    if notice is not None:
+        raise NotBuildable(
+            f"{mart.name}: v{mart.major} is followed by v{notice.successor}, and its readers were told that it gets no "
+            f"new releases: set major to {notice.successor} in {mart.path.name}"
+        )
+    breaking = [change.words for change in changes_since(base, mart) if change.breaking] if base else []
+    if breaking:
+        raise NotBuildable(
+            f"{mart.name}: these changes would break those who read v{mart.major}: {'; '.join(breaking)}. Set major to "
+            f"{mart.major + 1} and overlap_days in {mart.path.name}: v{mart.major} stays published for so long, and "
+            "its readers are told"
+        )
 
 
 def _taken(exchange: Exchange, mart: Mart, base: Manifest | None) -> _Taken | None:

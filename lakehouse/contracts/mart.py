@@ -65,6 +65,7 @@ class MartExchange(Strict):
     access: Literal["open", "registered", "agreement"]
     price: dict[str, Any] | None = None
     major: int = Field(ge=1)
+    overlap_days: int | None = Field(default=None, ge=0)
     key: list[Text] = Field(min_length=1)
     partition: Partition
     spatial: tuple[Place, ...] = ()
@@ -218,6 +219,10 @@ def _mart_faults(mart: Mart) -> Iterator[tuple[Position, str]]:
         yield ("models", 0, "name"), f"is {mart.name!r}, but the file is {mart.path.name}"
     if not mart.path.with_suffix(".sql").exists():
         yield ("models", 0, "name"), f"has no {mart.path.stem}.sql beside its yml"
+    if mart.major > 1 and mart.exchange.overlap_days is None:
+        former = mart.major - 1
+        problem = f"v{mart.major} follows v{former}: state for how many days v{former} stays published beside it"
+        yield (*META, "overlap_days"), problem
     for name in mart.exchange.key:
         if name not in columns:
             yield (*META, "key"), f"{name!r} is not a column of the mart"

@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Approval, Strict, read_candidate
-from lakehouse.release.pointer import Pointer, read_pointer
+from lakehouse.release.manifest import Approval, Strict, latest_manifest, read_candidate
+from lakehouse.release.pointer import Pointer, number_of, read_pointer
 from lakehouse.storage.index import candidates
 from lakehouse.storage.lake import Conflict, ObjectNotFound
 
@@ -75,8 +75,7 @@ def decide(
     row = exchange.index.row(
         sa.select(candidates).where(candidates.c.mart == mart.name, candidates.c.candidate == candidate)
     )
-    pointer, _ = read_pointer(exchange, mart=mart.name, major=mart.major)
-    number = (pointer.highest if pointer else 0) + 1
+    number = _number(exchange, mart, candidate)
     standing = read_decision(exchange, mart=mart.name, candidate=candidate, number=number)
     if standing is not None:
         return standing
@@ -96,6 +95,16 @@ def decide(
         assert found is not None, "what was in the way stands"
         return found
     return decision
+
+
+def _number(exchange: Exchange, mart: Mart, candidate: str) -> int:
+    """Of the release that is asked for: the next one, or the newest where that was made of this candidate already and
+    whoever moved the pointer died before telling the index."""
+    newest = latest_manifest(exchange, mart=mart.name, major=mart.major)
+    if newest is not None and newest.candidate == candidate:
+        return number_of(newest.release)
+    pointer, _ = read_pointer(exchange, mart=mart.name, major=mart.major)
+    return (pointer.highest if pointer else 0) + 1
 
 
 def question(exchange: Exchange, *, mart: str, candidate: str) -> dict[str, str] | None:

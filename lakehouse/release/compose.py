@@ -11,7 +11,7 @@ from typing import Any
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
 from lakehouse.privacy.ledger import epsilon
-from lakehouse.release.manifest import Candidate, Column, File, Input, Manifest
+from lakehouse.release.manifest import Candidate, Column, File, Input, Manifest, Notice
 
 # What a consumer reads or relies on. Two manifests that agree in it are the same release.
 CONTENT = {
@@ -28,6 +28,7 @@ def compose(
     gates: dict[str, Any],
     number: int,
     signed_with: str,
+    notices: tuple[Notice, ...],
     changes: dict[str, Any],
 ) -> Manifest:
     """The manifest of the release that follows ``base``. Its name is ``number`` and a digest of what it says. It has
@@ -67,6 +68,7 @@ def compose(
         environment=made.environment,
         approved_by=None,
         signed_with=signed_with,
+        notices=notices,
         privacy=_privacy(mart, made, base, files),
         gates=gates,
         diff=_diff(base, files) | changes,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from lakehouse.release.approval import Decision, read_decision, why_asked
 from lakehouse.release.compose import compose, same_content
 from lakehouse.release.diff.keep import in_brief, kept_diff
 from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
+from lakehouse.release.notices import announce, notices_of
 from lakehouse.release.pointer import read_pointer
 from lakehouse.release.publish import NotPromotable, publish
 from lakehouse.release.record import record_outcome, record_release
@@ -66,6 +68,7 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]
         gates=row["gates"] or {},
         number=number,
         signed_with=signer(exchange),
+        notices=notices_of(exchange, mart, now=datetime.now(UTC)),
         changes=_changes(exchange, made),
     )
     if base is not None and same_content(manifest, base):
@@ -128,8 +131,11 @@ def _set(exchange: Exchange, made: Candidate, *, status: str, reason: str) -> No
 
 
 def _settle(exchange: Exchange, made: Candidate, status: str, newest: Manifest | None) -> dict[str, Any]:
-    """Tells the index, in one transaction; may run again after a death before it. Then the candidate's Parquet
-    is removed, for the release has it; its description and its reports stay."""
+    """Tells the readers of the major before, and then the index, in one transaction; may run again after a death
+    before it. Then the candidate's Parquet is removed, for the release has it; its description and its reports stay.
+    """
+    if status == "released" and newest is not None:
+        announce(exchange, newest)
     release = newest.release if newest else None
     facts: dict[str, Any] = {}
     with exchange.index.begin() as connection:

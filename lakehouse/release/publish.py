@@ -89,7 +89,8 @@ def _write_manifest(exchange: Exchange, manifest: Manifest) -> Manifest:
 
 def _lasting(manifest: Manifest) -> dict[str, Any]:
     """All that two attempts at the same release say alike."""
-    said = manifest.model_dump(mode="json", exclude={"created_at"})
+    said = manifest.model_dump(mode="json", exclude={"created_at", "notices"})
+    said["notices"] = [notice.model_dump(exclude={"since", "until", "text"}) for notice in manifest.notices]
     return {**said, "gates": {name: value for name, value in manifest.gates.items() if name != "seconds"}}
 
 

@@ -150,9 +150,13 @@ def follow_pointer(exchange: Exchange, *, mart: str, major: int) -> Pointer | No
     pointer, _ = read_pointer(exchange, mart=mart, major=major)
     if pointer is None:
         return None
-    changed = _follow_newest(exchange, pointer)
+    _follow_newest(exchange, pointer)
     withdrew = pointer.withdrew
-    if withdrew is not None and withdrew.how == "yanked":
+    if withdrew is None:
+        return pointer
+    if withdrew.how == "rolled_back":
+        _leave(exchange, pointer, withdrew)
+    else:
         known = _row(exchange, mart, major, withdrew.release)
         if known is None or known["status"] != "yanked":
             manifest = read_manifest(exchange, mart=mart, major=major, release=withdrew.release)
@@ -161,37 +165,39 @@ def follow_pointer(exchange: Exchange, *, mart: str, major: int) -> Pointer | No
                 reason=withdrew.reason,
             )  # fmt: skip
             finish_yank(exchange, manifest)
-            changed = True
-    elif withdrew is not None:
-        changed = _leave(exchange, pointer, withdrew) or changed
-    if changed and withdrew is not None:
-        with exchange.index.begin() as connection:
-            connection.execute(
-                sa.update(candidates)
-                .where(candidates.c.mart == mart, candidates.c.major == major)
-                .where(candidates.c.status.in_(AWAITED), candidates.c.created_at < withdrew.at)
-                .values(status="superseded", reason=f"built on {withdrew.release}, which was withdrawn")
-            )
+    _supersede(exchange, pointer, withdrew)
     return pointer
 
 
-def _follow_newest(exchange: Exchange, pointer: Pointer) -> bool:
-    """Lists the release that the pointer names as the newest. Whether that was new."""
+def _supersede(exchange: Exchange, pointer: Pointer, withdrew: Withdrawal) -> None:
+    """Candidates that were built on what was taken back."""
+    built = (
+        *(candidates.c.mart == pointer.mart, candidates.c.major == pointer.major),
+        *(candidates.c.status.in_(AWAITED), candidates.c.created_at < withdrew.at),
+    )
+    if exchange.index.row(sa.select(candidates.c.candidate).where(*built).limit(1)) is not None:
+        with exchange.index.begin() as connection:
+            reason = f"built on {withdrew.release}, which was taken back"
+            connection.execute(sa.update(candidates).where(*built).values(status="superseded", reason=reason))
+
+
+def _follow_newest(exchange: Exchange, pointer: Pointer) -> None:
+    """Lists the release that the pointer names as the newest, if the index does not."""
     if pointer.release is None:
         newest = exchange.index.row(
             sa.select(releases.c.release).where(*_of(pointer.mart, pointer.major), releases.c.latest)
         )
         if newest is None:
-            return False
+            return
     else:
         known = _row(exchange, pointer.mart, pointer.major, pointer.release)
         if known is not None and known["latest"] and known["status"] == "released":
-            return False
+            return
         if known is None:
             manifest = read_manifest(exchange, mart=pointer.mart, major=pointer.major, release=pointer.release)
             with exchange.index.begin() as connection:
                 record_release(connection, manifest)
-            return True
+            return
         if known["status"] == "rolled_back":
             note(
                 exchange, mart=pointer.mart, major=pointer.major, release=pointer.release, what="restored",
@@ -205,10 +211,9 @@ def _follow_newest(exchange: Exchange, pointer: Pointer) -> bool:
                 .where(*_of(pointer.mart, pointer.major), releases.c.release == pointer.release)
                 .values(latest=True, status="released")
             )
-    return True
 
 
-def _leave(exchange: Exchange, pointer: Pointer, withdrew: Withdrawal) -> bool:
+def _leave(exchange: Exchange, pointer: Pointer, withdrew: Withdrawal) -> None:
     """Of the releases above the pointer, those that still count as released."""
     above = exchange.index.rows(
         sa.select(releases.c.release)
@@ -221,7 +226,6 @@ def _leave(exchange: Exchange, pointer: Pointer, withdrew: Withdrawal) -> bool:
             by=withdrew.by, reason=withdrew.reason,
         )  # fmt: skip
         set_status(exchange, pointer.mart, pointer.major, row["release"], "rolled_back")
-    return bool(above)
 
 
 def finish_yank(exchange: Exchange, manifest: Manifest) -> None:

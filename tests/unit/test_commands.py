@@ -11,10 +11,12 @@ from typing import Any
 import pytest
 
 from lakehouse import cli
+from lakehouse.build.dbt import DbtProject
 from lakehouse.release.listing import list_releases
+from lakehouse.release.withdraw import yank
 from lakehouse.sharing.links import BadLink, Links
 from lakehouse.sharing.meter import Meter, Taken, usage_statement
-from tests.mini_exchange import COUNTS, READINGS, TRAFFIC, Mini
+from tests.mini_exchange import COUNTS, FIRST_DAY, READINGS, TRAFFIC, Mini, traffic
 
 
 @pytest.fixture
@@ -184,3 +186,65 @@ def test_what_was_taken_is_told(at: Mini, monkeypatch: pytest.MonkeyPatch, capsy
     assert all(part in told for part in ("anonymous", "files", "1,234", "0001-a"))
     assert run(monkeypatch, "ledger", "usage", "--since", "2099-01-01", "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
+
+
+def test_releases_are_taken_back_and_kept_by_command(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    [row] = list_releases(at.exchange, mart=TRAFFIC)
+    why = ("--reason", "wrong", "--by", "Ida")
+    assert run(monkeypatch, "pin", f"{TRAFFIC}@0001", *why) == 0
+    assert run(monkeypatch, "unpin", f"{TRAFFIC}@0001", *why) == 0
+    assert run(monkeypatch, "retention") == 0
+    assert "files of 0 releases would be removed by --apply" in capsys.readouterr().out
+    assert run(monkeypatch, "rollback", TRAFFIC, "0001", *why) == 0
+    assert f"the newest is now {row['release']}" in capsys.readouterr().out
+    assert run(monkeypatch, "rollback", TRAFFIC, "0009", *why) == 2
+    assert run(monkeypatch, "yank", TRAFFIC, *why) == 2
+    capsys.readouterr()
+    assert run(monkeypatch, "yank", f"{TRAFFIC}@0001", *why, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["newest"] is None
+    # Consumers are told why, with the status of a refusal; its record can still be looked at.
+    assert run(monkeypatch, "get", f"{TRAFFIC}@0001", "--to", str(tmp_path / "to")) == 1
+    refused = capsys.readouterr()
+    assert f"{TRAFFIC}@{row['release']} was yanked on " in refused.err
+    assert "by Ida: wrong" in refused.err
+    assert run(monkeypatch, "show", f"{TRAFFIC}@0001") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "releases", TRAFFIC, "--json") == 0
+    assert [entry["status"] for entry in json.loads(capsys.readouterr().out)] == ["yanked"]
+    assert run(monkeypatch, "rollback", TRAFFIC, "0001", *why) == 1
+
+
+def test_a_candidate_is_approved_and_refused_by_command(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], parsed: DbtProject
+) -> None:
+    assert run(monkeypatch, "candidates") == 0
+    assert "no candidate waits" in capsys.readouterr().out
+
+    def waiting(more: int) -> str:
+        """A candidate that waits, since the newest release was taken back."""
+        yank(at.exchange, mart=TRAFFIC, release=at.latest(TRAFFIC).release, by="r", reason="wrong")
+        at.deliver(COUNTS, f"{more}.csv", traffic(FIRST_DAY, more=more))
+        at.build([TRAFFIC], project=parsed)
+        [outcome] = at.release()
+        return str(outcome["candidate"])
+
+    candidate = waiting(1)
+    assert run(monkeypatch, "candidates", "--json") == 0
+    [told] = json.loads(capsys.readouterr().out)
+    assert (told["candidate"], told["status"]) == (candidate, "waiting")
+    assert run(monkeypatch, "candidates") == 0
+    assert f"exchange approve {TRAFFIC} {candidate} --reason …" in capsys.readouterr().out
+    assert run(monkeypatch, "approve", TRAFFIC, candidate, "--reason", " ") == 2
+    assert run(monkeypatch, "approve", "nothing", candidate, "--reason", "good") == 2
+    assert run(monkeypatch, "approve", TRAFFIC, candidate, "--reason", "good", "--by", "Ida") == 0
+    assert f"{TRAFFIC}: released as 0002-" in capsys.readouterr().out
+    assert at.latest(TRAFFIC).approved_by == "Ida"
+
+    candidate = waiting(2)
+    assert run(monkeypatch, "refuse", TRAFFIC, candidate, "--reason", "still wrong", "--by", "Ida") == 0
+    assert f"candidate {candidate} was refused by Ida: still wrong" in capsys.readouterr().out
+    # The first answer holds.
+    assert run(monkeypatch, "approve", TRAFFIC, candidate, "--reason", "good", "--by", "Bo") == 1
+    assert "it had been answered before, through command" in capsys.readouterr().err

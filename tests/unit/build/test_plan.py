@@ -1,5 +1,6 @@
 """What a build would do, without doing it: no dbt here, only the index and the pointer."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -174,17 +175,23 @@ def test_after_the_pointer_moved_back_the_changes_since_then_are_taken_in_again(
 @pytest.mark.parametrize(
     ("old", "new", "what"),
     [
-        ("decimal(9, 2)", "decimal(10, 2)", "of the columns vehicles_mean"),
-        ("name: sensors", "name: sensor_count", "of the columns sensors"),
-        ("key: [road, hour_utc]", "key: [hour_utc, road]", "of the key"),
-        ("grain: day", "grain: month", "of the partitions"),
+        ("decimal(9, 2)", "decimal(9, 3)", "vehicles_mean was decimal(9, 2) and is decimal(9, 3)"),
+        ("name: sensors", "name: sensor_count", "column sensors is gone"),
+        ("unit: sensors", "unit: stations", "sensors was in sensors and is in stations"),
+        (
+            "key: [road, hour_utc]",
+            "key: [hour_utc, road]",
+            "a row is named by hour_utc, road and no more by road, hour_utc",
+        ),
+        ("grain: day", "grain: month", "partitions are by month of hour_utc and no more by day of hour_utc"),
     ],
 )
 def test_a_change_that_breaks_readers_asks_for_a_new_major(released: Mini, old: str, new: str, what: str) -> None:
     released.edit(f"{TRAFFIC}.yml", old, new)
-    with pytest.raises(NotBuildable, match=f"a change {what} would break those who read v1: set major to 2"):
+    told = f"these changes would break those who read v1: {what}. Set major to 2 and overlap_days in {TRAFFIC}.yml"
+    with pytest.raises(NotBuildable, match=re.escape(told)):
         plan(released, TRAFFIC)
-    released.edit(f"{TRAFFIC}.yml", "major: 1", "major: 2")
+    released.edit(f"{TRAFFIC}.yml", "major: 1", "major: 2\n          overlap_days: 30")
     planned = plan(released, TRAFFIC)
     assert (planned.base, planned.reason) == (None, "it was never released")
 
@@ -195,7 +202,7 @@ def test_a_new_column_breaks_nobody_where_all_is_built_anew(released: Mini) -> N
         path = released.path(f"{name}.yml")
         path.write_text(path.read_text().rstrip() + added)
     assert plan(released, TRAFFIC, lineage=replace(CODE[TRAFFIC], code="new")).whole
-    with pytest.raises(NotBuildable, match="of the columns note"):
+    with pytest.raises(NotBuildable, match="column note is new, which published periods would lack"):
         plan(released, WATER)
 
 

@@ -96,7 +96,7 @@ def test_a_mart_that_is_published_again_after_a_late_delivery_is_refused(release
     """The same mart under another major: its months are frozen no more, and one household is new."""
     mini = released
     mini.deliver("utility/meters", "more.csv", ["meter_id,area", "meter-south-0,north"])
-    mini.edit("water_by_area_day.yml", "major: 1", "major: 2")
+    mini.edit("water_by_area_day.yml", "major: 1", "major: 2\n          overlap_days: 30")
     mini.build([WATER])
     with pytest.raises(CandidateBlocked, match="attack by differencing"):
         gate(mini.exchange, mart=mini.mart(WATER), candidate=candidate(mini))

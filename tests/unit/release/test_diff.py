@@ -268,7 +268,7 @@ def test_a_row_that_left_one_place_for_another_is_added_and_removed(released: Mi
 
 def test_the_first_of_a_new_major_is_held_against_the_newest_of_the_one_before(released: Mini) -> None:
     before = released.latest(TRAFFIC)
-    released.edit(f"{TRAFFIC}.yml", "major: 1", "major: 2")
+    released.edit(f"{TRAFFIC}.yml", "major: 1", "major: 2\n          overlap_days: 30")
     released.build([TRAFFIC])
     [outcome] = released.release()
     manifest = read_manifest(released.exchange, mart=TRAFFIC, major=2, release=outcome["release"])
