@@ -299,6 +299,7 @@ def get(
     from lakehouse.release.fetch import fetch
     from lakehouse.release.listing import find_release
     from lakehouse.release.signing import Untrusted, load_public_key
+    from lakehouse.sharing.meter import count_staff
 
     if form not in ("parquet", "csv"):
         raise WrongUse(f"no format {form!r}: parquet or csv")
@@ -310,6 +311,7 @@ def get(
         folder = fetch(exchange, manifest, to=to, form=form, key=trusted, progress=print_progress)
     except Untrusted as error:
         raise Refused(str(error)) from None
+    count_staff(exchange, manifest, door="get", rows=manifest.rows, size=manifest.bytes)
     if form == "parquet":
         describe_folder(manifest, folder, exchange.settings)
     out.print(

@@ -90,7 +90,7 @@ def export(
     """Write a filtered part of a release as csv, GeoJSON or xlsx."""
     from lakehouse.release.listing import find_release
     from lakehouse.sharing.extract import FORMS, NoPlace, TooLarge, check_size, part_of, place_columns, write_part
-    from lakehouse.sharing.meter import STAFF, Meter, Taken
+    from lakehouse.sharing.meter import count_staff
     from lakehouse.sharing.selection import WrongSelection, read_selection
 
     form = next((known for known in FORMS if file.suffix == f".{known}"), None)
@@ -112,8 +112,5 @@ def export(
     except TooLarge as error:
         raise Refused(str(error)) from None
     rows = write_part(part, form, file)
-    meter = Meter(exchange)
-    meter.count(Taken(door="export", recipient=STAFF, mart=manifest.mart, major=manifest.major,
-                      release=manifest.release, bytes=file.stat().st_size, rows=rows))  # fmt: skip
-    meter.close()
+    count_staff(exchange, manifest, door="export", rows=rows, size=file.stat().st_size)
     out.print(f"{rows:,} rows of {manifest.mart}@{manifest.release} in {file}")

@@ -234,6 +234,7 @@ def _rows(part: Part, expressions: Sequence[str]) -> Iterator[pa.RecordBatchRead
     source, values = _source(part)
     limit = "" if part.selection.limit is None else f" LIMIT {part.selection.limit}"
     with part.exchange.duckdb() as connection:
+        connection.execute("SET enable_progress_bar = false")
         yield connection.execute(f"SELECT {', '.join(expressions)} {source}{limit}", values).to_arrow_reader(
             _BATCH_ROWS
         )

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
@@ -14,13 +13,12 @@ from uuid import uuid4
 import httpx
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from sqlalchemy.exc import SQLAlchemyError
 
 from lakehouse.exchange import Exchange
 from lakehouse.release.listing import NoSuchRelease, find_release
 from lakehouse.release.manifest import File, Manifest, parse_manifest
 from lakehouse.release.signing import SUFFIX, Untrusted, key_id, load_public_key, verified_manifest
-from lakehouse.sharing.meter import STAFF, Meter, Taken
+from lakehouse.sharing.meter import count_staff
 
 if TYPE_CHECKING:
     import duckdb
@@ -72,7 +70,7 @@ def open_release(
     exchange = exchange or Exchange.from_environment()
     found = find_release(exchange, name)
     signed = verified_manifest(exchange, mart=found.mart, major=found.major, release=found.release, key=trusted)
-    _count(exchange, signed.manifest)
+    count_staff(exchange, signed.manifest, door="open")
     return _in_place(exchange, signed.manifest, _wanted(signed.manifest, partitions), as_)
 
 
@@ -114,16 +112,6 @@ def _polars_options(properties: dict[str, str]) -> dict[str, str]:
         "aws_allow_http": str(endpoint.startswith("http://")).lower(),
     }
     return {name: value for name, value in options.items() if value}
-
-
-def _count(exchange: Exchange, manifest: Manifest) -> None:
-    """What is read past the doors is counted too, where this process may write the index."""
-    with suppress(SQLAlchemyError):
-        exchange.index.create()
-        meter = Meter(exchange)
-        taken = Taken(door="open", recipient=STAFF, mart=manifest.mart, major=manifest.major, release=manifest.release)
-        meter.count(taken)
-        meter.close()
 
 
 # From files on this machine

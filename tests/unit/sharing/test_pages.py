@@ -39,7 +39,7 @@ def test_the_front_tells_of_every_mart_and_loads_nothing(house: House) -> None:
         assert said in page.text, said
     headers = house.readers.headers("right")
     ours = [link for link in read.links if link.startswith("http://testserver")]
-    assert len(ours) == 12
+    assert len(ours) == 15
     for link in ours:
         assert house.client.get(link, headers=headers).status_code == 200, link
 
