@@ -14,7 +14,9 @@ from sqlalchemy.engine import Connection
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.pseudonymise import Hidden
+from lakehouse.landing.write_plain import partitions_of_plain, write_plain_rows
 from lakehouse.privacy.vault import VaultChanged, VaultState
 from lakehouse.storage.index import clean_files, hold_changes
 from lakehouse.storage.sql import identifier, literal
@@ -33,10 +35,11 @@ class CleanFile:
     rows: int
 
 
-def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract) -> list[str]:
-    """The partitions that rows of ``typed`` belong to, sorted."""
-    query = f"SELECT DISTINCT {partition_of(contract)} AS event_date FROM typed"
-    return sorted(str(date) for (date,) in connection.execute(query).fetchall())
+def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows) -> list[str]:
+    """The partitions that rows of ``typed``, among them the plain ones, belong to, sorted."""
+    query = f"SELECT DISTINCT {partition_of(contract)} AS event_date FROM exact_typed"
+    exact = {str(date) for (date,) in connection.execute(query).fetchall()}
+    return sorted(exact | partitions_of_plain(contract, plain))
 
 
 class StandingChanged(Exception):
@@ -126,16 +129,20 @@ def write_partitions(
     rows: int,
     folder: Path,
     hidden: Hidden,
+    plain: PlainRows,
     moved: bool = False,
 ) -> list[CleanFile]:
     """Writes the ``rows`` of ``fresh`` (of ``stored`` where some may have ``moved``) into ``folder`` as Parquet, ids
     as pseudonyms.
 
-    A file for each event date, ordered by key.
+    A file for each event date, ordered by key, or by line where there are ``plain`` rows, which are most then.
     A second try writes the same bytes under the same keys, so that one that died leaves nothing behind it.
     """
     if rows == 0:
         return []
+    if plain.rows and not moved:
+        written = write_plain_rows(connection, contract, delivery, plain, hidden, folder / "clean")
+        return _clean_files(contract, delivery, hidden, written)
     if rows <= MORSEL:
         return _write(connection, contract, delivery, folder, hidden, moved)
     # Threads that write beside each other would split partitions, and otherwise each time.
@@ -156,7 +163,6 @@ def _write(
     moved: bool,
 ) -> list[CleanFile]:
     source = hidden.written("FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh")
-    written_as = f"{delivery['delivery']}{epoch_mark(hidden.state)}"
     names = ", ".join(identifier(column.name) for column in contract.columns)
     keys = ", ".join(hidden.order(column.name for column in contract.primary_key))
     written = connection.execute(
@@ -175,6 +181,13 @@ def _write(
         """
     ).fetchall()
     paths = {Path(path): int(rows) for path, rows, *_ in written if rows}
+    return _clean_files(contract, delivery, hidden, paths)
+
+
+def _clean_files(
+    contract: Contract, delivery: dict[str, Any], hidden: Hidden, paths: dict[Path, int]
+) -> list[CleanFile]:
+    written_as = f"{delivery['delivery']}{epoch_mark(hidden.state)}"
     return [
         CleanFile(
             partition=path.parent.name.removeprefix("event_date="),

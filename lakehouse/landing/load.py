@@ -27,9 +27,12 @@ from lakehouse.landing.evolution import explained, refuse_changed_types
 from lakehouse.landing.excel import name_excel
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.profile import profile_delivery
 from lakehouse.landing.pseudonymise import Hidden, hide_ids
+from lakehouse.landing.quick import read_quickly
+from lakehouse.landing.quick_rows import number_rest
 from lakehouse.landing.read import read_file
 from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
@@ -96,18 +99,18 @@ def load(
     Raises :class:`lakehouse.landing.clean.StandingChanged` where others took in people meanwhile.
     """
     create_tables(connection, contract)
-    tally = Tally()
+    tally, plain = Tally(), PlainRows(contract, folder)
     try:
         for part, file in enumerate(_plain_files(exchange, contract, delivery, folder)):
-            tally.add(*_read(exchange, contract, connection, file, part))
+            tally.add(*_read(exchange, contract, connection, file, part, plain))
             if tally.bad:
                 name_excel(connection, contract, file.form)
             if _beyond_threshold(contract, tally.delivered, tally.bad):
                 refuse_changed_types(exchange, contract, connection, file)
         if tally.delivered == 0:
             raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
-        tally.bad += refuse_personal_data(connection, contract)
-        return _reconciled(exchange, contract, delivery, connection, folder, tally, instead or {}, trial)
+        tally.bad += refuse_personal_data(connection, contract, plain)
+        return _reconciled(exchange, contract, delivery, connection, folder, tally, plain, instead or {}, trial)
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
 
@@ -130,10 +133,19 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
 
 
 def _read(
-    exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, file: PlainFile, part: int
+    exchange: Exchange,
+    contract: Contract,
+    connection: duckdb.DuckDBPyConnection,
+    file: PlainFile,
+    part: int,
+    plain: PlainRows,
 ) -> tuple[FileRows, list[str], list[str]]:
     try:
-        found = read_file(connection=connection, file=file, contract=contract)
+        rest = read_quickly(connection, file, contract, part, plain)
+        found = read_file(connection=connection, file=rest.file if rest else file, contract=contract)
+        if rest:
+            number_rest(connection, rest)
+            plain.show(connection)
     except DeliveryRefused as refusal:
         if refusal.rule != "missing_columns":
             raise
@@ -157,6 +169,8 @@ def _read(
             "Check that the file is whole and in the form that the contract states, and deliver it anew.",
         ) from error
     rows = type_rows(connection=connection, contract=contract, file=file, part=part)
+    if rest:
+        rows = replace(rows, delivered=rows.delivered + rest.plain)
     # The text has been typed: its memory is for what follows.
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
     # A record of JSON may well leave out a field without a value.
@@ -171,18 +185,19 @@ def _reconciled(
     connection: duckdb.DuckDBPyConnection,
     folder: Path,
     tally: Tally,
+    plain: PlainRows,
     instead: Mapping[str, Sequence[CleanFile]],
     trial: bool,
 ) -> Loaded:
     moves = rows_move(contract)
     hidden = _hidden(exchange, contract, connection, trial)
-    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract)
+    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
     standing = replace(standing, vault=hidden.state)
     rows = hidden.known(clean_rows(contract, standing.urls)) if standing.urls else None
     if moves and rows is not None:
         rows = without_withdrawn(rows)
-    result = reconcile(connection=connection, contract=contract, standing=rows)
+    result = reconcile(connection=connection, contract=contract, standing=rows, plain=plain)
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
@@ -190,7 +205,7 @@ def _reconciled(
     unit_changes = changed_units(exchange, contract, level)
     _refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
-    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered)
+    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered, plain)
     faults, fault_rows = write_faults(connection, folder)
     if moves:
         hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
@@ -201,6 +216,7 @@ def _reconciled(
         rows=stored,
         folder=folder,
         hidden=hidden,
+        plain=plain,
         moved=moves,
     )
     receipt = build_receipt(

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import duckdb
+import numpy as np
 
 from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.receipt import MASK
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.privacy.personal_data import ANY_KIND, find_in_numbers, find_in_texts
@@ -15,7 +17,7 @@ from lakehouse.storage.sql import identifier, literal
 RULE = "personal_data"
 
 
-def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contract) -> int:
+def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows) -> int:
     """Refuses the rows of ``rows`` with personal data in a public column; returns how many were good before.
 
     What was found is masked in ``faults``, in the faults that such a row had before too.
@@ -29,6 +31,9 @@ def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contra
         else:
             _search_integers(connection, column)
     (hits,) = connection.execute("SELECT count(*) FROM personal").fetchone() or (0,)
+    if hits:
+        lines = connection.execute("SELECT DISTINCT exchange_line FROM personal ORDER BY exchange_line").fetchnumpy()
+        plain.take_out(connection, np.asarray(lines["exchange_line"], np.int64))
     refused = _refuse(connection, contract) if hits else 0
     _mask_faults(connection, contract)
     return refused
@@ -97,7 +102,7 @@ def _refuse(connection: duckdb.DuckDBPyConnection, contract: Contract) -> int:
     )
     struck = "exchange_line IN (SELECT exchange_line FROM personal_lines)"
     (good,) = connection.execute(f"SELECT count(*) FROM rows WHERE NOT exchange_bad AND {struck}").fetchone() or (0,)
-    connection.execute(f"UPDATE rows SET exchange_bad = true WHERE {struck}")
+    connection.execute(f"UPDATE exact_rows SET exchange_bad = true WHERE {struck}")
     # What a warning said of a row that is now refused is not said of an accepted one.
     connection.execute(
         f"DELETE FROM faults WHERE warning AND part * {PART_LINES} + line IN (SELECT exchange_line FROM personal_lines)"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.alarms import Alarm, find_alarms
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.receipt import ADVICE
 from lakehouse.storage.index import delivery_profiles
 from lakehouse.storage.sql import identifier
@@ -19,6 +20,8 @@ from lakehouse.storage.sql import identifier
 HISTORY = 20
 # Rows that are enough for deciles.
 SAMPLE = 100_000
+# Where fewer rows than this share are not plain, distinct values are those of the plain ones.
+FEW = 0.01
 INNER_DECILES = [number / 10 for number in range(1, 10)]
 
 
@@ -28,13 +31,14 @@ def profile_delivery(
     delivery: dict[str, Any],
     connection: duckdb.DuckDBPyConnection,
     delivered: int,
+    plain: PlainRows,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
 
     Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
     """
     before = past_profiles(exchange, contract, before=delivery["delivery"])
-    profile = _measure(connection, contract, delivery["received_at"])
+    profile = _measure(connection, contract, delivery["received_at"], plain)
     last = _last_arrival(exchange, contract, delivery["delivery"])
     profile["hours_since_last"] = _hours(delivery["received_at"] - last) if last else None
     alarms = find_alarms(contract, {"delivered": delivered, **profile}, before)
@@ -60,14 +64,17 @@ def past_profiles(exchange: Exchange, contract: Contract, *, before: str | None 
     return [{**row["profile"], "delivered": row["delivered"]} for row in rows if row["profile"]]
 
 
-def _measure(connection: duckdb.DuckDBPyConnection, contract: Contract, received: datetime) -> dict[str, Any]:
+def _measure(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, received: datetime, plain: PlainRows
+) -> dict[str, Any]:
     """One query over ``typed`` for all columns; of many rows some give the deciles."""
     (total,) = connection.execute("SELECT count(*) FROM typed").fetchone() or (0,)
     sampled = f" FILTER (hash(exchange_line) % {total // SAMPLE} = 0)" if total >= 2 * SAMPLE else ""
+    counted = plain.distinct() if total - plain.rows <= FEW * total else {}
     asked = ["count(*)"]
     for column in contract.columns:
         name = identifier(column.name)
-        asked += [f"count({name})", f"approx_count_distinct({name})"]
+        asked += [f"count({name})", str(counted.get(column.name) or f"approx_count_distinct({name})")]
         if _has_spread(column):
             asked += [
                 f"min({name})::DOUBLE",

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import duckdb
+import polars as pl
 import pyarrow as pa
 
 from lakehouse.contracts.derive import duckdb_type
@@ -67,6 +68,15 @@ class Hidden:
         by who knows them all. By place, which costs half of what random numbers cost."""
         places = {column.name: f"exchange_place_{number}" for number, column in enumerate(self.columns)}
         return [places.get(name, identifier(name)) for name in names]
+
+    def frames(self, connection: duckdb.DuckDBPyConnection) -> dict[str, pl.LazyFrame]:
+        """The tables, by the name of their column, for rows that are written without SQL."""
+        return {
+            column.name: pl.DataFrame(
+                connection.execute(f"SELECT id, pseudonym FROM pseudonyms_{number}").to_arrow_table()
+            ).lazy()
+            for number, column in enumerate(self.columns)
+        }
 
     def pass_on(self, connection: duckdb.DuckDBPyConnection, rows: str) -> None:
         """Of rows that stood before and are written once more, what this delivery has no id for stays as it is."""

@@ -44,15 +44,12 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
 
     Raises :class:`DeliveryRefused` for a header that is missing or not the contract's.
     """
-    if form.header:
-        names, skip = _header(file.path, form)
-    else:
-        names, skip = [column.source for column in contract.columns], form.skip_lines
+    names, skip = head_of_csv(file.path, form, contract)
     found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
     found = with_lists(found, form.unpivot)
     columns = selected(contract, found)
     refuse_long_lines(file)
-    form = _without_quotes(file.path, form)
+    form = without_quotes(file.path, form)
     path = _close_head(file, form, skip)
     path = _load_closed(connection, file, path, form, columns, len(names), skip)
     rows, rejected, open_quotes = _counts(connection)
@@ -75,8 +72,10 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     return list(found)
 
 
-def _header(path: Path, form: CsvForm) -> tuple[list[str], int]:
-    """The names in the header, and the number of lines before the data."""
+def head_of_csv(path: Path, form: CsvForm, contract: Contract) -> tuple[list[str], int]:
+    """The names of the columns, and the number of lines before the data."""
+    if not form.header:
+        return [column.source for column in contract.columns], form.skip_lines
     with path.open(encoding="utf-8-sig", newline="") as text:
         for _ in range(form.skip_lines):
             text.readline(MAX_LINE_BYTES)
@@ -110,7 +109,7 @@ def _close_head(file: PlainFile, form: CsvForm, skip: int) -> Path:
     return path
 
 
-def _without_quotes(path: Path, form: CsvForm) -> CsvForm:
+def without_quotes(path: Path, form: CsvForm) -> CsvForm:
     """The form as it is, or one that has no quotes where the file has none: no record of it has two lines."""
     if not form.quote or form.escape != form.quote:
         return form

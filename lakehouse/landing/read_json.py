@@ -36,7 +36,9 @@ def read_ndjson(
     paths = [_line_path(column, form.unnest) for column in contract.columns]
     fields = _fields(connection, f"SELECT json_keys(l) FROM lines WHERE good LIMIT {RECORDS_LOOKED_AT}")
     source = "SELECT rowid + 1 AS exchange_line, l AS record FROM lines WHERE good"
-    _deliver(connection, contract, source, paths, form.unnest, fields)
+    _deliver(connection, contract, source, paths, form.unnest)
+    if file.whole:
+        refuse_foreign_records(connection, contract, fields)
     return fields
 
 
@@ -79,7 +81,8 @@ def read_document(
     within = ".properties" if geojson else ""
     places = ", ".join(literal(f"{list_path}[{number}]{within}") for number in range(RECORDS_LOOKED_AT))
     fields = _fields(connection, f"SELECT unnest(json_keys(root, [{places}])) FROM document")
-    _deliver(connection, contract, source, paths, unnest, fields)
+    _deliver(connection, contract, source, paths, unnest)
+    refuse_foreign_records(connection, contract, fields)
     return [name for name in fields if not geojson or name not in OWN]
 
 
@@ -95,7 +98,6 @@ def _deliver(
     source: str,
     paths: list[tuple[str, str]],
     unnest: str | None,
-    fields: list[str],
 ) -> None:
     """``delivered`` out of a source with ``exchange_line``, ``record`` and, of a document, ``root_values``.
 
@@ -120,7 +122,6 @@ def _deliver(
         f"FROM (SELECT *, {_values('record', paths)} FROM ({source}))"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
-    refuse_foreign_records(connection, contract, fields)
 
 
 def _values(node: str, paths: list[tuple[str, str]], *, of: str | None = None) -> str:

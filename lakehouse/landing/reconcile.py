@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import duckdb
 
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.contested import contested_lines
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.storage.sql import identifier
 
@@ -22,8 +24,10 @@ class Reconciled:
     corrections: int
 
 
-def reconcile(*, connection: duckdb.DuckDBPyConnection, contract: Contract, standing: str | None) -> Reconciled:
-    """Makes ``fresh`` out of ``typed``.
+def reconcile(
+    *, connection: duckdb.DuckDBPyConnection, contract: Contract, standing: str | None, plain: PlainRows
+) -> Reconciled:
+    """Makes ``fresh`` out of ``typed``: the plain rows, and of the others ``fresh_exact``.
 
     A row equal in all columns to the version of its key that stands before it (in the delivery, or in
     ``standing``, SQL of the clean rows of the touched partitions) is a duplicate. One that differs is a
@@ -32,15 +36,23 @@ def reconcile(*, connection: duckdb.DuckDBPyConnection, contract: Contract, stan
     keys = [column.name for column in contract.primary_key]
     values = [column.name for column in contract.columns if column.name not in keys]
     refuse = contract.exchange.corrections == "refuse"
+    if plain.rows:
+        # Plain rows that share their key with another are held to it with the rest.
+        plain.take_out(connection, contested_lines(connection, contract, plain, standing))
     repeated = _find_repeated(connection, keys)
     winners = _find_winners(connection, keys, values, standing)
     if repeated or winners:
         _judge_versions(connection, keys, values, against_first=refuse)
     else:
-        connection.execute("CREATE OR REPLACE TEMP VIEW fresh AS SELECT *, false AS exchange_correction FROM typed")
+        connection.execute(
+            "CREATE OR REPLACE TEMP VIEW fresh_exact AS SELECT *, false AS exchange_correction FROM exact_typed"
+        )
+    more = " UNION ALL BY NAME SELECT *, false AS exchange_correction FROM plain_rows" if plain.rows else ""
+    connection.execute(f"CREATE OR REPLACE TEMP VIEW fresh AS FROM fresh_exact{more}")
     total, fresh, corrections = connection.execute(
-        "SELECT (SELECT count(*) FROM typed), count(*), count(*) FILTER (exchange_correction) FROM fresh"
+        "SELECT (SELECT count(*) FROM exact_typed), count(*), count(*) FILTER (exchange_correction) FROM fresh_exact"
     ).fetchone() or (0, 0, 0)
+    total, fresh = total + plain.rows, fresh + plain.rows
     if refuse and corrections:
         _refuse_corrections(connection, keys)
         return Reconciled(accepted=fresh - corrections, duplicates=total - fresh, corrections=0)
@@ -58,7 +70,8 @@ def _value(names: list[str]) -> str:
 
 def _find_repeated(connection: duckdb.DuckDBPyConnection, keys: list[str]) -> int:
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT {_list(keys)} FROM typed GROUP BY ALL HAVING count(*) > 1"
+        f"CREATE OR REPLACE TEMP TABLE repeated AS SELECT {_list(keys)} FROM exact_typed "
+        "GROUP BY ALL HAVING count(*) > 1"
     )
     return int((connection.execute("SELECT count(*) FROM repeated").fetchone() or (0,))[0])
 
@@ -70,13 +83,13 @@ def _find_winners(
     if standing is None:
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE winners AS "
-            f"SELECT {_list(keys)}, {_value(values)} AS exchange_value FROM typed LIMIT 0"
+            f"SELECT {_list(keys)}, {_value(values)} AS exchange_value FROM exact_typed LIMIT 0"
         )
         return 0
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE winners AS "
         f"SELECT {_list(keys)}, arg_max({_value(values)}, (exchange_delivery, exchange_line)) AS exchange_value "
-        f"FROM ({standing}) SEMI JOIN typed USING ({_list(keys)}) GROUP BY {_list(keys)}"
+        f"FROM ({standing}) SEMI JOIN exact_typed USING ({_list(keys)}) GROUP BY {_list(keys)}"
     )
     return int((connection.execute("SELECT count(*) FROM winners").fetchone() or (0,))[0])
 
@@ -97,11 +110,11 @@ def _judge_versions(
         CREATE OR REPLACE TEMP TABLE judged AS
         WITH versions AS (
             SELECT *, {_value(values)} AS exchange_value, NULL AS exchange_before, 1 AS exchange_place
-            FROM typed SEMI JOIN contested USING ({_list(keys)}) ANTI JOIN repeated USING ({_list(keys)})
+            FROM exact_typed SEMI JOIN contested USING ({_list(keys)}) ANTI JOIN repeated USING ({_list(keys)})
             UNION ALL
             SELECT *, {_value(values)} AS exchange_value, {before}({_value(values)}) OVER same_key,
                    row_number() OVER same_key
-            FROM typed SEMI JOIN repeated USING ({_list(keys)})
+            FROM exact_typed SEMI JOIN repeated USING ({_list(keys)})
             WINDOW same_key AS (PARTITION BY {_list(keys)} ORDER BY exchange_line)
         )
         FROM versions
@@ -121,8 +134,8 @@ def _judge_versions(
         """
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP VIEW fresh AS "
-        f"SELECT *, false AS exchange_correction FROM typed ANTI JOIN contested USING ({_list(keys)}) "
+        "CREATE OR REPLACE TEMP VIEW fresh_exact AS "
+        f"SELECT *, false AS exchange_correction FROM exact_typed ANTI JOIN contested USING ({_list(keys)}) "
         "UNION ALL FROM fresh_rows"
     )
 
@@ -134,7 +147,7 @@ def _refuse_corrections(connection: duckdb.DuckDBPyConnection, keys: list[str]) 
         SELECT exchange_line // {PART_LINES}, member, exchange_line % {PART_LINES}, NULL, NULL,
                '{REFUSED_CORRECTION}', 'the values delivered before: the contract takes no corrections', false,
                to_json({_value(keys)})::VARCHAR
-        FROM fresh LEFT JOIN parts ON part = exchange_line // {PART_LINES} WHERE exchange_correction
+        FROM fresh_exact LEFT JOIN parts ON part = exchange_line // {PART_LINES} WHERE exchange_correction
         """
     )
     connection.execute("DELETE FROM fresh_rows WHERE exchange_correction")

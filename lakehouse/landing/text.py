@@ -70,6 +70,10 @@ def seems(head: bytes) -> str | None:
 
 def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int, LongLine | None]:
     """Which line ends a file has, how many lines, and the longest that begins in one piece and ends in another."""
+    if errors == "strict" and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
+        quickly = _survey_bytes(path, encoding)
+        if quickly is not None:
+            return quickly
     ended = lone = open_bytes = 0
     longest: LongLine | None = None
     last = "\n"
@@ -87,6 +91,38 @@ def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int, Long
     ends = {found} if isinstance(found, str) else set(found)
     # A file of one kind of end; lone returns among others are no ends.
     return ends, (lone if ends == {"\r"} else ended) + (last not in "\r\n"), longest
+
+
+def _survey_bytes(path: Path, encoding: str) -> tuple[set[str], int, LongLine | None] | None:
+    """The same of text whose bytes are its characters' in UTF-8, without making characters of them; ``None`` where
+    returns stand without a line feed. Raises ``UnicodeDecodeError``."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    lines = returns = open_bytes = 0
+    longest: LongLine | None = None
+    behind = b"\n"
+    with path.open("rb") as source:
+        while text := source.read(CHUNK):
+            # Where all is ASCII, which is quick to see, nothing is left of a character.
+            if not text.isascii() or decoder.getstate()[0]:
+                decoder.decode(text)
+            if b"\r" in text:
+                returns += text.count(b"\r\n") + (behind == b"\r" and text[:1] == b"\n")
+                if text.count(b"\r") != text.count(b"\r\n") + text.endswith(b"\r"):
+                    return None
+            if behind == b"\r" and text[:1] != b"\n":
+                return None
+            first = text.find(b"\n")
+            reached = open_bytes + (len(text) if first < 0 else first)
+            if open_bytes and (longest is None or reached > longest.bytes):
+                longest = LongLine(line=lines + 1, bytes=reached)
+            open_bytes = reached if first < 0 else len(text) - text.rfind(b"\n") - 1
+            lines += text.count(b"\n")
+            behind = text[-1:]
+    decoder.decode(b"", final=True)
+    if behind == b"\r" or returns not in (0, lines):
+        return None
+    ends = {"\r\n"} if returns else {"\n"} if lines else set()
+    return ends, lines + (behind != b"\n"), longest
 
 
 def _place(found: int, text: str) -> int:

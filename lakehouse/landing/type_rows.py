@@ -10,6 +10,7 @@ from lakehouse.contracts.derive import duckdb_type
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.excel import excel_rules
 from lakehouse.landing.local_time import has_local_time
+from lakehouse.landing.plain_rows import show_exact_rows
 from lakehouse.landing.row_rules import Rule, rules
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.landing.values import local_of, mark_of, text_of, typed_rows
@@ -31,19 +32,18 @@ class FileRows:
 def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
     """Makes the empty tables that the files of one delivery fill.
 
-    ``rows(exchange_line, <columns typed>, exchange_bad)``; ``typed``: those of them without fault;
+    ``exact_rows(exchange_line, <columns typed>, exchange_bad, exchange_warned)``, and of them, with those that
+    :class:`lakehouse.landing.plain_rows.PlainRows` shows, the views ``rows`` and ``typed``: those without fault;
     ``faults(part, member, line, column_name, value, rule, expected, warning, row_text)``, where ``line`` is the
     member's own; ``parts(part, member)``: the names of an archive's files.
     """
     columns = ", ".join(f"{identifier(c.name)} {duckdb_type(c)}" for c in contract.columns)
     marks = "".join(f", {mark_of(c)} VARCHAR, {local_of(c)} TIMESTAMP" for c in _in_sequence(contract))
-    names = ", ".join(identifier(column.name) for column in contract.columns)
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP TABLE rows (
+        CREATE OR REPLACE TEMP TABLE exact_rows (
             exchange_line BIGINT, {columns}{marks}, exchange_bad BOOLEAN, exchange_warned BOOLEAN
         );
-        CREATE OR REPLACE TEMP VIEW typed AS SELECT exchange_line, {names} FROM rows WHERE NOT exchange_bad;
         CREATE OR REPLACE TEMP TABLE faults (
             part INTEGER, member VARCHAR, line BIGINT, column_name VARCHAR, value VARCHAR, rule VARCHAR,
             expected VARCHAR, warning BOOLEAN, row_text VARCHAR
@@ -51,20 +51,21 @@ def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> 
         CREATE OR REPLACE TEMP TABLE parts (part INTEGER, member VARCHAR);
         """
     )
+    show_exact_rows(connection, [column.name for column in contract.columns])
 
 
 def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file: PlainFile, part: int) -> FileRows:
     """Reads ``delivered`` and ``malformed``; adds to the tables of :func:`create_tables`.
 
     Every fault of every row is kept: a row with several has several. ``part`` numbers the files of an archive:
-    lines of the second begin at ``PART_LINES`` in ``rows``, and so on.
+    lines of the second begin at ``PART_LINES`` in ``exact_rows``, and so on.
     """
     found = [*rules(contract, file.form, damaged=file.damaged), *excel_rules(contract, file.form)]
     names = ", ".join(identifier(column.name) for column in contract.columns)
     marks = "".join(f", {mark_of(c)}, {local_of(c)}" for c in _in_sequence(contract))
     first, last = part * PART_LINES, (part + 1) * PART_LINES
     connection.execute(
-        f"INSERT INTO rows SELECT exchange_line + {first}, {names}{marks}, "
+        f"INSERT INTO exact_rows SELECT exchange_line + {first}, {names}{marks}, "
         f"{_any(found, warning=False)}, {_any(found, warning=True)} FROM ({typed_rows(contract.columns, file.form)})"
     )
     scope = f"exchange_line BETWEEN {first} AND {last - 1}"
@@ -73,7 +74,7 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
     good, bad, warned, malformed = connection.execute(
         "SELECT count(*) FILTER (NOT exchange_bad), count(*) FILTER (exchange_bad), "
         "count(*) FILTER (exchange_warned AND NOT exchange_bad), (SELECT count(*) FROM malformed) "
-        f"FROM rows WHERE {scope}"
+        f"FROM exact_rows WHERE {scope}"
     ).fetchone() or (0, 0, 0, 0)
     # Values stand in the SQL: the first bound parameter would load pandas, which takes longer than most deliveries.
     member = "NULL" if file.member is None else literal(file.member)
@@ -107,14 +108,14 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
     day = ", ".join([*series, f"{local}::DATE"])
     connection.execute(
         f"""
-        UPDATE rows SET {time} = {time} + INTERVAL 1 HOUR
+        UPDATE exact_rows SET {time} = {time} + INTERVAL 1 HOUR
         WHERE {scope} AND exchange_line IN (
             WITH steps AS (
                 SELECT exchange_line, {mark}, {local}, {", ".join([*series, ""])}
                        sign(epoch({local} - lag({local}) OVER (PARTITION BY {day} ORDER BY exchange_line))) AS step
-                FROM rows
+                FROM exact_rows
                 WHERE {scope} AND NOT exchange_bad AND {local}::DATE IN (
-                    SELECT DISTINCT {local}::DATE FROM rows WHERE {scope} AND {mark} = 'ambiguous'
+                    SELECT DISTINCT {local}::DATE FROM exact_rows WHERE {scope} AND {mark} = 'ambiguous'
                 )
             ),
             directed AS (
@@ -142,7 +143,7 @@ def _collect(
     first = part * PART_LINES
     connection.execute(
         f"CREATE OR REPLACE TEMP TABLE struck_rows AS SELECT exchange_line - {first} AS exchange_line "
-        f"FROM rows WHERE exchange_line >= {first} AND (exchange_bad OR exchange_warned)"
+        f"FROM exact_rows WHERE exchange_line >= {first} AND (exchange_bad OR exchange_warned)"
     )
     source = "(FROM delivered SEMI JOIN struck_rows USING (exchange_line))"
     # A line may hold several rows, of which some are good.

@@ -53,7 +53,8 @@ class PlainFile:
     """One readable file of a delivery; ``member`` is its name inside an archive, else ``None``.
 
     Text is in UTF-8 with one kind of line end; ``lines``, ``damaged`` and ``longest`` as in
-    :class:`lakehouse.landing.text.PlainText`. ``scratch`` is a folder for what reading it needs.
+    :class:`lakehouse.landing.text.PlainText`. ``scratch`` is a folder for what reading it needs. ``whole``: not only
+    the lines of a file that are left to be looked at.
     """
 
     path: Path
@@ -64,6 +65,7 @@ class PlainFile:
     lines: int = 0
     damaged: bool = False
     longest: LongLine | None = None
+    whole: bool = True
 
 
 def unpack(

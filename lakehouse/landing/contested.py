@@ -1,0 +1,99 @@
+"""Which plain rows share their key with another row: of the delivery, or of those that stand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import permutations
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.pieces import Places
+from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.storage.sql import identifier
+
+# Orders of the key's columns that a file is held to; of longer keys only two.
+LONGEST_PERMUTED = 3
+# Hashes held at a time, of 8 bytes; more are looked at in several passes.
+HASHES = 16_000_000
+
+
+def contested_lines(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows, standing: str | None
+) -> Places:
+    """The lines, sorted, of all plain rows that share their key with a row of the delivery, or of ``standing``, SQL of
+    the rows that stand."""
+    keys = [column.name for column in contract.primary_key]
+    found = _in_ascending(plain, keys)
+    lines = [_of_equal_hashes(plain, keys) if found is None else found]
+    lines += [
+        _known(connection, f"SELECT {', '.join(identifier(key) for key in keys)} FROM ({rows})", plain, keys)
+        for rows in ("FROM exact_typed", standing)
+        if rows is not None
+    ]
+    return np.unique(np.concatenate(lines))
+
+
+def _known(connection: duckdb.DuckDBPyConnection, rows: str, plain: PlainRows, keys: list[str]) -> Places:
+    """Lines with a key that is among those of ``rows``, SQL."""
+    found: list[Places] = []
+    types = plain.schema
+    for batch in connection.execute(rows).to_arrow_reader(HASHES):
+        known = pl.DataFrame(batch).cast({key: types[key] for key in keys})
+        if known.is_empty():
+            continue
+        found += [frame.join(known, on=keys, how="semi")["exchange_line"].to_numpy() for frame in plain]
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _in_ascending(plain: PlainRows, keys: list[str]) -> Places | None:
+    """Lines with a key equal to a neighbour's, where keys never fall from line to line in some order of their columns:
+    then no other keys are equal. ``None`` where they fall in every order."""
+    orders = list(permutations(keys)) if len(keys) <= LONGEST_PERMUTED else [tuple(keys), tuple(reversed(keys))]
+    found: list[Places] = []
+    for frame in _with_last_before(plain, keys):
+        orders = [order for order in orders if not _falls(frame, order)]
+        if not orders:
+            return None
+        same = pl.all_horizontal(pl.col(key) == pl.col(key).shift(1) for key in keys).fill_null(False)
+        struck = frame.select("exchange_line", same=same).filter(pl.col("same") | pl.col("same").shift(-1))
+        found.append(struck["exchange_line"].to_numpy())
+    return np.concatenate(found) if found else np.empty(0, np.int64)
+
+
+def _with_last_before(plain: PlainRows, keys: list[str]) -> Iterator[pl.DataFrame]:
+    """Keys and lines of each frame, behind the last row of the one before."""
+    last: pl.DataFrame | None = None
+    for frame in plain:
+        wanted = frame.select("exchange_line", *keys)
+        yield wanted if last is None else pl.concat([last, wanted])
+        last = wanted.tail(1)
+
+
+def _falls(frame: pl.DataFrame, order: tuple[str, ...]) -> bool:
+    """Whether a row's key is below the one before it, compared column by column."""
+    falls = pl.lit(False)
+    for key in reversed(order):
+        now, before = pl.col(key), pl.col(key).shift(1)
+        falls = (now < before) | ((now == before) & falls)
+    return bool(frame.select(falls.fill_null(False).any()).item())
+
+
+def _of_equal_hashes(plain: PlainRows, keys: list[str]) -> Places:
+    """Lines whose keys have a hash that another key has too: all that are equal, and hardly any besides."""
+    passes = plain.rows // HASHES + 1
+    found: list[Places] = []
+    for number in range(passes):
+        lines, hashes = [], []
+        for frame in plain:
+            hashed = frame.select(keys).hash_rows()
+            here = hashed % passes == number
+            lines.append(frame["exchange_line"].filter(here) if passes > 1 else frame["exchange_line"])
+            hashes.append(hashed.filter(here) if passes > 1 else hashed)
+        all_hashes = pl.concat(hashes)
+        ordered = np.sort(all_hashes.to_numpy())
+        twice = pl.Series(np.unique(ordered[1:][ordered[1:] == ordered[:-1]]))
+        found.append(pl.concat(lines).filter(all_hashes.is_in(twice.implode())).to_numpy())
+    return np.sort(np.concatenate(found))

@@ -1,0 +1,257 @@
+"""Columns of a piece of plain text, typed at once where that is sure to give what ``values`` would give.
+
+What is not sure is marked: those lines are looked at a second time, one by one, by the rules that hold for all.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+from lakehouse.contracts.derive import duckdb_type
+from lakehouse.contracts.forms import FileForm
+from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.landing.excel import excel_rules
+from lakehouse.landing.local_time import has_local_time
+from lakehouse.landing.pieces import Marks
+from lakehouse.landing.row_rules import Rule, rules
+from lakehouse.landing.values import typed_rows
+from lakehouse.storage.sql import identifier
+
+DECIMAL_TYPE = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)", re.IGNORECASE)
+# Digits that are read beyond a decimal's scale, to see how it is to be rounded.
+MORE_DIGITS = 2
+UNIT, HALF = 10**MORE_DIGITS, 10**MORE_DIGITS // 2
+# Values at a time: what is worked on stays in the processor's cache.
+BLOCK = 1 << 15
+# Of the lines: more empty cells than this are read once more as text, to see whether they are empty.
+FEW = 0.01
+# A column with fewer distinct texts than this, of those looked at, is typed text by text.
+FEW_DISTINCT = 0.2
+
+
+class Way(Enum):
+    """How a column is typed: by the reader of the file, or by its texts, all of them or the distinct ones."""
+
+    READER = "reader"
+    DISTINCT = "distinct"
+    TEXTS = "texts"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A column of the contract and its ``place`` in the file, by name; ``None`` where the file lacks it."""
+
+    column: Column
+    place: str | None
+    way: Way
+
+
+def plan_columns(contract: Contract, form: FileForm, found: Mapping[str, str]) -> list[Planned] | None:
+    """How each column is typed, ``found`` being places by the source's name; ``None`` where one wants all rows."""
+    planned = []
+    for column in contract.columns:
+        if column.parse.geometry or (has_local_time(column) and column.parse.ambiguous == "sequence"):
+            return None
+        place = found.get(column.source)
+        alone = sum(found.get(other.source) == place for other in contract.columns) == 1
+        way = Way.READER if place is not None and alone and _is_readable(column, form) else Way.DISTINCT
+        planned.append(Planned(column=column, place=place, way=way))
+    return planned
+
+
+def _is_readable(column: Column, form: FileForm) -> bool:
+    """Whether the reader's own typing of a number can stand in for that of ``values``."""
+    options = column.logicalTypeOptions
+    if column.logicalType not in ("integer", "number") or column.parse.seconds_of_day:
+        return False
+    if any(option is not None for option in (options.pattern, options.minLength, options.maxLength)):
+        return False
+    if getattr(form, "thousands", "") or (column.logicalType == "number" and getattr(form, "decimal", ".") != "."):
+        return False
+    nulls = (*form.null_values, *column.parse.null_values)
+    if any(any(sign.isdigit() for sign in null) for null in nulls):
+        return False
+    scale = DECIMAL_TYPE.fullmatch(duckdb_type(column))
+    return scale is None or int(scale[1]) + MORE_DIGITS <= 38
+
+
+def reader_type(planned: Planned) -> pl.DataType:
+    """The type in which the reader is to give a column."""
+    if planned.way is Way.DISTINCT:
+        # Categories of its own: those of all columns together would grow with every file.
+        return pl.Categorical(pl.Categories.random())
+    if planned.way is Way.TEXTS:
+        return pl.String()
+    if planned.column.logicalType == "integer":
+        return pl.Int64()
+    scale = DECIMAL_TYPE.fullmatch(duckdb_type(planned.column))
+    return pl.Decimal(int(scale[1]) + MORE_DIGITS, int(scale[2]) + MORE_DIGITS) if scale else pl.Float64()
+
+
+def placed(planned: Iterable[Planned]) -> list[tuple[str, Planned]]:
+    """Those that the file has, with their places."""
+    return [(one.place, one) for one in planned if one.place is not None]
+
+
+def is_decimal(planned: Planned) -> bool:
+    return planned.way is Way.READER and isinstance(reader_type(planned), pl.Decimal)
+
+
+def few_distinct(texts: pl.Series) -> bool:
+    """Whether a column's texts, of which these are some, are so few that each is worth typing once."""
+    return texts.len() == 0 or texts.n_unique() < FEW_DISTINCT * texts.len()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """Values of a column, and of which rows they are not to be trusted."""
+
+    values: pl.Series
+    doubtful: Marks
+
+
+def read_values(planned: Planned, read: pl.Series) -> Typed:
+    """What the reader typed, in the contract's type. Where it gave nothing, that is not doubted here."""
+    if not is_decimal(planned):
+        return Typed(values=read, doubtful=np.zeros(len(read), bool))
+    return _rounded(planned.column, read)
+
+
+def _rounded(column: Column, read: pl.Series) -> Typed:
+    """Decimals with more digits than the contract's, rounded half away from zero.
+
+    A value in the middle may have been rounded by the reader, to either side: it is doubtful.
+    """
+    scale = DECIMAL_TYPE.fullmatch(duckdb_type(column))
+    assert scale is not None
+    array = read.to_arrow()
+    halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
+    made, doubtful = np.empty(2 * len(array), np.int64), np.empty(len(array), bool)
+    limit = 10 ** min(int(scale[1]), 18)
+    for first in range(0, len(array), BLOCK):
+        rows, words = slice(first, first + BLOCK), slice(2 * first, 2 * (first + BLOCK))
+        low = halves[words][0::2].copy()
+        value = (low + HALF) // UNIT
+        # A number of more than 64 bits is doubtful as well.
+        doubtful[rows] = (
+            (value * UNIT - low == HALF) | (halves[words][1::2] != low >> 63) | (value >= limit) | (value <= -limit)
+        )
+        made[words][0::2] = value
+        made[words][1::2] = value >> 63
+    type_ = pa.decimal128(int(scale[1]), int(scale[2]))
+    empty = array.buffers()[0]
+    if empty is not None and array.offset:
+        empty = array.is_valid().buffers()[1]
+    values = pa.Array.from_buffers(type_, len(array), [empty, pa.py_buffer(made)])
+    return Typed(values=pl.Series(values), doubtful=doubtful)
+
+
+class TextTyping:
+    """Types the texts of one column by the rules that hold for all. What is against a rule, or draws a warning, is
+    doubtful. Distinct texts are kept, as they come again in the next piece."""
+
+    def __init__(
+        self, connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm, column: Column
+    ) -> None:
+        self._connection, self._column = connection, column
+        broken = any_of(_column_rules(contract, form, column))
+        self._query = (
+            f"SELECT {identifier(column.name)} AS value, {broken} AS broken "
+            f"FROM ({typed_rows([column], form, source='quick_texts')}) ORDER BY exchange_line"
+        )
+        self._known: tuple[pl.Series, Typed] | None = None
+
+    def typed(self, texts: pl.Series) -> Typed:
+        table = pl.DataFrame({"exchange_line": np.arange(len(texts)), self._column.name: texts.cast(pl.String)})
+        self._connection.register("quick_texts", table.to_arrow(compat_level=pl.CompatLevel.newest()))
+        found = self._connection.execute(self._query).to_arrow_table()
+        self._connection.unregister("quick_texts")
+        return Typed(values=pl.Series(found.column("value")), doubtful=pl.Series(found.column("broken")).to_numpy())
+
+    def typed_distinct(self, read: pl.Series) -> Typed:
+        """Types categories: each text once."""
+        coded: Any = read.to_arrow(compat_level=pl.CompatLevel.newest())
+        texts, codes = pl.Series(coded.dictionary), pl.Series(coded.indices)
+        # With one that is nothing behind them, to which a row without a text points.
+        each = self._typed_once(texts)
+        at = codes.fill_null(len(texts))
+        return Typed(values=each.values.gather(at), doubtful=each.doubtful[at.to_numpy()])
+
+    def _typed_once(self, texts: pl.Series) -> Typed:
+        if self._known is None or not self._known[0].equals(texts):
+            self._known = texts, self.typed(pl.concat([texts.cast(pl.String), pl.Series([None], dtype=pl.String)]))
+        return self._known[1]
+
+
+def _column_rules(contract: Contract, form: FileForm, column: Column) -> list[Rule]:
+    found = [*rules(contract, form, damaged=False), *excel_rules(contract, form)]
+    return [rule for rule in found if rule.column == column.name]
+
+
+def any_of(found: list[Rule]) -> str:
+    return " OR ".join(f"coalesce({rule.condition}, false)" for rule in found) or "false"
+
+
+class RowRules:
+    """The rules that are left for whole rows once each column is typed: limits of what the reader typed, and rules
+    over several columns."""
+
+    def __init__(self, contract: Contract, form: FileForm, planned: list[Planned]) -> None:
+        self._read = [one.column for one in planned if one.way is Way.READER]
+        self._several = [rule for rule in rules(contract, form, damaged=False) if rule.column is None]
+        # Of a number that was read, no more is asked than whether there is one.
+        known = ("missing_value", "not_a_whole_number", "not_an_integer")
+        self._limits = {
+            column.name: [rule for rule in _column_rules(contract, form, column) if rule.rule not in known]
+            for column in self._read
+        }
+
+    def broken(self, connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> Marks | None:
+        """Which rows are against one of the rules; ``None`` where none is."""
+        outside = [column.name for column in self._read if not _within(column, frame[column.name])]
+        found = [*self._several, *(rule for name in outside for rule in self._limits[name])]
+        if not found:
+            return None
+        asked = frame if self._several else frame.select("exchange_line", *outside)
+        texts = ", ".join(
+            f"CASE WHEN {identifier(name)} IS NOT NULL THEN '' END AS exchange_t_{name}"
+            for name in asked.columns
+            if name != "exchange_line"
+        )
+        connection.register("quick_rows", asked.to_arrow(compat_level=pl.CompatLevel.newest()))
+        struck = connection.execute(
+            f"SELECT exchange_line FROM (SELECT *, {texts} FROM quick_rows) WHERE {any_of(found)}"
+        ).fetchnumpy()["exchange_line"]
+        connection.unregister("quick_rows")
+        marks = np.zeros(frame.height, bool)
+        marks[np.asarray(struck, np.int64)] = True
+        return marks
+
+
+def _within(column: Column, values: pl.Series) -> bool:
+    """Whether all values keep to the column's limits for certain."""
+    options = column.logicalTypeOptions
+    if column.quality or (values.dtype.is_float() and not values.is_finite().all()):
+        return False
+    bounds = (options.minimum, options.maximum, options.exclusiveMinimum, options.exclusiveMaximum)
+    if all(bound is None for bound in bounds):
+        return True
+    least: Any = values.min()
+    most: Any = values.max()
+    if least is None:
+        return True
+    low = [Decimal(str(bound)) for bound in (options.minimum, options.exclusiveMinimum) if bound is not None]
+    high = [Decimal(str(bound)) for bound in (options.maximum, options.exclusiveMaximum) if bound is not None]
+    above = options.exclusiveMinimum is None or Decimal(str(options.exclusiveMinimum)) < Decimal(least)
+    below = options.exclusiveMaximum is None or Decimal(str(options.exclusiveMaximum)) > Decimal(most)
+    return above and below and all(one <= Decimal(least) for one in low) and all(one >= Decimal(most) for one in high)

@@ -1,0 +1,212 @@
+"""Rows of a large text file that need no second look: typed by columns, a piece of the file at a time.
+
+A row is plain where each value is sure to be what ``values`` makes of it, and no rule is broken. All other lines,
+wrong or only unusual, are copied into a small file of the same form, which the exact way reads: so each fault is found
+by the same rules, whichever way a row went.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from lakehouse.contracts.forms import FileForm
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.lines import MAX_LINE_BYTES
+from lakehouse.landing.pieces import Marks, Places
+from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.quick_columns import (
+    FEW,
+    Planned,
+    RowRules,
+    TextTyping,
+    Way,
+    few_distinct,
+    is_decimal,
+    placed,
+    read_values,
+)
+from lakehouse.landing.type_rows import PART_LINES
+from lakehouse.landing.unpack import PlainFile
+
+# Below it, what is done once a file costs more than is won.
+LEAST_BYTES = 4 << 20
+# Once so many lines are known, a file with a larger share of lines that are not plain goes the exact way whole.
+JUDGED_AFTER, MOST_LEFT = 20_000, 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rest:
+    """The lines that are left, as a ``file`` of their own with the head of the whole, of ``skip`` lines.
+
+    ``lines``: the number of each in the file that was delivered. ``plain``: how many rows are done.
+    """
+
+    file: PlainFile
+    skip: int
+    lines: Places
+    plain: int
+
+
+class TooFewPlain(Exception):
+    """So many lines are not plain that the file goes the exact way whole."""
+
+
+def is_large_text(file: PlainFile) -> bool:
+    """Whether a file is worth it, and all of it is text in lines of bounded length."""
+    longest = file.longest.bytes if file.longest else 0
+    return file.path.stat().st_size >= LEAST_BYTES and not file.damaged and longest <= MAX_LINE_BYTES
+
+
+class QuickRows:
+    """The rows of one file on their way into ``plain``.
+
+    ``planned``: how each column is typed. Frames given have a column for each ``place``, of the type that
+    :func:`lakehouse.landing.quick_columns.reader_type` states.
+    """
+
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        contract: Contract,
+        form: FileForm,
+        part: int,
+        plain: PlainRows,
+        planned: list[Planned],
+    ) -> None:
+        self.connection, self.contract, self.form, self.planned = connection, contract, form, planned
+        self._plain, self._first = plain, part * PART_LINES
+        self._rules = RowRules(contract, form, planned)
+        self._texts = {
+            one.column.name: TextTyping(connection, contract, form, one.column)
+            for one in planned
+            if one.way is not Way.READER
+        }
+        self.lines = self.kept = 0
+
+    def look_at(self, texts: pl.DataFrame) -> None:
+        """Settles by some texts of each place which columns have few distinct ones."""
+        self.planned = [
+            replace(one, way=Way.TEXTS)
+            if one.place is not None and one.way is Way.DISTINCT and not few_distinct(texts[one.place])
+            else one
+            for one in self.planned
+        ]
+
+    def keep(
+        self,
+        read: pl.DataFrame,
+        doubtful: Marks,
+        texts: pl.DataFrame | Callable[[], pl.DataFrame],
+        *,
+        line: int,
+        exponents: bool,
+    ) -> Places:
+        """Keeps the plain ones of the rows read, the first of which stands on ``line``; returns the others' places.
+
+        ``doubtful``: what is known not to be plain. ``texts``: the same rows as texts, or what makes them
+        where the reader gave too little. ``exponents``: whether decimals may have some.
+        Raises :class:`TooFewPlain`.
+        """
+        columns: dict[str, pl.Series] = {}
+        empties: list[Planned] = []
+        for one in self.planned:
+            values, doubts = self._column(one, read)
+            columns[one.column.name] = values
+            doubtful = doubtful | doubts
+            nulls = values.null_count() if one.way is Way.READER else 0
+            if nulls and (one.column.required or nulls <= FEW * len(values)):
+                doubtful |= values.is_null().to_numpy()
+            elif nulls:
+                empties.append(one)
+        if empties:
+            doubtful |= self._not_empty(_made(texts), empties, columns)
+        if exponents:
+            doubtful |= self._with_exponents(_made(texts))
+        frame = pl.DataFrame({"exchange_line": np.arange(read.height), **columns})
+        doubtful |= _like_neighbour(frame, self.contract)
+        broken = self._rules.broken(self.connection, frame)
+        if broken is not None:
+            doubtful |= broken
+        numbered = frame.with_columns(pl.col("exchange_line") + (self._first + line))
+        kept = numbered.filter(pl.Series(~doubtful)) if doubtful.any() else numbered
+        self._plain.add(kept)
+        self.count(read.height, kept.height)
+        return np.flatnonzero(doubtful)
+
+    def count(self, lines: int, kept: int) -> None:
+        """Counts lines, of which so many were kept. Raises :class:`TooFewPlain`."""
+        self.lines += lines
+        self.kept += kept
+        if self.lines >= JUDGED_AFTER and self.lines - self.kept > MOST_LEFT * self.lines:
+            raise TooFewPlain
+
+    def forget(self) -> None:
+        """Takes the rows of this file out of ``plain`` again."""
+        self._plain.drop_from(self._first)
+
+    def _column(self, one: Planned, read: pl.DataFrame) -> tuple[pl.Series, Marks]:
+        if one.place is None:
+            empty = self._texts[one.column.name].typed(pl.Series([None], dtype=pl.String))
+            return empty.values.new_from_index(0, read.height), np.zeros(read.height, bool)
+        given = read[one.place]
+        if one.way is Way.READER:
+            typed = read_values(one, given)
+        elif one.way is Way.DISTINCT:
+            typed = self._texts[one.column.name].typed_distinct(given)
+        else:
+            typed = self._texts[one.column.name].typed(given)
+        return typed.values, typed.doubtful
+
+    def _not_empty(self, texts: pl.DataFrame, empties: list[Planned], columns: dict[str, pl.Series]) -> Marks:
+        """Rows of which the reader gave no number although there is a text."""
+        doubtful = np.zeros(texts.height, bool)
+        for place, one in placed(empties):
+            nulls = pl.Series(["", *self.form.null_values, *one.column.parse.null_values], dtype=pl.String)
+            text = texts[place]
+            empty = text.is_null() | text.is_in(nulls.implode())
+            doubtful |= (columns[one.column.name].is_null() & ~empty).to_numpy()
+        return doubtful
+
+    def _with_exponents(self, texts: pl.DataFrame) -> Marks:
+        """Rows with an exponent in a decimal, of which every reader has its own opinion."""
+        doubtful = np.zeros(texts.height, bool)
+        for place, one in placed(self.planned):
+            if is_decimal(one):
+                doubtful |= texts[place].str.contains("[eE]").fill_null(False).to_numpy()
+        return doubtful
+
+
+def _made(texts: pl.DataFrame | Callable[[], pl.DataFrame]) -> pl.DataFrame:
+    return texts if isinstance(texts, pl.DataFrame) else texts()
+
+
+def _like_neighbour(frame: pl.DataFrame, contract: Contract) -> Marks:
+    """Rows with the key of the one before or behind: repeated keys stand so, most often."""
+    same = pl.all_horizontal(pl.col(key.name) == pl.col(key.name).shift(1) for key in contract.primary_key)
+    marked = frame.select(same=same.fill_null(False)).select(
+        pl.col("same") | pl.col("same").shift(-1, fill_value=False)
+    )
+    return marked.to_series().to_numpy()
+
+
+def number_rest(connection: duckdb.DuckDBPyConnection, rest: Rest) -> None:
+    """Gives ``delivered`` and ``malformed``, read of what was left, the lines on which their rows were delivered."""
+    places = pl.DataFrame({"place": np.arange(len(rest.lines)) + rest.skip + 1, "line": rest.lines})
+    connection.register("left_lines", places.to_arrow())
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE left_places AS FROM left_lines;
+        DROP VIEW IF EXISTS delivered_rest;
+        ALTER VIEW delivered RENAME TO delivered_rest;
+        CREATE OR REPLACE TEMP VIEW delivered AS
+        SELECT p.line AS exchange_line, d.* EXCLUDE (exchange_line)
+        FROM delivered_rest AS d JOIN left_places AS p ON p.place = d.exchange_line;
+        UPDATE malformed SET exchange_line = p.line FROM left_places AS p WHERE p.place = malformed.exchange_line
+        """
+    )
+    connection.unregister("left_lines")
