@@ -2,6 +2,8 @@
 
 import json
 import subprocess
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import duckdb
 import numpy as np
@@ -10,6 +12,7 @@ import pytest
 
 from lakehouse.privacy.attacks.anonymity import Anonymity, anonymity, k_l_t
 from tests.checkers import checker
+from tests.table_mart import ERAS, TABLE, build_database, filled, some_counts, table_mart
 from tests.unit.privacy.city import record
 
 # One process for all tables: pyCANON takes seconds to import.
@@ -55,9 +58,20 @@ def tables() -> list[tuple[pd.DataFrame, list[str], str, bool]]:
         city.publish()
         members = city.connection.execute("SELECT cell, contribution FROM members").df()
     made.append((members.astype({"contribution": "int64"}), ["cell"], "contribution", True))
+    # The finest classes that a table with totals shows, as the records that they count.
+    made.append((shown_by_a_table(), ["kind", "decade"], "label", False))
     # Deliberately about one household a row.
     made.append((members.assign(meter=range(len(members))), ["cell", "meter"], "contribution", True))
     return made
+
+
+def shown_by_a_table() -> pd.DataFrame:
+    with TemporaryDirectory() as folder, build_database({2024: some_counts(1, mean=8)}) as connection:
+        filled(connection, table_mart(Path(folder)))
+        return connection.execute(
+            f"SELECT kind, period AS decade, label FROM marts.{TABLE}, range(homes) "
+            f"WHERE kind <> 'all kinds' AND label <> 'all labels' AND period IN {tuple(ERAS)}"
+        ).df()
 
 
 def ours(frame: pd.DataFrame, quasi: list[str], sensitive: str, ordered: bool) -> Anonymity:
@@ -81,7 +95,8 @@ def test_pycanon_agrees_on_every_table() -> None:
         assert theirs["entropy_l"] in {int(found.entropy_l - 1e-9), int(found.entropy_l + 1e-9)}
         assert found.t == pytest.approx(theirs["t"], abs=1e-9)
     assert ours(*given[-1]).k == 1
-    assert ours(*given[-2]).k == 20
+    assert ours(*given[-2]).k >= 5
+    assert ours(*given[-3]).k == 20
 
 
 def test_a_table_by_hand() -> None:
