@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lakehouse.contracts.document import YamlDocument, YamlFault
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.forms import FileForm
-from lakehouse.contracts.odcs import LIFTED, Contract
+from lakehouse.contracts.odcs import LIFTED, Contract, PrivacyClass
 from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
@@ -98,9 +98,31 @@ def read_contracts(folder: Path) -> dict[str, Contract]:
             faults.extend(error.faults)
         else:
             contracts[contract.key] = contract
+    faults.extend(_two_types(folder, contracts))
     if faults:
         raise ContractError(faults)
     return contracts
+
+
+def _two_types(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
+    """An id is one id in all of a provider's datasets, and so of one type: what stands for a number is no text."""
+    first: dict[tuple[str, str], Contract] = {}
+    for contract in contracts.values():
+        for number, column in enumerate(contract.columns):
+            if column.classification is not PrivacyClass.IDENTIFIER:
+                continue
+            other = first.setdefault((contract.provider, column.name), contract)
+            known = other.column(column.name).logicalType
+            if known != column.logicalType:
+                path = folder / contract.provider / f"{contract.dataset}{SUFFIX}"
+                shown, place = str(path.relative_to(folder.parent)), ("schema", 0, "properties", number, "logicalType")
+                yield Fault(
+                    file=shown,
+                    line=line_of(read_yaml(path, shown=shown), place),
+                    field=_dotted(place),
+                    problem=f"{column.name!r} is of type {column.logicalType} here and of type {known} in {other.key}: "
+                    "an id of a provider has one type",
+                )
 
 
 def read_yaml(path: Path, *, shown: str) -> YamlDocument:

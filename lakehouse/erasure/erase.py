@@ -65,6 +65,7 @@ def erase(
     progress("the vault")
     # Last, for without the salt nobody could say any more what stands for this person.
     counts["salts"] += forget(exchange, contract, pseudonym=pseudonym, erasure=request["erasure"])
+    known = pseudonym_of(exchange, contract, subject) not in (None, subject)
     _note(exchange, request["erasure"], status="done" if not searched.hits else "open", counts=dict(counts))
     facts = {
         "erasure": request["erasure"],
@@ -76,7 +77,7 @@ def erase(
         "taken_out": dict(sorted(counts.items())),
         "forgotten": _forgotten(exchange, request["erasure"]),
         "searched": {"objects": searched.objects, "bytes": searched.bytes, "still_in": searched.hits},
-        "proven_absent": not searched.hits,
+        "proven_absent": not searched.hits and not known,
         "released": RELEASED,
     }
     return write_certificate(exchange, facts)

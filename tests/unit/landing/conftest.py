@@ -53,13 +53,14 @@ READINGS = [METER, READ_AT, USE]
 class House:
     """One exchange in a folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, lake: str = "", keys: str = "") -> None:
         self.folder = folder
         (folder / "contracts").mkdir(parents=True, exist_ok=True)
         settings = Settings(
             project=folder,
             home=folder / "home",
-            lake=(folder / "lake").as_uri(),
+            lake=lake or (folder / "lake").as_uri(),
+            keys=keys,
             database="",
             settle_seconds=0,
             max_unpacked_bytes=1 << 20,

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 import sqlalchemy as sa
 
+from lakehouse.contracts.load import ContractError
 from lakehouse.contracts.odcs import Contract
 from lakehouse.erasure.erase import erase
 from lakehouse.erasure.forget import forget
@@ -275,6 +276,12 @@ def test_a_lost_index_knows_the_vaults_state(house: House, contract: Contract) -
 def test_an_identifier_that_is_no_text_and_no_whole_number_is_a_fault(house: House) -> None:
     with pytest.raises(Exception, match="an identifier is a string or an integer"):
         house.contract([column("meter", "date", key=1, classification="identifier"), USE], kind="snapshot")
+
+
+def test_an_id_of_a_provider_has_one_type(house: House, contract: Contract) -> None:
+    text = column("meter", "string", key=1, classification="identifier")
+    with pytest.raises(ContractError, match="'meter' is of type string here and of type integer in town/readings"):
+        house.contract([text], dataset="register", kind="snapshot")
 
 
 def test_the_log_of_duckdb_shows_no_key(house: House, contract: Contract, tmp_path: Path) -> None:
