@@ -215,7 +215,7 @@ class AskReviewerOperator(ApprovalOperator):
     """
 
     def __init__(self, **kwargs: Any) -> None:
-        reason = Param(type="string", minLength=1, description="Why; it is kept with the release. No personal data.")
+        reason = Param("", type="string", description="Why; it is kept with the release. No personal data.")
         super().__init__(params={"reason": reason}, **kwargs)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lakehouse.orchestrate.airflow_client import AirflowClient, Question
+from lakehouse.orchestrate.airflow_client import AirflowClient
 from lakehouse.orchestrate.airflow_process import find_running
 from lakehouse.settings import Settings
 from lakehouse.simulate.city import City
@@ -23,7 +22,6 @@ from tests.integration.conftest import PROJECT, Installation
 
 pytestmark = pytest.mark.integration
 
-PARKING = "parking_occupancy_by_hour"
 CONTRACTS = list((PROJECT / "contracts").glob("*/*.odcs.yaml"))
 
 
@@ -139,45 +137,3 @@ def test_airflows_own_backfill_asks_for_each_interval_once(installation: Install
     names = [receipt["file"] for receipt in receipts if receipt["file"].startswith("Elspotprices_2024")]
     assert sorted(names) == [f"Elspotprices_{start}_{end}_000000.json" for start, end in intervals]
     assert all(receipt["accepted"] for receipt in receipts)
-
-
-def _questions(client: AirflowClient, candidate: str) -> list[Question]:
-    return [question for question in client.questions("approval") if question.conf["candidate"] == candidate]
-
-
-def _waiting(installation: Installation, client: AirflowClient) -> tuple[str, Question]:
-    """The candidate of a build that has to be asked about, since the newest release was yanked, and the question."""
-    client.trigger("build")
-    [entry] = _until(lambda: installation.json("candidates", PARKING), seconds=240)
-    [question] = _until(lambda: _questions(client, entry["candidate"]), seconds=120)
-    return entry["candidate"], question
-
-
-def test_an_approval_is_answered_over_airflows_rest_api_or_by_a_command(
-    installation: Installation, client: AirflowClient
-) -> None:
-    """The release of the drop above was wrong; what is built after it waits."""
-    installation.command("yank", f"{PARKING}@0001", "--reason", "wrong")
-    candidate, question = _waiting(installation, client)
-    # The main job, on the same Airflow, does not wait for people.
-    outcome = installation.json("run", "--inputs", str(installation.home.parent / "inputs"))
-    assert [note for note in outcome["notes"] if f"exchange approve {PARKING} {candidate} --reason" in note]
-    assert not [row for row in installation.json("releases", PARKING) if row["status"] == "released"]
-
-    client.answer(question, option="Approve", given={"reason": "looked at it"})
-    [released] = _until(lambda: [r for r in installation.json("releases", PARKING) if r["latest"]], seconds=120)
-    assert released["release"].startswith("0002-")
-    manifest = json.loads((Path(released["path"]) / "manifest.json").read_text())
-    assert (manifest["approval"]["reason"], manifest["approval"]["through"]) == ("looked at it", "airflow")
-    assert manifest["approved_by"]
-    _until(lambda: client.state(question.run) == "success", seconds=60)
-
-    installation.command("yank", f"{PARKING}@0002", "--reason", "wrong again")
-    candidate, question = _waiting(installation, client)
-    said = installation.command("refuse", PARKING, candidate, "--reason", "the same rows").stdout
-    assert "Airflow was told: 1 waiting run went on" in said
-    _until(lambda: client.state(question.run) == "success", seconds=120)
-    assert _questions(client, candidate) == []
-    [row] = [row for row in installation.json("candidates", PARKING, "--all") if row["candidate"] == candidate][:1]
-    assert (row["status"], row["reason"].endswith("the same rows")) == ("refused", True)
-    assert not [row for row in installation.json("releases", PARKING) if row["latest"]]
