@@ -18,6 +18,30 @@
 {%- endmacro %}
 {% macro duckdb__second_largest(value) -%} coalesce(max({{ value }}, 2)[2], 0) {%- endmacro %}
 
+{# Of a group's whole numbers the middle one, the lower of two: one of the numbers themselves. #}
+{% macro lower_median(value) -%}
+    {{ adapter.dispatch('lower_median')(value) }}
+{%- endmacro %}
+{% macro duckdb__lower_median(value) -%} quantile_disc({{ value }}, 0.5) {%- endmacro %}
+
+{# A group's values as a list, or as one text, in an order; and the list of no names. #}
+{% macro listed(value, order) -%}
+    {{ adapter.dispatch('listed')(value, order) }}
+{%- endmacro %}
+{% macro duckdb__listed(value, order) -%} list({{ value }} order by {{ order }}) {%- endmacro %}
+
+{% macro joined_text(value, separator, order) -%}
+    {{ adapter.dispatch('joined_text')(value, separator, order) }}
+{%- endmacro %}
+{% macro duckdb__joined_text(value, separator, order) -%}
+    string_agg({{ value }}, '{{ separator }}' order by {{ order }})
+{%- endmacro %}
+
+{% macro no_names() -%}
+    {{ adapter.dispatch('no_names')() }}
+{%- endmacro %}
+{% macro duckdb__no_names() -%} cast([] as varchar[]) {%- endmacro %}
+
 {# One row for each whole number from `first` up to and without `end`. #}
 {% macro each_number(first, end) -%}
     {{ adapter.dispatch('each_number')(first, end) }}
@@ -41,7 +65,7 @@
 {%- endmacro %}
 {% macro duckdb__hour_from_number(hours) -%} make_timestamptz(({{ hours }}) * 3600000000) {%- endmacro %}
 
-{# Start of the hour, day or month of UTC that a timestamp lies in. #}
+{# Start of the hour, day, month, quarter or year of UTC that a timestamp lies in. #}
 {% macro period_start(grain, timestamp) -%}
     {{ adapter.dispatch('period_start')(grain, timestamp) }}
 {%- endmacro %}
@@ -57,6 +81,14 @@
 {%- endmacro %}
 {% macro duckdb__point_in_polygon(point, polygon) -%}
     st_contains({{ polygon }}, {{ point }})
+{%- endmacro %}
+
+{# Whether two polygons have a line of their boundaries in common: more than a corner. #}
+{% macro share_a_border(one, other) -%}
+    {{ adapter.dispatch('share_a_border')(one, other) }}
+{%- endmacro %}
+{% macro duckdb__share_a_border(one, other) -%}
+    (st_intersects({{ one }}, {{ other }}) and st_dimension(st_intersection({{ one }}, {{ other }})) >= 1)
 {%- endmacro %}
 
 {# Run before a build: geometry comes from a file of the installed package. Without its path only the

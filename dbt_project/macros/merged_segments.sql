@@ -1,8 +1,15 @@
-{# CTEs, the last of them `merged`: each segment of a month beside the group that it is published in.
+{# Each segment of a month beside the group that it is published in, where areas are none: small segments are merged
+   into wider ones by steps.
 
-   segments: relation of month_utc, the columns of group, units. Arguments as of unit_contributions.
-   Out: the same columns, and merged_<column> for each column of group. Small: one row a segment and month. #}
-{% macro merged_segments(segments, group, merge, k, apart) -%}
+   months: relation as unit_months makes it. group: list of its columns that make a segment.
+   merge: list of steps, each {column: SQL of its value in the wider group}: a segment below k takes the first step,
+   what is still below k the next. Where even the last step holds less than k, the smallest other group joins it;
+   what is below k still is left out. apart: columns of `group` that no step changes, so that nothing is merged across
+   them. k: units that a group holds.
+
+   Out: month_utc, the columns of group, merged_<column> for each of them, units, held. Small: one row a segment and
+   month. #}
+{% macro merged_segments(months, group, merge, k, apart=[]) -%}
 {%- for column in group if column not in apart and column not in merge[-1] -%}
     {{ exceptions.raise_compiler_error("the last step of merge must give " ~ column ~ ": one group takes what is left") }}
 {%- endfor -%}
@@ -12,9 +19,9 @@
 {%- set segment = (['month_utc'] + group) | join(', ') -%}
 {%- set kinds = (['month_utc'] + apart) | join(', ') -%}
 
-counted_0 as (
+with counted_0 as (
     select *, units as held {% for column in group %}, {{ column }} as merged_{{ column }} {% endfor %}
-    from {{ segments }}
+    from (select {{ segment }}, count(*) as units from {{ months }} group by {{ segment }}) as segments
 ),
 {%- for step in merge %}
 
@@ -48,11 +55,9 @@ joined as (
 counted as (
     select *, sum(units) over (partition by month_utc, {{ merged }}) as held
     from joined
-),
-
-merged as (
-    select * from counted where held >= {{ k }}
 )
+
+select * from counted where held >= {{ k }}
 {%- endmacro %}
 
 {% macro renamed(group, step, condition) -%}

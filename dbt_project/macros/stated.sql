@@ -11,10 +11,14 @@
     {{ return(readings) }}
 {%- endmacro %}
 
-{# {k: {grain: units}, cap: {value}, max_share_percent, p_percent} of a mart with an aggregate policy. #}
+{# {k: {grain: units}, cap: {value}, ceiling: {times_median, among}, partition: {area, name, k, frozen_for},
+   max_share_percent, p_percent} of a mart with an aggregate policy. #}
 {% macro stated_policy(mart) -%}
     {%- if not execute -%}
-        {{ return({'k': {'month': 1}, 'cap': {'value': 0}, 'max_share_percent': 0, 'p_percent': 0}) }}
+        {{ return({
+            'k': {'month': 1}, 'cap': {'value': 0}, 'max_share_percent': 0, 'p_percent': 0,
+            'partition': {'area': 'area', 'name': 'name', 'k': 1, 'frozen_for': 'month'}
+        }) }}
     {%- endif -%}
     {%- set policy = stated_in(mart).privacy -%}
     {%- if not policy or policy.kind != 'aggregate' -%}

@@ -1,98 +1,62 @@
-{# Who counts in which cell with how much: one row a unit, period and grain, in groups that hold enough units.
+{# Who counts in which cell with how much: one row a unit, period and grain, in the groups that are published.
 
-   use: relation, one row a unit and fully measured hour (whole numbers); a unit is in one segment. unit, hour,
-   measure: its columns. group: list of its columns that make a segment (area, kind of building).
-   merge: list of steps, each {column: SQL of its value in the wider group}: a segment below k takes the
-   first step, what is still below k the next. Where even the last step holds less than k, the smallest
-   other group joins it; what is below k still is left out. apart: columns of `group` that no step changes,
-   so that nothing is merged across them.
-   policy: stated_policy(mart).
+   use: relation, one row a unit and fully measured hour (whole numbers). unit, hour, measure: its columns.
+   days, months: relations as unit_days and unit_months make them of it. groups: relation of month_utc, the columns of
+   segment, and merged_<column> for each column of group that is not in apart (see merged_areas and merged_segments).
+   segment: list of columns by which a unit finds its group. group: list of columns that name a group.
+   apart: columns of `segment` across which nothing is summed. policy: stated_policy(mart).
 
    Out: the columns of group, month_utc, period_start_utc, period_grain, period_hours, unit, contribution.
 
    - A unit gives an hour at most the cap; a day and a month are sums of capped hours.
-   - A unit counts in a day that was measured in all 24 hours, and in a month measured in at least 95 % of
-     the hours of the unit with the most (of its kind in `apart`).
-   - Groups are made from the units that count in the month, and stand for the month: who is in a cell
-     changes within it by gaps in the readings alone.
+   - A unit counts in the hours of a month that it counts in, and in its days that were measured in all 24 hours.
+   - Groups stand for the month: who is in a cell changes within it by gaps in the readings alone.
    - No total is published beside its parts, so a group that is left out cannot be found by subtraction. #}
-{% macro unit_contributions(use, unit, hour, measure, group, merge, policy, apart=[]) -%}
-{%- set segment = group | join(', ') -%}
-{%- set kinds = (['month_utc'] + apart) | join(', ') -%}
-with unit_hours as (
+{% macro unit_contributions(use, unit, hour, measure, days, months, groups, segment, group, policy, apart=[]) -%}
+{%- set kinds = (['unit', 'month_utc'] + apart) | join(', ') -%}
+{%- set kept = apart | join(', ') ~ (', ' if apart else '') -%}
+with counted as (
     select
-        {{ unit }} as unit, {{ segment }},
-        {{ period_start('month', hour) }} as month_utc,
-        {{ period_start('day', hour) }} as day_utc,
-        {{ hour }} as hour_utc,
-        least({{ measure }}, {{ policy.cap.value }}) as contribution
-    from {{ use }}
+        unit, month_utc, period_hours, contribution
+        {%- for column in group %},
+        {{ column if column in apart else 'merged_' ~ column ~ ' as ' ~ column }}
+        {%- endfor %}
+    from {{ months }}
+    inner join {{ groups }} using ({{ (['month_utc'] + segment) | join(', ') }})
 ),
-
-unit_days as (
-    select
-        unit, {{ segment }}, month_utc, day_utc,
-        count(*) as hours,
-        cast(sum(contribution) as bigint) as contribution
-    from unit_hours
-    group by unit, {{ segment }}, month_utc, day_utc
-),
-
-unit_months as (
-    select
-        unit, {{ segment }}, month_utc,
-        cast(sum(hours) as bigint) as hours,
-        cast(sum(contribution) as bigint) as contribution
-    from unit_days
-    group by unit, {{ segment }}, month_utc
-),
-
-month_hours as (
-    select {{ kinds }}, max(hours) as period_hours
-    from unit_months
-    group by {{ kinds }}
-),
-
-measured_months as (
-    select unit, {{ segment }}, month_utc, period_hours, contribution
-    from unit_months
-    inner join month_hours using ({{ kinds }})
-    where hours * 100 >= period_hours * 95
-),
-
-segments as (
-    select month_utc, {{ segment }}, count(*) as units
-    from measured_months
-    group by month_utc, {{ segment }}
-),
-
-{{ merged_segments('segments', group, merge, policy.k.values() | min, apart) }},
 
 unit_periods as (
+    {%- if 'hour' in policy.k %}
     select
-        unit, {{ segment }}, month_utc,
-        hour_utc as period_start_utc, 'hour' as period_grain, 1 as period_hours, contribution
-    from unit_hours
-    union all
-    select unit, {{ segment }}, month_utc, day_utc, 'day', 24, contribution
-    from unit_days
+        {{ unit }} as unit, {{ kept }}{{ period_start('month', hour) }} as month_utc,
+        {{ hour }} as period_start_utc, 'hour' as period_grain, cast(1 as bigint) as period_hours,
+        cast(least({{ measure }}, {{ policy.cap.value }}) as bigint) as contribution
+    from {{ use }}
+    {{ 'union all' if policy.k | length > 1 }}
+    {%- endif %}
+    {%- if 'day' in policy.k %}
+    select unit, {{ kept }}month_utc, day_utc as period_start_utc, 'day' as period_grain,
+        cast(24 as bigint) as period_hours, contribution
+    from {{ days }}
     where hours = 24
-    union all
-    select unit, {{ segment }}, month_utc, month_utc, 'month', period_hours, contribution
-    from measured_months
+    {{ 'union all' if 'month' in policy.k }}
+    {%- endif %}
+    {%- if 'month' in policy.k %}
+    select unit, {{ kept }}month_utc, month_utc as period_start_utc, 'month' as period_grain, period_hours, contribution
+    from counted
+    {%- endif %}
 )
 
 select
     {%- for column in group %}
-    merged_{{ column }} as {{ column }},
+    counted.{{ column }},
     {%- endfor %}
     month_utc,
-    period_start_utc,
-    period_grain,
-    cast(period_hours as bigint) as period_hours,
+    unit_periods.period_start_utc,
+    unit_periods.period_grain,
+    unit_periods.period_hours,
     unit,
-    contribution
+    unit_periods.contribution
 from unit_periods
-inner join merged using (month_utc, {{ segment }})
-where period_grain in ('{{ policy.k.keys() | join("', '") }}')
+inner join counted using ({{ kinds }})
 {%- endmacro %}

@@ -11,11 +11,13 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
+from lakehouse.build.area_groups import write_area_groups
 from lakehouse.build.periods import Span, partition_names, span_of
 from lakehouse.build.plan import MartPlan, margin
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.release.manifest import AreaGroup
 from lakehouse.storage.index import clean_files, replaced_files
 from lakehouse.storage.sql import identifier, literal
 
@@ -97,11 +99,18 @@ def _standing(exchange: Exchange, dataset: str, partitions: Sequence[str], chang
 
 
 def prepare_sources(
-    exchange: Exchange, *, files: Iterable[CleanFile], spans: Iterable[Span], database: Path, folder: Path
+    exchange: Exchange,
+    *,
+    files: Iterable[CleanFile],
+    spans: Iterable[Span],
+    areas: Iterable[tuple[str, AreaGroup]] = (),
+    database: Path,
+    folder: Path,
 ) -> None:
     """Makes the relations that dbt's sources name: one view a contract, over explicit files. What is not on
     this machine is downloaded below ``folder``. Beside them ``calendar.hours``: the hours of the periods that
-    are built, which are known without reading a row."""
+    are built, which are known without reading a row; and ``published.area_groups``: of each mart the groups of areas
+    that stand."""
 
     def fetch(file: CleanFile) -> Path:
         local = exchange.lake.local_path("clean", file.key)
@@ -124,6 +133,7 @@ def prepare_sources(
                 "EXCEPT FROM calendar.hours",
                 [span.start, span.end],
             )
+        write_area_groups(connection, areas)
         for key, contract in sorted(exchange.contracts.items()):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(contract.provider)}")
             connection.execute(

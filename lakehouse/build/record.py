@@ -16,7 +16,7 @@ from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.ledger import spent
-from lakehouse.release.manifest import BuildCheck, Candidate, Environment, File, Input
+from lakehouse.release.manifest import AreaGroup, BuildCheck, Candidate, Environment, File, Input
 from lakehouse.release.record import AWAITED
 from lakehouse.storage.index import candidates, deliveries, upsert
 
@@ -35,12 +35,14 @@ def record_candidate(
     built: dict[str, File | None],
     read: Iterable[CleanFile],
     checks: Iterable[BuildCheck],
+    areas: Iterable[AreaGroup],
     environment: Environment,
     seconds: float,
 ) -> Candidate:
     """Writes ``candidate.json`` beside the files and then names it in the index, where the release finds it.
 
-    ``built``: what came of each partition. ``read``: the inputs. An older candidate that waits is superseded.
+    ``built``: what came of each partition. ``read``: the inputs. ``areas``: groups of the periods that it built. An
+    older candidate that waits is superseded.
     """
     candidate = Candidate(
         mart=plan.mart.name,
@@ -59,6 +61,7 @@ def record_candidate(
         waiting=plan.waiting,
         inputs=_inputs(exchange, {file.delivery for file in read}),
         checks=worst(checks),
+        areas=tuple(sorted(set(areas), key=lambda group: (group.period, group.kind, group.code))),
         spent=_spent(exchange, plan.mart, built),
         seconds=round(seconds, 2),
     )

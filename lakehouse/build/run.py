@@ -11,6 +11,7 @@ from pathlib import Path
 
 import duckdb
 
+from lakehouse.build.area_groups import read_area_groups
 from lakehouse.build.checks import dbt_checks, failure, privacy_checks
 from lakehouse.build.dbt import DATABASE, BuildFailed, DbtProject, NodeResult
 from lakehouse.build.environment import environment_of
@@ -32,7 +33,7 @@ from lakehouse.privacy.membership import keep_membership
 from lakehouse.privacy.table_record import keep_table
 from lakehouse.privacy.tables import TableNotSound
 from lakehouse.privacy.withheld import Pattern, PatternBroken, fill_but_withheld
-from lakehouse.release.manifest import BuildCheck, File, latest_manifest
+from lakehouse.release.manifest import AreaGroup, BuildCheck, File, latest_manifest
 from lakehouse.release.patterns import standing_patterns
 from lakehouse.release.withdraw import follow_pointer
 
@@ -65,12 +66,19 @@ class _Work:
     checks: list[BuildCheck] = field(default_factory=list)
     read: set[CleanFile] = field(default_factory=set)
     patterns: dict[str, Pattern] = field(default_factory=dict)
+    areas: set[AreaGroup] = field(default_factory=set)
     failed: str | None = None
     seconds: float = 0.0
 
     @property
     def mart(self) -> Mart:
         return self.plan.mart
+
+    @property
+    def standing_areas(self) -> set[tuple[str, AreaGroup]]:
+        """What later batches and builds keep to."""
+        base = self.plan.base
+        return {(self.mart.name, group) for group in {*(base.areas if base else ()), *self.areas}}
 
 
 def build(
@@ -178,7 +186,10 @@ def _build_batch(exchange: Exchange, project: DbtProject, batch: Batch, inputs: 
     began = time.monotonic()
     files = {file for work, partitions in batch for file in inputs.of(work.plan, partitions)}
     spans = {span_of(name, work.mart.exchange.partition.grain) for work, partitions in batch for name in partitions}
-    prepare_sources(exchange, files=files, spans=spans, database=folder / DATABASE, folder=folder / "inputs")
+    areas = {group for work, _ in batch for group in work.standing_areas}
+    prepare_sources(
+        exchange, files=files, spans=spans, areas=areas, database=folder / DATABASE, folder=folder / "inputs"
+    )
     results = project.run(folder=folder, models=[model for work, _ in batch for model in work.lineage.models])
     shared = time.monotonic() - began
     with exchange.duckdb(folder / DATABASE) as connection:
@@ -237,7 +248,10 @@ def _take(
             deliveries=tuple(sorted({file.delivery for file in read})),
             candidate=candidate_name(work.plan),
         )
-    _keep_membership(exchange, work, [name for name in partitions if work.built[name]], connection, folder)
+    published = [name for name in partitions if work.built[name]]
+    if isinstance(policy, AggregatePolicy) and policy.partition is not None:
+        work.areas |= read_area_groups(connection, policy.partition, work.mart, published)
+    _keep_membership(exchange, work, published, connection, folder)
 
 
 def _keep_membership(
@@ -276,6 +290,7 @@ def _record(exchange: Exchange, works: list[_Work], summary: BuildSummary, progr
             continue
         candidate = record_candidate(
             exchange, plan=work.plan, built=work.built, read=work.read, checks=work.checks,
+            areas=work.areas,
             environment=environment, seconds=work.seconds,
         )  # fmt: skip
         rows = sum(file.rows for file in candidate.built.values() if file is not None)

@@ -263,6 +263,9 @@ def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> I
             yield (*META, "privacy"), f"the policy needs the column {name!r}"
         elif columns[name].kind not in INTEGERS:
             yield (*META, "privacy"), f"the column {name!r} must be a whole number, so that thresholds are exact"
+    for name in (policy.partition.area, policy.partition.name) if policy.partition else ():
+        if name not in columns:
+            yield (*META, "privacy", "partition"), f"{name!r} is not a column of the mart"
     if "period_grain" not in columns:
         yield (*META, "privacy"), "the policy needs the column 'period_grain'"
 

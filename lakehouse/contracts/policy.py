@@ -23,6 +23,28 @@ class Cap(Strict):
     unit: Text
 
 
+class Ceiling(Strict):
+    """Who is counted as one of many: a unit whose month is at most ``times_median`` times the median of the units
+    that it is ``among`` (columns of the segments). One far above the rest is told from any sum of them."""
+
+    times_median: int = Field(gt=1)
+    among: list[Name] = Field(default_factory=list)
+
+
+class AreaPartition(Strict):
+    """Areas merged with their neighbours until each group holds ``k`` units, and then kept so for a period.
+
+    ``area``, ``name``: the mart's columns of the group's code and name. ``groups``: the relation of the build's
+    database in which the macro ``merged_areas`` says who is merged with whom; the build keeps it with the release.
+    """
+
+    area: Name
+    name: Name
+    k: PositiveInt
+    frozen_for: Literal["month", "quarter", "year"]
+    groups: Relation
+
+
 class ReleasePolicy(Strict):
     """A private partition is published ``final_after_days`` after its end, and then stands."""
 
@@ -50,7 +72,8 @@ class AggregatePolicy(Strict):
     ``contributions``: the relation of the build's database from which the gate recounts every published cell.
     The mart has the columns ``measure``, ``<unit>s`` (how many units a cell holds), ``period_grain`` (one of
     the keys of ``k``) and ``period_hours``. ``cap``: the most that a unit gives to an hour, whole units of
-    the measure. ``numbered``: where the contributions name a unit by a number that is another in the next build.
+    the measure. ``ceiling``: up to which use a unit is counted at all. ``partition``: how areas are merged.
+    ``numbered``: where the contributions name a unit by a number that is another in the next build.
     """
 
     kind: Literal["aggregate"]
@@ -59,6 +82,8 @@ class AggregatePolicy(Strict):
     measure: Text = Field(description="column of the mart that sums the contributions")
     k: dict[Literal["hour", "day", "month"], PositiveInt] = Field(min_length=1)
     cap: Cap
+    ceiling: Ceiling | None = None
+    partition: AreaPartition | None = None
     max_share_percent: int = Field(gt=0, le=50)
     p_percent: int = Field(ge=0, le=100)
     contributions: Relation

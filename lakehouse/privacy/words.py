@@ -2,7 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Protocol
+
 from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, Policy, SuppressPolicy
+
+# Groups of areas that are named; the rest are counted.
+NAMED = 12
+
+
+class AreaGroup(Protocol):
+    """Areas that are published together in the period that begins on a day."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def period(self) -> str: ...
 
 
 def in_words(policy: Policy) -> str:
@@ -21,8 +37,36 @@ def _of_sums(policy: AggregatePolicy) -> str:
     return (
         f"Each number is a sum over at least so many of a {policy.unit}: {least}; each counts once, an hour of it as "
         f"{policy.cap.value} {policy.cap.unit} at most, and none has above {policy.max_share_percent} % of the sum. "
+        + _of_the_ceiling(policy)
+        + _of_merging(policy)
         + _standing(policy)
     )
+
+
+def _of_the_ceiling(policy: AggregatePolicy) -> str:
+    if policy.ceiling is None:
+        return ""
+    among = f" of the same {', '.join(policy.ceiling.among)}" if policy.ceiling.among else ""
+    return (
+        f"A {policy.unit} that gave above {policy.ceiling.times_median} times the median{among} in a month is in none "
+        "of its numbers, for it would be told from any sum. "
+    )
+
+
+def _of_merging(policy: AggregatePolicy) -> str:
+    if policy.partition is None:
+        return ""
+    return (
+        f"Areas are merged with their neighbours until each group holds {policy.partition.k} {policy.units}, and the "
+        f"groups stand for a {policy.partition.frozen_for}. "
+    )
+
+
+def areas_in_words(areas: Iterable[AreaGroup]) -> str:
+    """Which areas are published together, and since when; empty where none are merged by policy."""
+    named = [f"{group.name} (from {group.period})" for group in areas]
+    more = f" and {len(named) - NAMED} more" if len(named) > NAMED else ""
+    return "; ".join(named[:NAMED]) + more
 
 
 def _of_table(policy: SuppressPolicy) -> str:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 
 GATE = "Attacks on the candidate and all earlier releases"
 REPORT = "attacks.json"
-# Shown and not blocking: sums of K units do not withstand it, whatever K is practised (decision 0016).
-WARNS = frozenset({"membership_inference"})
 
 
 def attack_candidate(
@@ -111,7 +109,7 @@ def _result(outcome: Outcome) -> GateResult:
     return GateResult(
         name=f"attack_{outcome.attack}",
         expectation=f"attack_{outcome.attack}",
-        severity="warning" if outcome.attack in WARNS else "blocking",
+        severity="blocking",
         success=outcome.passed,
         expected=expected,
         observed=f"{outcome.success:g}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,12 +12,12 @@ from typing import Any
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
 from lakehouse.privacy.ledger import epsilon
-from lakehouse.release.manifest import Candidate, Column, File, Input, Manifest, Notice
+from lakehouse.release.manifest import AreaGroup, Candidate, Column, File, Input, Manifest, Notice
 
 # What a consumer reads or relies on. Two manifests that agree in it are the same release.
 CONTENT = {
     "mart", "major", "title", "description", "theme", "keywords", "licence", "attribution", "simulated_inputs",
-    "access", "price", "columns", "key", "partition", "privacy",
+    "access", "price", "columns", "key", "partition", "privacy", "areas",
 }  # fmt: skip
 
 
@@ -70,6 +71,7 @@ def compose(
         signed_with=signed_with,
         notices=notices,
         privacy=_privacy(mart, made, base, files),
+        areas=standing_areas(made.areas, base.areas if base else ()),
         gates=gates,
         diff=_diff(base, files) | changes,
     )
@@ -111,6 +113,12 @@ def files_of(made: Candidate, base: Manifest | None) -> tuple[File, ...]:
     carried = [] if base is None or made.whole else [f for f in base.files if f.partition not in made.built]
     built = [file for file in made.built.values() if file is not None]
     return tuple(sorted([*carried, *built], key=lambda file: file.path))
+
+
+def standing_areas(made: Iterable[AreaGroup], before: Iterable[AreaGroup]) -> tuple[AreaGroup, ...]:
+    """The groups of the release before, and those of periods that are new."""
+    known = {(group.period, group.kind, group.code): group for group in (*made, *before)}
+    return tuple(known[name] for name in sorted(known))
 
 
 def _privacy(mart: Mart, made: Candidate, base: Manifest | None, files: tuple[File, ...]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.words import in_words
+from lakehouse.privacy.words import areas_in_words, in_words
 from lakehouse.release.attack_gate import attack_candidate
 from lakehouse.release.diff.keep import FOLDER as DIFF
 from lakehouse.release.diff.keep import keep_diff
@@ -222,6 +222,8 @@ def _context(exchange: Exchange, mart: Mart, made: Candidate) -> dict[str, str]:
         "Inputs": f"{len(made.inputs)} deliveries of {', '.join(sorted({e.dataset for e in made.inputs})) or 'none'}",
         "Code": f"{made.code} at {made.code_version}",
     }
+    if made.areas:
+        facts["Areas published together"] = areas_in_words(made.areas)
     if simulated:
         facts["Simulated inputs"] = ", ".join(simulated)
     if made.held:

@@ -100,13 +100,24 @@ class BuildCheck(Strict):
     found: str
 
 
+class AreaGroup(Strict):
+    """Areas that are published together for a period (that begins on the day ``period``), units of one ``kind``."""
+
+    period: str
+    kind: str
+    code: str
+    name: str
+    areas: tuple[str, ...]
+
+
 class Candidate(Strict):
     """What a build made.
 
     ``built``: every partition it built, with its file, or none where it came out empty. ``whole``: it is all of
     the mart, so nothing of ``base`` (the release before) is carried over. ``change``: how far the index's changes
-    are taken in. ``spent``: rho on each partition of a mart with noise. ``held``: partitions that were touched
-    and not built, with the reason; those of them that are not final yet are ``waiting`` for a later build.
+    are taken in. ``areas``: who is merged with whom in the periods that it built. ``spent``: rho on each partition
+    of a mart with noise. ``held``: partitions that were touched and not built, with the reason; those of them that
+    are not final yet are ``waiting`` for a later build.
     """
 
     mart: str
@@ -124,6 +135,7 @@ class Candidate(Strict):
     waiting: tuple[str, ...]
     inputs: tuple[Input, ...]
     checks: tuple[BuildCheck, ...]
+    areas: tuple[AreaGroup, ...] = ()
     spent: dict[str, str] = {}
     environment: Environment | None = None
     seconds: float
@@ -136,8 +148,9 @@ class Candidate(Strict):
 class Manifest(Strict):
     """A release: what it holds, of what it was made, and what its gate found.
 
-    ``change`` and ``waiting`` are the candidate's: the next build goes on from there. ``approval`` is there where
-    one was needed. ``signed_with``: the id of the public key that verifies ``manifest.json.sig``, see
+    ``change`` and ``waiting`` are the candidate's: the next build goes on from there. ``areas``: the groups of
+    every period that was published, which later builds keep to. ``approval`` is there where one was needed.
+    ``signed_with``: the id of the public key that verifies ``manifest.json.sig``, see
     :mod:`lakehouse.release.signing`. ``notices``: those that stood when it was released.
     """
 
@@ -173,6 +186,7 @@ class Manifest(Strict):
     signed_with: str | None = None
     notices: tuple[Notice, ...] = ()
     privacy: dict[str, Any]
+    areas: tuple[AreaGroup, ...] = ()
     gates: dict[str, Any]
     diff: dict[str, Any]
 

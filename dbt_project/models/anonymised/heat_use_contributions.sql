@@ -4,11 +4,11 @@
     unit='customer_id_aalborg',
     hour='hour_utc',
     measure='heat_use_wh',
+    days=ref('heat_use_unit_days'),
+    months=ref('heat_use_unit_months'),
+    groups=ref('heat_use_segments'),
+    segment=['unit_type', 'energy_label_band', 'simulated'],
     group=['unit_type', 'energy_label_band', 'simulated'],
-    merge=[
-        {'energy_label_band': "'other labels'"},
-        {'unit_type': "'other buildings'", 'energy_label_band': "'all labels'"}
-    ],
     apart=['simulated'],
     policy=stated_policy('heat_use_by_segment_hour')
 ) }}

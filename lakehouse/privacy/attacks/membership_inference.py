@@ -1,141 +1,144 @@
 """Whether somebody who knows a household's own series can tell, from the published sums, if it is in them.
 
-A game of shadow groups: groups of as many units as the smallest published series has are drawn from the mart's own
-units, with the target and without it, and the attacker tells the two apart by the likelihood ratio of a normal
-model, whose mean and covariance are those of other households, never of those drawn. Method: Homer et al. (2008) and
-Sankararaman et al. (2009) for the ratio, Pyrgelis et al. (2018) for series of sums.
-
-It is the game of somebody who knows the target's every reading and nothing of the other members.
+It is the game of somebody who knows the target's every reading and, of the other members, nothing
+(:mod:`lakehouse.privacy.attacks.shadow_groups`). It is played on the partition in question, at each of its grains on
+two series: the one of fewest units, and the one that has the most exposed unit. Targets are units as they come and
+those that differ most from the rest.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import duckdb
 import numpy as np
-import numpy.typing as npt
 
 from lakehouse.privacy.attacks.outcome import Outcome
-
-Floats = npt.NDArray[np.float64]
+from lakehouse.privacy.attacks.shadow_groups import LEAST_UNITS, UNITS, Advantage, Floats, bound, play
 
 LIMIT, TARGET_LIMIT = 0.60, 0.90
-UNITS, TARGETS, DRAWS = 1_500, 100, 200
-# A quarter of them are those that groups are drawn from.
-LEAST_UNITS = 40
-SEED = 20_240_601
+EXPOSED = 40
+
+# How far each unit is from the mean of its cells, each time in standard deviations: one pass over all members.
+MOMENTS = """
+    CREATE OR REPLACE TEMP TABLE moments AS
+    SELECT cell, series, grain, starts, avg(contribution) AS mean, nullif(var_samp(contribution), 0) AS variance
+    FROM members JOIN cells USING (cell) WHERE mine GROUP BY cell, series, grain, starts
+"""
+EXPOSURES = """
+    CREATE OR REPLACE TEMP TABLE exposures AS
+    SELECT grain, series, unit, coalesce(sum((contribution - mean) ** 2 / variance), 0) AS exposure
+    FROM members JOIN moments USING (cell) GROUP BY grain, series, unit
+"""
+PLAYED = """
+    WITH published AS (
+        SELECT grain, series, min(units) AS size, count(*) AS times FROM cells WHERE mine GROUP BY grain, series
+    ),
+    judged AS (
+        SELECT grain, series, size, times, max(exposure) / size AS exposure, count(*) AS held
+        FROM published JOIN exposures USING (grain, series) GROUP BY grain, series, size, times
+    )
+    SELECT grain, series, size, times, held FROM judged
+    QUALIFY row_number() OVER (PARTITION BY grain ORDER BY size, series) = 1
+         OR row_number() OVER (PARTITION BY grain ORDER BY exposure DESC, series) = 1
+    ORDER BY grain, series
+"""
+# Units are taken by their pseudonym, which is as good as chance. A series of few units draws on all of its grain: on
+# what they gave in proportion to the mean of their own series, for groups differ in their means more than in shape.
+POOL = """
+    WITH wanted AS (
+        SELECT unit, exposed, row_number() OVER (ORDER BY exposed DESC, unit) - 1 AS number FROM (
+            SELECT unit, max(series = $series AND place <= $exposed) AS exposed FROM (
+                SELECT unit, series, row_number() OVER (PARTITION BY series ORDER BY exposure DESC, unit) AS place
+                FROM exposures WHERE grain = $grain AND (series = $series OR $all)
+            ) GROUP BY unit
+        ) QUALIFY number < $units
+    ),
+    times AS (
+        SELECT starts, mean AS typical, row_number() OVER (ORDER BY starts) - 1 AS time
+        FROM moments WHERE grain = $grain AND series = $series
+    )
+    SELECT number, exposed, time, sum(contribution * coalesce(typical / nullif(mean, 0), 1)) AS amount
+    FROM members JOIN wanted USING (unit) JOIN moments USING (cell) JOIN times USING (starts)
+    WHERE grain = $grain AND (series = $series OR $all)
+    GROUP BY number, exposed, time
+"""
 
 
 @dataclass(frozen=True)
-class Advantage:
-    """Areas under the ROC curve: over all targets, and of the one that is easiest to tell."""
+class Series:
+    """One group's cells of one grain: ``size`` units in the smallest of its ``times`` cells, ``held`` in any."""
 
-    all: float
-    worst: float
-
-
-def play(series: Floats, size: int, *, max_share: float = 1.0, draws: int = DRAWS) -> Advantage:
-    """``series``: units by times. ``size``: members of a group. Whoever would have more than ``max_share`` of
-    an average group at any time is no target: such a group is not published. Raises
-    ``ValueError`` for fewer than ``LEAST_UNITS``."""
-    units = len(series)
-    if units < LEAST_UNITS:
-        raise ValueError(f"{units} units are too few for shadow groups: it takes {LEAST_UNITS}")
-    chance = np.random.default_rng(SEED)
-    order = chance.permutation(units)
-    known, drawn = series[order[: units // 2]], series[order[units // 2 :]]
-    directions = _whitening(known)
-    mean = known.mean(axis=0)
-    points = (drawn - mean) @ directions
-    publishable = (drawn <= max_share * size * mean).all(axis=1)
-    first = min(TARGETS, len(points) // 2)
-    chosen = points[:first][publishable[:first]]
-    if not len(chosen):
-        return Advantage(0.5, 0.5)
-    # A group has the target in it, or one more of those who are no targets.
-    rest = np.arange(first, len(points))
-    # With repetition: else groups that are most of the pool would be nearly the same.
-    groups = rest[chance.integers(len(rest), size=(2 * draws, size))]
-    sums = points[groups].sum(axis=1)
-    without = chosen @ sums[:draws].T
-    others = points[groups[draws:, 0]]
-    within = chosen @ (sums[draws:] - others).T + (chosen**2).sum(axis=1)[:, None]
-    each = np.array([_auc(yes, no) for yes, no in zip(within, without, strict=True)])
-    return Advantage(all=_auc(_centred(within, chosen), _centred(without, chosen)), worst=float(each.max()))
+    grain: str
+    name: str
+    size: int
+    times: int
+    held: int
 
 
 def membership_inference(connection: duckdb.DuckDBPyConnection) -> Outcome:
-    """``success``: the area under the curve over all targets, of the grain where it is largest. Of fewer units
-    than ``LEAST_UNITS`` no groups can be drawn, which the outcome says."""
-    worst, seen = Advantage(0.5, 0.5), []
-    sizes = connection.execute(
-        "SELECT grain, min(units), arg_min(series, units), min(share) / 100 FROM cells "
-        "WHERE mine GROUP BY grain ORDER BY grain"
-    ).fetchall()
-    for grain, size, smallest, max_share in sizes:
-        series = _series(connection, grain, smallest)
-        if len(series) < LEAST_UNITS:
-            seen.append(f"{grain}: no game, {len(series):,} units")
-            continue
-        advantage = play(series, size, max_share=max_share)
-        seen.append(f"{grain}: AUC {advantage.all:.2f}, the easiest target {advantage.worst:.2f}, groups of {size}")
-        worst = max(worst, advantage, key=lambda one: (one.all > LIMIT or one.worst > TARGET_LIMIT, one.all))
+    """``success``: the area under the curve over all targets, of the series where it is largest. It passes where
+    the upper end of its confidence does, and that of every single target does."""
+    connection.execute(MOMENTS)
+    connection.execute(EXPOSURES)
+    played = [(series, _advantage(connection, series)) for series in _series(connection)]
+    connection.execute("DROP TABLE exposures; DROP TABLE moments")
+    worst = max((told for _, told in played), key=_beyond, default=Advantage(0.5, 0.5, 0.5, 0.5))
     return Outcome(
         attack="membership_inference",
         success=round(worst.all, 4),
         chance=0.5,
         limit=LIMIT,
-        passed=worst.all <= LIMIT and worst.worst <= TARGET_LIMIT,
-        found="; ".join(seen) or "no series",
+        passed=_beyond(worst) <= 0,
+        found="; ".join(_words(series, told) for series, told in played) or "no series",
     )
 
 
-def _series(connection: duckdb.DuckDBPyConnection, grain: str, smallest: str) -> Floats:
-    """Contributions of at most ``UNITS`` units at the times of the smallest series; one that was not measured then
-    takes the mean of the time."""
-    rows = connection.execute(
-        """
-        WITH times AS (
-            SELECT starts, row_number() OVER (ORDER BY starts) - 1 AS place FROM cells WHERE mine AND series = $series
-        ),
-        given AS (
-            SELECT unit, place, sum(contribution) AS amount FROM members
-            JOIN cells USING (cell) JOIN times USING (starts) WHERE mine AND grain = $grain GROUP BY unit, place
-        ),
-        chosen AS (SELECT unit, row_number() OVER (ORDER BY unit) - 1 AS number FROM (SELECT DISTINCT unit FROM given))
-        SELECT number, place, amount FROM given JOIN chosen USING (unit) WHERE number < $units
-        """,
-        {"series": smallest, "grain": grain, "units": UNITS},
-    ).fetchnumpy()
-    numbers, places = (np.asarray(rows[name], dtype=np.int64) for name in ("number", "place"))
+def _series(connection: duckdb.DuckDBPyConnection) -> Iterator[Series]:
+    for row in connection.execute(PLAYED).fetchall():
+        yield Series(*row)
+
+
+def _advantage(connection: duckdb.DuckDBPyConnection, series: Series) -> Advantage:
+    """Where there are too few units to draw groups from, the bound that holds whoever they are: it is the average
+    over all units, so nothing can be said of single ones."""
+    units, exposed = _pool(connection, series)
+    if len(units) < LEAST_UNITS:
+        most = bound(series.times, series.size)
+        return Advantage(most, most, most, most)
+    return play(units, series.size, exposed=exposed if len(exposed) else None)
+
+
+def _pool(connection: duckdb.DuckDBPyConnection, series: Series) -> tuple[Floats, Floats]:
+    """Series of the units that groups are drawn from, and of the most exposed ones. A unit that was not measured at
+    a time takes the mean of the time."""
+    asked = {
+        "series": series.name,
+        "grain": series.grain,
+        "all": series.held < LEAST_UNITS + EXPOSED,
+        "exposed": min(EXPOSED, series.held // 4),
+        "units": UNITS + EXPOSED,
+    }
+    rows = connection.execute(POOL, asked).fetchnumpy()
+    numbers, times = (np.asarray(rows[name], dtype=np.int64) for name in ("number", "time"))
     if not len(numbers):
-        return np.empty((0, 0))
-    made = np.full((numbers.max() + 1, places.max() + 1), np.nan)
-    made[numbers, places] = np.asarray(rows["amount"], dtype=np.float64)
-    means = np.nanmean(made, axis=0)
-    return np.where(np.isnan(made), means, made)
+        return np.empty((0, 0)), np.empty((0, 0))
+    made = np.full((numbers.max() + 1, series.times), np.nan)
+    made[numbers, times] = np.asarray(rows["amount"], dtype=np.float64)
+    made = np.where(np.isnan(made), np.nanmean(made, axis=0), made)
+    # They are numbered first.
+    first = len(np.unique(numbers[np.asarray(rows["exposed"], dtype=bool)]))
+    return made[first:], made[:first]
 
 
-def _whitening(known: Floats) -> Floats:
-    """Directions in which the known households differ, each scaled to 1: half of a ridged inverse covariance."""
-    left = known - known.mean(axis=0)
-    _, scales, directions = np.linalg.svd(left, full_matrices=False)
-    variances = scales**2 / (len(known) - 1)
-    ridged = np.maximum(variances + variances.mean(), np.finfo(np.float64).tiny)
-    whitening: Floats = (directions / np.sqrt(ridged)[:, None]).T
-    return whitening
+def _beyond(told: Advantage) -> float:
+    """How far past the nearer of the two limits."""
+    return max(told.all_most - LIMIT, told.worst_most - TARGET_LIMIT)
 
 
-def _centred(scores: Floats, chosen: Floats) -> Floats:
-    """Scores of all targets on one scale: the log-likelihood ratio takes half of the target's own norm away."""
-    norms = (chosen**2).sum(axis=1)[:, None]
-    centred: Floats = (scores - norms / 2) / np.sqrt(np.maximum(norms, 1e-12))
-    return centred.ravel()
-
-
-def _auc(positive: Floats, negative: Floats) -> float:
-    """Chance that a positive is above a negative; ties count half (Mann and Whitney)."""
-    ordered = np.sort(negative)
-    below = np.searchsorted(ordered, positive, side="left") + np.searchsorted(ordered, positive, side="right")
-    return float(below.mean() / (2 * len(negative)))
+def _words(series: Series, told: Advantage) -> str:
+    return (
+        f"{series.grain}, {series.times} sums of {series.size:,} units and more: AUC {told.all:.3f} "
+        f"(at most {told.all_most:.3f}), the easiest target {told.worst:.3f} (at most {told.worst_most:.3f})"
+    )

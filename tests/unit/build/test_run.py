@@ -71,10 +71,10 @@ def test_the_same_inputs_give_the_same_bytes(filled: Mini, built: Mini, threads:
 def test_batches_give_what_one_build_of_all_gives(
     filled: Mini, built: Mini, parsed: DbtProject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_module, "BATCH_ROWS", 1000)
+    monkeypatch.setattr(run_module, "BATCH_ROWS", 4000)
     said: list[str] = []
     run_module.build(filled.exchange, project=parsed, progress=said.append)
-    assert len([line for line in said if line.startswith("batch ")]) == 4
+    assert len([line for line in said if line.startswith("batch ")]) == 5
     for mart in (TRAFFIC, WATER):
         assert hashes(candidate_of(filled, mart)) == hashes(candidate_of(built, mart))
         assert candidate_of(filled, mart).checks == candidate_of(built, mart).checks

@@ -8,10 +8,11 @@ import pytest
 
 from lakehouse.privacy.attacks.differencing import differencing
 from lakehouse.privacy.attacks.interval import interval
-from lakehouse.privacy.attacks.membership_inference import membership_inference, play
+from lakehouse.privacy.attacks.membership_inference import membership_inference
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.attacks.recount import recount
 from lakehouse.privacy.attacks.relinking import relinking
+from lakehouse.privacy.attacks.shadow_groups import LEAST_UNITS, bound, play
 from lakehouse.privacy.audit import prepare
 from lakehouse.privacy.intervals import intervals
 from tests.unit.privacy.city import K, Record, record
@@ -122,18 +123,78 @@ def series(units: int, times: int, seed: int = 1) -> np.ndarray:
 
 
 def test_a_member_of_a_small_group_is_told_from_its_series_and_of_a_large_one_is_not() -> None:
-    every = series(400, 30)
+    every = series(2000, 30)
     assert play(every, 5).all > 0.8
-    large = play(every, 1500)
+    large = play(every, 2000)
     assert 0.45 < large.all < 0.56
-    assert large.worst < 0.7
+    assert large.worst_most < 0.75
+
+
+def test_the_attacker_gets_near_the_bound_and_not_past_it() -> None:
+    """Of 20 numbers that are independent, so that little is lost by not knowing their covariance."""
+    every = np.random.default_rng(2).normal(100, 20, size=(4000, 20))
+    for size in (40, 160, 640):
+        told = play(every, size)
+        assert bound(20, size) - 0.02 < told.all < told.all_most < bound(20, size) + 0.02
+    assert bound(20, 7.8 * 20) == pytest.approx(0.6, abs=0.001)
+
+
+def test_one_that_differs_from_all_is_told_though_the_others_are_not() -> None:
+    every = series(2000, 30)
+    told = play(every, 2000, exposed=np.vstack([every[0] + 10_000, every[1]]))
+    assert told.all_most < 0.6
+    assert told.worst > 0.95
+
+
+def test_a_lucky_target_is_not_taken_for_an_exposed_one() -> None:
+    """Three hundred targets of whom none can be told at all: the luckiest stays within its confidence."""
+    told = play(np.random.default_rng(3).normal(size=(4000, 1)), 100_000)
+    assert told.worst < 0.55 < told.worst_most < 0.62
+
+
+def test_too_few_units_are_no_pool() -> None:
+    with pytest.raises(ValueError, match="it takes 40"):
+        play(series(LEAST_UNITS - 1, 3), 15)
 
 
 def test_membership_is_inferred_from_small_cells_and_not_from_large_ones() -> None:
-    with record(households=1600, areas=160, days=30) as city:
+    with record(households=1600, areas=100, days=30) as city:
         city.publish(rule="true")
-        assert membership_inference(city.connection).success > 0.65
+        small = membership_inference(city.connection)
+    assert not small.passed
+    assert small.success > 0.75
     with record(households=1600, areas=2, days=30) as city:
+        city.publish()
+        assert membership_inference(city.connection).passed
+
+
+def test_a_household_without_a_ceiling_is_told_from_the_sums_of_its_area() -> None:
+    """Ten times what the others use, below 15 % of each sum: every threshold passes, and the attack names nobody."""
+    with record(households=1600, areas=2, days=30) as city:
+        city.change("UPDATE use SET litres = litres * 10 WHERE unit = 7")
+        city.publish(rule=f"count(*) >= {K} AND max(contribution) * 100 <= 15 * sum(contribution)")
+        assert attacked(recount, city).passed
+        outcome = membership_inference(city.connection)
+    assert not outcome.passed
+    assert outcome.success < outcome.limit, "it is the one target, not the average"
+    assert "the easiest target 0.9" in outcome.found or "the easiest target 1.0" in outcome.found
+
+
+def test_the_smallest_group_is_attacked_though_the_others_are_large() -> None:
+    with record(households=1600, areas=2, days=30) as city:
+        city.publish(where="area = 'a0'")
+        city.publish(group="'small'", where="area = 'a1' AND unit < 80", rule="true")
+        city.change("UPDATE cells SET mine = true")
+        outcome = membership_inference(city.connection)
+    assert not outcome.passed
+    assert "30 sums of 40 units" in outcome.found
+
+
+def test_fewer_units_than_groups_can_be_drawn_from_are_held_to_the_bound() -> None:
+    with record(households=30, areas=1, days=30) as city:
+        city.publish()
+        assert membership_inference(city.connection).success == pytest.approx(bound(30, 30), abs=1e-4)
+    with record(households=30, areas=1, days=1) as city:
         city.publish()
         assert membership_inference(city.connection).passed
 

@@ -176,8 +176,8 @@ def test_of_two_promoters_at_once_one_moves_the_pointer(second: Mini, attempt: i
 
 def test_a_private_mart_with_nothing_to_publish_is_withheld_and_goes_on(filled: Mini, parsed: DbtProject) -> None:
     """September and October are final; every area is below k."""
-    filled.edit(f"{WATER}.yml", "k: {day: 3}", "k: {day: 30}")
-    filled.edit("water_by_area_day.sql", ">= 3", ">= 30")
+    filled.edit(f"{WATER}.yml", "k: {day: 3}", "k: {day: 300}")
+    filled.edit("water_by_area_day.sql", ">= 3", ">= 300")
     summary = filled.build([WATER])
     assert summary.failed == {}
     [outcome] = filled.release()
