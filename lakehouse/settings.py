@@ -65,6 +65,9 @@ class Settings(BaseSettings):
     doors_url: str | None = Field(
         default=None, description="address of the doors as readers know it, where a proxy stands before them"
     )
+    doors_redirect_bytes: int | None = Field(
+        default=None, ge=0, description="files of at least so many bytes are read from the S3 server itself"
+    )
     doors_max_rows: int = Field(
         default=5_000_000, gt=0, description="most rows that the doors give at once as csv, GeoJSON or xlsx"
     )

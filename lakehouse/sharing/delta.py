@@ -30,7 +30,7 @@ from lakehouse.sharing.hints import from_json, from_sql
 from lakehouse.sharing.kinds import read_value
 from lakehouse.sharing.links import PARAMETER
 from lakehouse.sharing.pruning import kinds_of, prune
-from lakehouse.sharing.published import NotPublished, Published
+from lakehouse.sharing.published import STANDING, NotPublished, Published
 from lakehouse.sharing.recipients import NOBODY
 
 DOOR = "delta-sharing"
@@ -225,7 +225,7 @@ def _asked_release(visit: Visit, mart: str, major: int, asked: Asked) -> str | N
     rows = visit.doors.publications.releases(mart=mart, major=major)
     if asked.timestamp is not None:
         moment = _moment(asked.timestamp)
-        names = [row["release"] for row in rows if row["created_at"] <= moment]
+        names = [row["release"] for row in rows if row["created_at"] <= moment and row["status"] == STANDING]
         problem = f"no release of {mart} v{major} is that old"
     else:
         names = [row["release"] for row in rows if version_of(row["release"]) == asked.version]
@@ -238,7 +238,7 @@ def _asked_release(visit: Visit, mart: str, major: int, asked: Asked) -> str | N
 
 def _first_since(visit: Visit, mart: str, major: int, moment: datetime) -> str:
     rows = visit.doors.publications.releases(mart=mart, major=major)
-    names = [str(row["release"]) for row in rows if row["created_at"] >= moment]
+    names = [str(row["release"]) for row in rows if row["created_at"] >= moment and row["status"] == STANDING]
     if not names:
         raise BadRequest(f"no release of {mart} v{major} is that new")
     return names[-1]

@@ -197,7 +197,7 @@ class Accounts:
         finally:
             taken: Taken | None = state.get("taken")
             if taken is not None and 0 < status < 400:
-                taken.bytes = sent
+                taken.bytes += sent
                 self._meter.count(taken)
             who = (taken.recipient or "anonymous") if taken else "-"
             _log.info("%s %s %d %d %s", scope["method"], state.get("shown", scope["path"]), status, sent, who)

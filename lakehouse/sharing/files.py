@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from email.utils import format_datetime
 from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
-from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, RedirectResponse, StreamingResponse
 from starlette.concurrency import run_in_threadpool
 
 from lakehouse.exchange import Exchange
@@ -25,6 +26,7 @@ from lakehouse.storage.lake import ObjectNotFound
 DOOR = "files"
 PARQUET = "application/vnd.apache.parquet"
 _CHUNK_BYTES = 1 << 20
+_STORE_SECONDS = 600
 _KEY = re.compile(r"[0-9a-f]{1,64}")
 _BESIDE = {"manifest.json": "application/json", f"manifest.json{SUFFIX}": "application/octet-stream"}
 
@@ -52,6 +54,7 @@ def listed(mart: str, major: int, visit: Doorway) -> JSONResponse:
             "rows": row["rows"],
             "bytes": row["bytes"],
             "latest": row["release"] == newest,
+            "status": row["status"],
             "files": f"{visit.base_url}{_folder(mart, major, row['release'])}/files.json",
         }
         for row in rows
@@ -164,6 +167,8 @@ def _named(found: Published, path: str) -> dict[str, str]:
 
 def _file(visit: Visit, found: Published, file: File) -> Response:
     """A file's tag is the hash of its bytes, so it is the same on every lake and for every release that holds it."""
+    if elsewhere := _store_address(visit, found, file):
+        return RedirectResponse(elsewhere, status_code=307, headers={"Cache-Control": "no-store"})
     request, tag = visit.request, f'"{file.sha256}"'
     headers = {**_named(found, file.path), "ETag": tag, "Accept-Ranges": "bytes"}
     if is_other(request.headers, tag):
@@ -184,6 +189,24 @@ def _file(visit: Visit, found: Published, file: File) -> Response:
         visit.taken.rows = file.rows
     body = _body(visit.doors.exchange, f"{found.manifest.prefix}/{file.path}", part)
     return StreamingResponse(body, status_code=206 if span else 200, headers=headers)
+
+
+def _store_address(visit: Visit, found: Published, file: File) -> str | None:
+    """Where the store itself gives the file, where it is large enough for that. All of a file or nothing of it, for
+    the store's tags are others. What is asked for is counted as taken: the store tells nobody what became of it."""
+    exchange, request = visit.doors.exchange, visit.request
+    least = exchange.settings.doors_redirect_bytes
+    if least is None or file.bytes < least:
+        return None
+    head = request.method == "HEAD"
+    key = f"{found.manifest.prefix}/{file.path}"
+    url = exchange.lake.signed_url("marts", key, seconds=_STORE_SECONDS, head=head)
+    if url is not None and not head:
+        with suppress(Unsatisfiable):
+            span = asked_span({"range": request.headers.get("range", "")}, size=file.bytes, tag="")
+            visit.taken.bytes = span.length if span else file.bytes
+            visit.taken.rows = 0 if span else file.rows
+    return url
 
 
 async def _body(exchange: Exchange, key: str, part: Span) -> AsyncIterator[bytes]:

@@ -16,6 +16,7 @@ from sqlalchemy.engine import RowMapping
 
 from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.exchange import Exchange
+from lakehouse.release.listing import READABLE, why_gone
 from lakehouse.release.manifest import File, Manifest, latest_key, manifest_key
 from lakehouse.release.signing import verified_manifest
 from lakehouse.sharing.entitlement import Access, stricter
@@ -64,8 +65,9 @@ class Publications:
         return [(row["mart"], row["major"]) for row in rows]
 
     def releases(self, *, mart: str, major: int) -> Sequence[RowMapping]:
-        """Rows of the index of all that stand, the newest first: ``release``, ``rows``, ``bytes``, ``created_at``…"""
-        standing = (releases.c.mart == mart, releases.c.major == major, releases.c.status == STANDING)
+        """Rows of the index of all that can be read, the newest first: ``release``, ``status``, ``rows``, ``bytes``,
+        ``created_at``…; those that were rolled back from among them."""
+        standing = (releases.c.mart == mart, releases.c.major == major, releases.c.status.in_(READABLE))
         return self._exchange.index.rows(sa.select(releases).where(*standing).order_by(releases.c.release.desc()))
 
     def latest(self, *, mart: str, major: int) -> Published:
@@ -87,11 +89,8 @@ class Publications:
                 raise NotPublished(self._unknown(mart, major))
             listed = ", ".join(found["release"] for found in standing[:20])
             raise NotPublished(f"{mart} v{major} has no release {release!r}; the newest are: {listed}")
-        if row["status"] != STANDING:
-            raise Withdrawn(
-                f"{mart} v{major} {release} was withdrawn ({row['status']}): read {mart}/v{major}/latest.json for "
-                "what stands"
-            )
+        if row["status"] not in READABLE:
+            raise Withdrawn(why_gone(self._exchange, mart=mart, major=major, release=release))
         manifest = self._manifest(mart, major, release)
         return Published(manifest, self.access(mart, manifest))
 

@@ -135,6 +135,11 @@ class Lake(ABC):
         It ends early where the object does; `start` must lie in it. Raises ObjectNotFound.
         """
 
+    def signed_url(self, bucket: str, key: str, *, seconds: int, head: bool = False) -> str | None:
+        """An address at which anybody may GET (or HEAD) the object over HTTP for so long; None where the store has
+        none."""
+        return None
+
     @abstractmethod
     def write_bytes(self, bucket: str, key: str, data: bytes, *, content_type: str | None = None) -> Entry:
         """Puts `data` under the key; a reader sees the old object or the new one, whole."""

@@ -9,6 +9,10 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
+from lakehouse.release.manifest import Manifest, latest_key
+from lakehouse.release.pointer import number_of, pointing_at
+from lakehouse.release.record import record_release
+from lakehouse.release.signing import sign
 from lakehouse.sharing.app import create_app
 from lakehouse.sharing.doors import Doors
 from lakehouse.sharing.recipients import add_recipient, grant, revoke
@@ -122,3 +126,17 @@ def truth(released_once: Mini) -> tuple[int, str]:
     found = checksum(pd.concat([pd.read_parquet(path) for path in paths if path is not None]))
     assert found[0] == manifest.rows
     return found
+
+
+def publish(mini: Mini, manifest: Manifest) -> None:
+    """A release of files that another holds already, as promotion would place it."""
+    exchange, base = mini.exchange, mini.latest(manifest.mart)
+    for file in manifest.files:
+        exchange.lake.copy("marts", f"{base.prefix}/{file.path}", "marts", f"{manifest.prefix}/{file.path}")
+    content = manifest.model_dump_json().encode()
+    exchange.lake.write_bytes("marts", f"{manifest.prefix}/manifest.json", content)
+    sign(exchange, manifest, content)
+    pointer = pointing_at(manifest, highest=number_of(manifest.release)).model_dump_json().encode()
+    exchange.lake.write_bytes("marts", latest_key(manifest.mart, manifest.major), pointer)
+    with exchange.index.begin() as connection:
+        record_release(connection, manifest)

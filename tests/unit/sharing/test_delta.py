@@ -16,9 +16,6 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
-from lakehouse.release.manifest import latest_key
-from lakehouse.release.record import record_release
-from lakehouse.release.signing import sign
 from lakehouse.sharing.app import create_app
 from lakehouse.sharing.hints import Span, from_json, from_sql
 from lakehouse.sharing.kinds import Kind, read_value
@@ -28,7 +25,7 @@ from lakehouse.sharing.tables import file_statistics
 from tests.checkers import checker
 from tests.doors_server import served
 from tests.mini_exchange import TRAFFIC, WATER, Mini
-from tests.unit.sharing.conftest import House
+from tests.unit.sharing.conftest import House, publish
 
 TABLE = f"/delta-sharing/shares/exchange/schemas/v1/tables/{TRAFFIC}"
 
@@ -171,20 +168,6 @@ def test_versions_are_releases_and_so_are_times(own_house: House) -> None:
     assert [len(files(own_house, **asked)) for asked in ({}, {"version": 1}, {"version": 2}, {"timestamp": between})] == [
         3, 30, 3, 30,
     ]  # fmt: skip
-
-
-def publish(mini: Mini, manifest: Any) -> None:
-    """A release of files that another holds already, as promotion would place it."""
-    exchange, base = mini.exchange, mini.latest(manifest.mart)
-    for file in manifest.files:
-        exchange.lake.copy("marts", f"{base.prefix}/{file.path}", "marts", f"{manifest.prefix}/{file.path}")
-    content = manifest.model_dump_json().encode()
-    exchange.lake.write_bytes("marts", f"{manifest.prefix}/manifest.json", content)
-    sign(exchange, manifest, content)
-    pointer = json.dumps({"release": manifest.release, "path": manifest.prefix}).encode()
-    exchange.lake.write_bytes("marts", latest_key(manifest.mart, manifest.major), pointer)
-    with exchange.index.begin() as connection:
-        record_release(connection, manifest)
 
 
 # Hints

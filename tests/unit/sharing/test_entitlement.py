@@ -9,6 +9,7 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from lakehouse.release.withdraw import rollback, yank
 from lakehouse.sharing.entitlement import Caller, Denied, Forbidden, Link, entitle
 from lakehouse.sharing.meter import usage_statement
 from lakehouse.sharing.recipients import (
@@ -22,9 +23,8 @@ from lakehouse.sharing.recipients import (
     ungrant,
 )
 from lakehouse.sharing.tables import grants, recipient_tokens, recipients, usage
-from lakehouse.storage.index import releases
-from tests.mini_exchange import TRAFFIC, WATER, Mini
-from tests.unit.sharing.conftest import ADMITTED, FORBIDDEN, LEVELS, House
+from tests.mini_exchange import TRAFFIC, WATER
+from tests.unit.sharing.conftest import ADMITTED, FORBIDDEN, LEVELS, House, publish
 
 MART = f"/marts/{TRAFFIC}/v1"
 DELTA = f"/delta-sharing/shares/exchange/schemas/v1/tables/{TRAFFIC}"
@@ -225,12 +225,37 @@ def test_no_token_and_no_link_is_written_to_a_log(own_house: House, caplog: pyte
     assert not [line for line in lines if "secret-link" in line or token in line]
 
 
-def test_a_withdrawn_release_is_gone_from_the_doors(own_house: House, released: Mini) -> None:
-    release = released.latest(TRAFFIC).release
-    with released.exchange.index.begin() as connection:
-        connection.execute(sa.update(releases).where(releases.c.mart == TRAFFIC).values(status="yanked"))
-    gone = own_house.client.get(f"{MART}/releases/{release}/manifest.json")
-    assert (gone.status_code, gone.json()["errorCode"]) == (410, "RESOURCE_WITHDRAWN")
-    assert own_house.client.get(f"{MART}/latest.json").status_code == 410
-    assert own_house.client.get(f"{MART}/releases.json").status_code == 410
+def test_a_withdrawn_release_is_gone_from_every_door_and_says_why(own_house: House) -> None:
+    exchange, manifest = own_house.mini.exchange, own_house.mini.latest(TRAFFIC)
+    paths = [door.format(release=manifest.release, file=manifest.files[0].path) for door in DOORS.values()]
+    until = datetime.now(UTC) + timedelta(hours=1)
+    signed = own_house.doors.links.sign(Link(mart=TRAFFIC, major=1, release=manifest.release), until=until)
+    paths.append(f"{MART}/releases/{manifest.release}/files.txt?link={signed}")
+
+    def ask(path: str) -> httpx.Response:
+        return own_house.client.post(path, json={}) if path.endswith("/query") else own_house.client.get(path)
+
+    assert {ask(path).status_code for path in paths} == {200}
+    yank(exchange, mart=TRAFFIC, release="0001", by="reviewer", reason="counted twice")
+    answers = [ask(path) for path in paths]
+    assert {(answer.status_code, answer.json()["errorCode"]) for answer in answers} == {(410, "RESOURCE_WITHDRAWN")}
+    named = [answer.json()["message"] for path, answer in zip(paths, answers, strict=True) if manifest.release in path]
+    assert all("was yanked" in message and "counted twice" in message for message in named)
+    assert TRAFFIC not in own_house.client.get("/marts.json").text
+    assert TRAFFIC not in own_house.client.get("/delta-sharing/shares/exchange/all-tables").text
     assert own_house.doors.publications.majors() == [(WATER, 1)]
+
+
+def test_a_release_that_was_rolled_back_from_is_read_by_its_name_alone(own_house: House) -> None:
+    mini, first = own_house.mini, own_house.mini.latest(TRAFFIC)
+    second = first.model_copy(update={"release": "0002-feedbeef", "files": first.files[:3]})
+    publish(mini, second)
+    assert own_house.client.get(f"{MART}/latest.json").json()["release"] == "0002-feedbeef"
+    rollback(mini.exchange, mart=TRAFFIC, release="0001", by="reviewer", reason="counted twice")
+    assert own_house.client.get(f"{MART}/latest.json").json()["release"] == first.release
+    assert own_house.client.get(f"{DELTA}/version").headers["Delta-Table-Version"] == "1"
+    assert own_house.client.get(f"{MART}/releases/0002-feedbeef/manifest.json").status_code == 200
+    listed = own_house.client.get(f"{MART}/releases.json").json()["releases"]
+    assert [(entry["release"], entry["latest"], entry["status"]) for entry in listed] == [
+        ("0002-feedbeef", False, "rolled_back"), (first.release, True, "released"),
+    ]  # fmt: skip
