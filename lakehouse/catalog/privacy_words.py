@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pydantic import TypeAdapter, ValidationError
 
+from lakehouse.contracts.policy import Policy
+from lakehouse.privacy.words import in_words
 from lakehouse.release.manifest import Manifest
+
+_POLICY: TypeAdapter[Policy] = TypeAdapter(Policy)
 
 
 def privacy_words(manifest: Manifest) -> str:
-    """A few sentences about the policy under which a release was published."""
-    policy = manifest.privacy
-    if policy["kind"] == "aggregate":
-        return _aggregate(policy)
-    if policy["kind"] == "dp":
-        return f"{_noisy(policy)} {spending_words(manifest)}".strip()
-    return "Nothing personal goes into it."
+    """A few sentences about the policy under which a release was published, and what it spent."""
+    stated = {name: value for name, value in manifest.privacy.items() if name != "spent"}
+    try:
+        said = in_words(_POLICY.validate_python(stated))
+    except ValidationError:
+        # An old release's, of a form that policies no longer have.
+        said = f"Published under a privacy policy of kind {stated.get('kind')!r}; its manifest has all of it."
+    return f"{said} {spending_words(manifest)}".strip()
 
 
 def spending_words(manifest: Manifest) -> str:
@@ -22,29 +27,9 @@ def spending_words(manifest: Manifest) -> str:
     spent = manifest.privacy.get("spent")
     if not spent:
         return ""
-    budget, policy = manifest.privacy["budget"], manifest.privacy
+    budget, policy, grain = manifest.privacy["budget"], manifest.privacy, manifest.partition["grain"]
     return (
-        f"Its {len(spent['partitions'])} {manifest.partition['grain']}s together spend rho {spent['rho']} (epsilon "
-        f"{spent['epsilon']} at delta {spent['delta']}) of the budget of {policy['population']}: at most "
-        f"{budget['year_rho']} for the {manifest.partition['grain']}s of a year and {budget['lifetime_rho']} for ever."
-    )
-
-
-def _aggregate(policy: dict[str, Any]) -> str:
-    unit = policy["unit"]
-    least = ", ".join(f"{units} by the {grain}" for grain, units in policy["k"].items())
-    cap, final = policy["cap"], policy["release"]["final_after_days"]
-    return (
-        f"Sums over many {unit}s: at least {least}. One {unit} counts with at most {cap['value']} {cap['unit']} an "
-        f"hour and makes at most {policy['max_share_percent']} % of a cell. Cells that would tell of one {unit} are "
-        f"merged or left out. A period is published once, {final} days after its end, and not restated."
-    )
-
-
-def _noisy(policy: dict[str, Any]) -> str:
-    unit, cap = policy["unit"], policy["cap"]
-    return (
-        f"Counts with random noise under differential privacy ({policy['mechanism'].replace('_', ' ')}): nobody can "
-        f"tell from them whether a certain {unit} is in them. One {unit} counts with at most {cap['value']} "
-        f"{cap['unit']} in a period."
+        f"Its {len(spent['partitions'])} {grain}s together spend rho {spent['rho']} (epsilon {spent['epsilon']} at "
+        f"delta {spent['delta']}) of the budget of {policy['population']}: at most {budget['year_rho']} for the "
+        f"{grain}s of a year and {budget['lifetime_rho']} for ever."
     )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import AsJson, Refused, app, out, print_json, print_table
+from lakehouse.commands.console import AsJson, Refused, app, out, print_json
 from lakehouse.exchange import Exchange
 
 
@@ -29,17 +29,12 @@ def iceberg(
     if as_json:
         print_json([{"table": ".".join(table_name(one.mart, one.major)), **asdict(one)} for one in found])
         return
-    rows = [
-        [
-            ".".join(table_name(one.mart, one.major)),
-            one.release or "none stands",
-            ", ".join([*(f"+{name}" for name in one.added), *(f"-{name}" for name in one.removed)]) or "as it was",
-            one.metadata or "",
-        ]
-        for one in found
-    ]
-    headings = [("table", False), ("release", False), ("changed", False), ("metadata", False)]
-    if rows:
-        print_table("", headings, rows)
-    else:
+    for one in found:
+        changed = ", ".join([*(f"+{name}" for name in one.added), *(f"-{name}" for name in one.removed)])
+        name = ".".join(table_name(one.mart, one.major))
+        out.print(f"{name}: {one.release or 'no release stands'}, {changed or 'as it was'}", soft_wrap=True)
+        if one.metadata is not None:
+            # A person or a program copies it: it stays in one line.
+            out.print(f"  {one.metadata}", soft_wrap=True)
+    if not found:
         out.print("nothing is published yet; `exchange run` releases")

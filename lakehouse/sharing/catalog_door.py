@@ -16,6 +16,7 @@ from lakehouse.catalog.entries import Entry
 from lakehouse.catalog.glimpse import Glimpse
 from lakehouse.exchange import Exchange
 from lakehouse.sharing.doors import doors_of
+from lakehouse.sharing.pages import ALONE
 from lakehouse.sharing.published import NotPublished
 from lakehouse.storage.index import releases
 
@@ -137,5 +138,5 @@ def _number(text: str) -> float:
 
 
 def _answer(content: bytes, kind: str, *, vary: bool = False) -> Response:
-    headers = {"Cache-Control": "no-cache", **({"Vary": "Accept"} if vary else {})}
+    headers = {"Cache-Control": "no-cache", **({"Vary": "Accept"} if vary else {}), **(ALONE if kind == HTML else {})}
     return Response(content, media_type=kind, headers=headers)

@@ -88,7 +88,11 @@ def head_lines(manifest: Manifest, form: Format) -> Iterator[dict[str, Any]]:
         "description": manifest.description,
         "format": {"provider": "parquet"},
         "schemaString": delta_schema(manifest),
-        "configuration": {},
+        "configuration": {
+            "licence": manifest.licence["id"],
+            "licence-url": manifest.licence["url"],
+            "attribution": "; ".join(manifest.attribution),
+        },
         "partitionColumns": [manifest.partition["grain"]],
     }
     sizes = {"version": version_of(manifest.release), "size": manifest.bytes, "numFiles": len(manifest.files)}

@@ -16,7 +16,7 @@ from lakehouse.sharing.published import NotPublished, Published, Withdrawn
 
 TEMPLATES = Path(__file__).parent / "templates"
 # The page is whole in itself: it may load nothing, from here or elsewhere.
-_ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"}
+ALONE = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'"}
 
 ACCESS = {
     "open": "anyone may read it",
@@ -40,7 +40,7 @@ def front(visit: Doorway) -> HTMLResponse:
     newest = list(_newest(visit))
     cards = [{**_described(visit, found), "manifest": found.manifest} for found in newest]
     page = _environment().get_template("doors.html.j2").render(cards=cards, base=visit.base_url, access=ACCESS)
-    return HTMLResponse(page, headers={**_ALONE, "Cache-Control": "no-cache"})
+    return HTMLResponse(page, headers={**ALONE, "Cache-Control": "no-cache"})
 
 
 def _newest(visit: Visit) -> Iterator[Published]:

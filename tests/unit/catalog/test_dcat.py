@@ -122,4 +122,4 @@ def test_what_a_reader_asks_of_a_mart_is_there(entries: list[Entry], graph: Grap
     [entry] = [entry for entry in entries if entry.name == TRAFFIC]
     assert str(graph.value(node, DCAT.version)) == entry.manifest.release
     assert str(graph.value(node, DCAT.hasCurrentVersion)).endswith(entry.manifest.release)
-    assert "Sums over many households: at least" in turtle(graph)
+    assert "Each number is a sum over at least so many of a household" in turtle(graph)

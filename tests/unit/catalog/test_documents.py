@@ -30,6 +30,7 @@ from lakehouse.catalog.happenings import happenings
 from lakehouse.catalog.offer import offer_graph
 from lakehouse.catalog.package import data_package
 from lakehouse.catalog.pages import mart_page
+from lakehouse.contracts.policy import DpPolicy
 from lakehouse.release.fetch import fetch
 from lakehouse.release.manifest import Notice
 from lakehouse.release.pointer import move_pointer, read_pointer
@@ -292,26 +293,31 @@ def test_a_page_shows_what_a_reader_asks(written: dict[str, bytes]) -> None:
         "Amagerbrogade", "<polyline", "The city", "promised: at most 48 hours", "Passed",
     ):  # fmt: skip
         assert wanted in page, wanted
-    assert "Sums over many households" in written[f"{WATER}/v1.html"].decode()
+    assert "a sum over at least so many of a household" in written[f"{WATER}/v1.html"].decode()
 
 
 def test_what_noise_spends_is_shown(catalogued: Mini, entries: list[Entry]) -> None:
-    policy = {
-        "kind": "dp", "mechanism": "discrete_gaussian", "unit": "rider", "population": "city_riders", "measure": "vehicles",
-        "cap": {"value": 3, "unit": "trips"},
-        "budget": {"rho": "0.01", "year_rho": "4", "lifetime_rho": "8"},
-        "spent": {"partitions": {"2024-10-01": "0.01"}, "rho": "0.01", "epsilon": 0.75, "delta": "0.000001"},
-    }  # fmt: skip
+    policy = DpPolicy.model_validate(
+        {
+            "kind": "dp", "mechanism": "discrete_gaussian", "unit": "rider", "unit_column": "rider_id",
+            "population": "city_riders", "measure": "vehicles", "contributions": "a.b", "key_set": "c.d",
+            "cap": {"value": 3, "unit": "trips"},
+            "budget": {"rho": "0.01", "partitions_a_year": 366, "year_rho": "4", "lifetime_rho": "8"},
+        }
+    ).model_dump(mode="json")  # fmt: skip
+    policy["spent"] = {"partitions": {"2024-10-01": "0.01"}, "rho": "0.01", "epsilon": 0.75, "delta": "0.000001"}
     entry = as_stated(entry_of(entries), privacy=policy)
     ledger = [{"population": "city_riders", "period": "lifetime", "rho": "1.25", "left": "6.75"}]
     settings = catalogued.exchange.settings
     page = mart_page(entry, None, settings, now=NOW, ledger=ledger)
-    assert "Counts with random noise under differential privacy (discrete gaussian)" in page
+    assert "Every number has random noise (discrete gaussian" in page
     for wanted in ("Spent of the budget of city_riders", "epsilon 0.75 at delta 0.000001", "1.25", "6.75"):
         assert wanted in page, wanted
     said = turtle(catalog_graph([entry], settings=settings))
     assert "spend rho 0.01 (epsilon 0.75 at delta 0.000001) of the budget of city_riders" in said
     assert "Spent of the budget" not in mart_page(entry_of(entries), None, settings, now=NOW)
+    old = as_stated(entry_of(entries), privacy={"kind": "aggregate", "of": "before"})
+    assert "a privacy policy of kind &#39;aggregate&#39;" in mart_page(old, None, settings, now=NOW)
 
 
 def test_rows_of_a_mart_that_is_not_open_are_not_shown(catalogued: Mini, tmp_path: Path) -> None:

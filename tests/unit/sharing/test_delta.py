@@ -62,6 +62,12 @@ def test_lists_shares_schemas_and_tables_by_pages(house: House) -> None:
     assert ask("/shares/exchange/all-tables", maxResults=0) == {"items": [], "nextPageToken": "0"}
 
 
+def test_licence_and_whom_to_name_travel_with_the_table(house: House) -> None:
+    described = lines(house.client.get(f"{TABLE}/metadata"))[1]["metaData"]
+    url = "https://creativecommons.org/licenses/by/4.0/"
+    assert described["configuration"] == {"licence": "CC-BY-4.0", "licence-url": url, "attribution": "The city"}
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
