@@ -16,7 +16,7 @@ from lakehouse.release.listing import list_releases
 from lakehouse.release.withdraw import yank
 from lakehouse.sharing.links import BadLink, Links
 from lakehouse.sharing.meter import Meter, Taken, usage_statement
-from tests.mini_exchange import COUNTS, FIRST_DAY, READINGS, TRAFFIC, Mini, traffic
+from tests.mini_exchange import COUNTS, FIRST_DAY, READINGS, TRAFFIC, WATER, Mini, traffic
 
 
 @pytest.fixture
@@ -248,3 +248,33 @@ def test_a_candidate_is_approved_and_refused_by_command(
     # The first answer holds.
     assert run(monkeypatch, "approve", TRAFFIC, candidate, "--reason", "good", "--by", "Bo") == 1
     assert "it had been answered before, through command" in capsys.readouterr().err
+
+
+def test_iceberg_tables_are_brought_to_what_is_published(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "iceberg", "--json") == 0
+    first = {table["table"]: table for table in json.loads(capsys.readouterr().out)}
+    assert first.keys() == {f"marts.{TRAFFIC}_v1", f"marts.{WATER}_v1"}
+    release = at.latest(TRAFFIC).release
+    assert first[f"marts.{TRAFFIC}_v1"]["added"] == [release]
+    assert run(monkeypatch, "iceberg", TRAFFIC) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"marts.{TRAFFIC}_v1: {release}, as it was", f"  {first[f'marts.{TRAFFIC}_v1']['metadata']}"]
+
+
+def test_the_catalogue_is_written_into_a_folder(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "catalog", "--to", str(tmp_path / "catalog"), "--json") == 0
+    written = {document["document"]: document["bytes"] for document in json.loads(capsys.readouterr().out)}
+    assert {"dcat.ttl", "feed.atom", f"{TRAFFIC}/v1/croissant.json"} <= written.keys()
+    assert all((tmp_path / "catalog" / name).stat().st_size == size > 0 for name, size in written.items())
+
+
+def test_what_is_fetched_says_what_it_is_and_whom_to_name(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert run(monkeypatch, "get", TRAFFIC, "--to", str(tmp_path / "to")) == 0
+    [folder] = (tmp_path / "to").iterdir()
+    assert {"ATTRIBUTION.txt", "croissant.json", "datapackage.json"} <= {path.name for path in folder.iterdir()}
