@@ -25,6 +25,7 @@ SHARED_BUCKETS = (
     "iceberg",
     "withdrawn",
     "reports",
+    "lineage",
     "privacy",
     "access",
     "vault",

@@ -67,9 +67,12 @@ class IntakeOperator(BaseOperator):
     def execute(self, context: Any) -> list[dict[str, Any]]:
         from lakehouse.exchange import Exchange
         from lakehouse.landing.intake import intake
+        from lakehouse.lineage.events import landing_events
+        from lakehouse.lineage.store import tell
 
         exchange = Exchange.from_environment()
         receipts = intake(exchange, exchange.contract(self.dataset), progress=self.log.info)
+        tell(exchange, lambda: landing_events(exchange, receipts), warn=self.log.warning)
         if not any(receipt["accepted"] for receipt in receipts):
             found = f"{len(receipts)} deliveries brought no new row" if receipts else "nothing was delivered"
             raise AirflowSkipException(f"{self.dataset}: {found}")
@@ -102,11 +105,16 @@ class BuildOperator(BaseOperator):
     """Builds candidates of every mart whose inputs or code changed, in one dbt invocation a batch."""
 
     def execute(self, context: Any) -> dict[str, Any]:
+        from lakehouse.build.dbt import DbtProject
         from lakehouse.build.run import build
         from lakehouse.exchange import Exchange
+        from lakehouse.lineage.events import build_events
+        from lakehouse.lineage.store import tell
 
         exchange = Exchange.from_environment()
-        summary = build(exchange, marts=exchange.settings.mart_list, progress=self.log.info)
+        project = DbtProject(exchange)
+        summary = build(exchange, marts=exchange.settings.mart_list, project=project, progress=self.log.info)
+        tell(exchange, lambda: build_events(exchange, summary.candidates, project=project), warn=self.log.warning)
         context["ti"].xcom_push(key="failed", value=summary.failed)
         for mart, reason in summary.unchanged.items():
             self.log.info("%s: nothing to build: %s", mart, reason)
@@ -143,14 +151,25 @@ class GateOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.contracts.mart import read_marts
         from lakehouse.exchange import Exchange
+        from lakehouse.lineage.events import gate_event
+        from lakehouse.lineage.store import tell
         from lakehouse.release.gate import CandidateBlocked, gate
+
+        def told(blocked: bool) -> None:
+            tell(
+                exchange,
+                lambda: [gate_event(exchange, mart=self.mart, candidate=self.candidate, blocked=blocked)],
+                warn=self.log.warning,
+            )
 
         exchange = Exchange.from_environment()
         mart = read_marts(exchange.settings.marts_path)[self.mart]
         try:
             verdict = gate(exchange, mart=mart, candidate=self.candidate)
         except CandidateBlocked as blocked:
+            told(True)
             raise AirflowFailException(str(blocked)) from None
+        told(False)
         self.log.info("%s: %s", self.mart, verdict)
         return verdict
 
@@ -168,11 +187,14 @@ class PromoteOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.contracts.mart import read_marts
         from lakehouse.exchange import Exchange
+        from lakehouse.lineage.events import promotion_event
+        from lakehouse.lineage.store import tell
         from lakehouse.release.promote import promote
 
         exchange = Exchange.from_environment()
         mart = read_marts(exchange.settings.marts_path)[self.mart]
         outcome = promote(exchange, mart=mart, candidate=self.candidate)
+        tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=self.log.warning)
         self.log.info("%s: %s", self.mart, outcome)
         _bring_doors(self, exchange)
         return outcome

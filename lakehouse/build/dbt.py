@@ -37,6 +37,18 @@ class NodeResult:
     depends_on: tuple[str, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class CompiledNode:
+    """One model or test with its SQL, macros and references resolved."""
+
+    unique_id: str
+    resource: str
+    schema: str
+    name: str
+    sql: str
+    depends_on: tuple[str, ...]
+
+
 class DbtProject:
     """The dbt project of an exchange, parsed. Staging models are generated from the contracts first.
 
@@ -69,6 +81,25 @@ class DbtProject:
             target=folder / "target",
         )  # fmt: skip
         return [_node_result(result) for result in outcome.result.results]
+
+    def compiled(self, *, folder: Path, models: Sequence[str]) -> list[CompiledNode]:
+        """The models and all above them as the SQL that the engine is given; no row is read."""
+        outcome = self._invoke(
+            ["compile", "--select", *(f"+{model}" for model in models)],
+            database=folder / DATABASE,
+            target=folder / "target",
+        )
+        return [
+            CompiledNode(
+                unique_id=result.node.unique_id,
+                resource=str(result.node.resource_type),
+                schema=result.node.schema,
+                name=result.node.name,
+                sql=result.node.compiled_code or "",
+                depends_on=tuple(parents(result.node)),
+            )
+            for result in outcome.result.results
+        ]
 
     def document(self, *, folder: Path) -> Path:
         """Makes dbt's documentation of what stands in ``folder/build.duckdb``: one page that needs no other."""

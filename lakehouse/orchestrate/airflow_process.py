@@ -25,6 +25,8 @@ from lakehouse.settings import Settings
 
 Progress = Callable[[str], None]
 START_SECONDS = 180
+# Events of Airflow's own provider go where all lineage does.
+LINEAGE = "lakehouse.lineage.transport.LakeTransport"
 COMPONENTS = {
     "api-server": ["api-server"],
     "scheduler": ["scheduler", "--skip-serve-logs"],
@@ -77,6 +79,9 @@ def environment(settings: Settings, *, port: int, schedules: bool, extract_url: 
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
+        "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": LINEAGE}),
+        "AIRFLOW__OPENLINEAGE__NAMESPACE": "airflow",
+        "AIRFLOW__OPENLINEAGE__DISABLE_SOURCE_CODE": "True",
         "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
         "GX_ANALYTICS_ENABLED": "false",
         "DBT_SEND_ANONYMOUS_USAGE_STATS": "false",
