@@ -33,6 +33,10 @@ class TooMuch(ValueError):
     """More is asked for than is given at once; the message says what to do."""
 
 
+class Busy(RuntimeError):
+    """As much is being given as the exchange gives at once; the message says when to come again."""
+
+
 @dataclass(frozen=True)
 class Doors:
     """Made once for an application."""
@@ -163,6 +167,10 @@ def answer_faults(app: FastAPI) -> None:
     def too_much(_request: Request, error: TooMuch) -> JSONResponse:
         return fault(413, "TOO_LARGE", str(error))
 
+    @app.exception_handler(Busy)
+    def busy(_request: Request, error: Busy) -> JSONResponse:
+        return fault(429, "TOO_MANY_REQUESTS", str(error), {"Retry-After": "10"})
+
     @app.exception_handler(NotPublished)
     def not_published(_request: Request, error: NotPublished) -> JSONResponse:
         return fault(404, "RESOURCE_DOES_NOT_EXIST", str(error))
@@ -200,4 +208,10 @@ class Accounts:
                 taken.bytes += sent
                 self._meter.count(taken)
             who = (taken.recipient or "anonymous") if taken else "-"
-            _log.info("%s %s %d %d %s", scope["method"], state.get("shown", scope["path"]), status, sent, who)
+            shown = _on_one_line(str(state.get("shown", scope["path"])))
+            _log.info("%s %s %d %d %s", scope["method"], shown, status, sent, who)
+
+
+def _on_one_line(path: str) -> str:
+    """Nobody writes a line of the log by the address that they ask for."""
+    return "".join(letter if letter.isprintable() else f"%{ord(letter):02X}" for letter in path)

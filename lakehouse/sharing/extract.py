@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import duckdb
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 import xlsxwriter
@@ -32,6 +33,7 @@ MEDIA_TYPES: dict[Form, str] = {
 # A sheet has 1,048,576 rows, and the first holds the columns' names.
 SHEET_ROWS = 1_048_575
 _BATCH_ROWS = 20_000
+_MEMORY = "512MB"
 # Above it a spreadsheet's numbers, which are doubles, are no longer exact.
 _EXACT = 2**53
 _LONGITUDES, _LATITUDES = ("longitude", "lon", "lng"), ("latitude", "lat")
@@ -233,8 +235,7 @@ def _rows(part: Part, expressions: Sequence[str]) -> Iterator[pa.RecordBatchRead
     stand in no SQL."""
     source, values = _source(part)
     limit = "" if part.selection.limit is None else f" LIMIT {part.selection.limit}"
-    with part.exchange.duckdb() as connection:
-        connection.execute("SET enable_progress_bar = false")
+    with _opened(part) as connection:
         yield connection.execute(f"SELECT {', '.join(expressions)} {source}{limit}", values).to_arrow_reader(
             _BATCH_ROWS
         )
@@ -243,9 +244,16 @@ def _rows(part: Part, expressions: Sequence[str]) -> Iterator[pa.RecordBatchRead
 def _count(part: Part, most: int) -> int:
     source, values = _source(part)
     limit = most if part.selection.limit is None else min(most, part.selection.limit)
-    with part.exchange.duckdb() as connection:
+    with _opened(part) as connection:
         [(found,)] = connection.execute(f"SELECT count(*) FROM (SELECT 1 {source} LIMIT {limit})", values).fetchall()
     return int(found)
+
+
+def _opened(part: Part) -> duckdb.DuckDBPyConnection:
+    """Many parts may be given beside each other, so each has little."""
+    connection = part.exchange.duckdb()
+    connection.execute(f"SET memory_limit = '{_MEMORY}'; SET threads = 1; SET enable_progress_bar = false")
+    return connection
 
 
 def _source(part: Part) -> tuple[str, list[Any]]:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import BoundedSemaphore
 
 from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
+from starlette.types import Receive, Scope, Send
 
-from lakehouse.sharing.doors import BadRequest, Doorway, TooMuch, Visit
+from lakehouse.sharing.doors import BadRequest, Busy, Doorway, TooMuch, Visit
 from lakehouse.sharing.extract import (
     FORMS,
     MEDIA_TYPES,
@@ -30,6 +32,8 @@ from lakehouse.sharing.published import NotPublished, Published
 from lakehouse.sharing.selection import WrongSelection, read_selection
 
 DOOR = "rows"
+AT_ONCE = 8
+_PLACES = BoundedSemaphore(AT_ONCE)
 _CHUNK_BYTES = 1 << 20
 _WRITERS: dict[Form, Callable[[Part], Iterator[tuple[bytes, int]]]] = {"csv": csv_bytes, "geojson": geojson_bytes}
 
@@ -72,7 +76,23 @@ def _answer(visit: Visit, found: Published, form: str) -> Response:
         "Link": f'<{address}/manifest.json>; rel="describedby"',
     }
     body = _workbook(part, visit.taken) if wanted == "xlsx" else _counted(_WRITERS[wanted](part), visit.taken)
-    return StreamingResponse(body, media_type=MEDIA_TYPES[wanted], headers=headers)
+    return _InTurn(body, media_type=MEDIA_TYPES[wanted], headers=headers)
+
+
+class _InTurn(StreamingResponse):
+    """One of so many parts that are given at the same time, each by a database of its own: memory is bounded for all
+    of them together. Raises :class:`Busy` where there is no place."""
+
+    def __init__(self, body: Iterator[bytes], *, media_type: str, headers: dict[str, str]) -> None:
+        if not _PLACES.acquire(blocking=False):
+            raise Busy(f"{AT_ONCE} parts are being given already, which is the most at once: try again in 10 seconds")
+        super().__init__(body, media_type=media_type, headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            _PLACES.release()
 
 
 def _counted(pieces: Iterator[tuple[bytes, int]], taken: Taken) -> Iterator[bytes]:

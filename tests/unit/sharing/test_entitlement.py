@@ -222,6 +222,9 @@ def test_no_token_and_no_link_is_written_to_a_log(own_house: House, caplog: pyte
         ["GET", f"{MART}/latest.json", "200"],
     ]
     assert lines[1].endswith(" right")
+    own_house.client.get("/x%0aGET /forged")
+    *_, last = [record.getMessage() for record in caplog.records if record.name == "lakehouse.doors"]
+    assert last.startswith("GET /x%0AGET /forged 404 ")
     assert not [line for line in lines if "secret-link" in line or token in line]
 
 

@@ -20,6 +20,7 @@ import pytest
 from lakehouse.release.manifest import Column, File, Manifest
 from lakehouse.sharing import extract
 from lakehouse.sharing.extract import TooLarge, check_size, csv_bytes, part_of, write_xlsx
+from lakehouse.sharing.rows import _PLACES, AT_ONCE
 from lakehouse.sharing.selection import Selection, WrongSelection, read_selection
 from tests.mini_exchange import TRAFFIC, Mini
 from tests.unit.sharing.conftest import House, checksum
@@ -137,6 +138,19 @@ def test_more_than_a_sheet_holds_is_refused_with_the_next_step(house: House, mon
     assert ask(house, "xlsx", limit="1000").status_code == 200
     assert ask(house, "xlsx", road="Vesterbrogade").status_code == 200
     assert ask(house).status_code == 200
+
+
+def test_only_so_many_parts_are_given_at_once_and_each_gives_its_place_back(house: House) -> None:
+    for _ in range(2 * AT_ONCE):
+        assert ask(house, limit="1").status_code == 200
+    held = [_PLACES.acquire(blocking=False) for _ in range(AT_ONCE)]
+    try:
+        refused = ask(house, limit="1")
+    finally:
+        for _ in held:
+            _PLACES.release()
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "10")
+    assert ask(house, limit="1").status_code == 200
 
 
 def test_the_limit_of_the_exchange_is_a_setting(house: House) -> None:
