@@ -103,10 +103,9 @@ def _size(count: int) -> str:
 
 
 def _span(hours: float) -> str:
-    """``48 hours``, ``45 days``: no finer than a reader wants to know."""
-    if hours < 1:
-        return f"{hours * 60:.0f} minutes"
-    return f"{hours:.0f} hours" if hours <= 72 else f"{hours / 24:.0f} days"
+    """``1 hour``, ``48 hours``, ``45 days``: no finer than a reader wants to know."""
+    number, unit = (hours * 60, "minute") if hours < 1 else (hours, "hour") if hours <= 72 else (hours / 24, "day")
+    return f"{number:.0f} {unit}{'' if round(number) == 1 else 's'}"
 
 
 def _ago(moment: datetime) -> str:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+import html
 import re
 from html.parser import HTMLParser
+from typing import Any
 
+import httpx
+import pytest
+
+from lakehouse.sharing.app import create_app
+from lakehouse.sharing.pages import _span
+from tests.doors_server import served
 from tests.mini_exchange import TRAFFIC, WATER
-from tests.unit.sharing.conftest import House
+from tests.unit.sharing.conftest import House, checksum
 
 
 class Loads(HTMLParser):
@@ -42,6 +50,30 @@ def test_the_front_tells_of_every_mart_and_loads_nothing(house: House) -> None:
     assert len(ours) == 15
     for link in ours:
         assert house.client.get(link, headers=headers).status_code == 200, link
+
+
+@pytest.mark.parametrize("level", ["open", "registered"])
+def test_the_lines_that_the_front_shows_read_the_mart(own_house: House, truth: tuple[int, str], level: str) -> None:
+    own_house.set_access(level)
+    with served(create_app(own_house.mini.exchange)) as address:
+        shown = [
+            html.unescape(found) for found in re.findall(r"<pre><code>(.*?)</code>", httpx.get(address).text, re.S)
+        ]
+        [code] = [text for text in shown if TRAFFIC in text]
+        assert ("token" in code) is (level != "open")
+        # Not DuckDB's line: on its own it would fetch its extension from the network.
+        code = code.replace("duckdb.read_parquet(files)", "").replace("polars.scan", "lazy = polars.scan")
+        code = code.replace("pandas.concat", "frame = pandas.concat")
+        names: dict[str, Any] = {}
+        exec(code.replace('"…"', repr(own_house.readers.tokens["right"])), names)
+        assert checksum(names["frame"]) == checksum(names["lazy"].collect().to_pandas()) == truth
+
+
+@pytest.mark.parametrize(
+    ("hours", "said"), [(0.0, "0 minutes"), (0.5, "30 minutes"), (1.2, "1 hour"), (48, "48 hours"), (1080, "45 days")]
+)
+def test_a_span_is_said_as_a_reader_would(hours: float, said: str) -> None:
+    assert _span(hours) == said
 
 
 def test_programs_read_the_same(house: House) -> None:
