@@ -275,6 +275,7 @@ def show(name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")], as_json
     from lakehouse.orchestrate.report import print_release
     from lakehouse.release.listing import find_release, location
     from lakehouse.release.manifest import release_prefix
+    from lakehouse.release.notices import remarks
 
     exchange = Exchange.from_environment()
     exchange.index.create()
@@ -285,6 +286,8 @@ def show(name: Annotated[str, typer.Argument(metavar="MART[@RELEASE]")], as_json
     place = location(exchange, release_prefix(manifest.mart, manifest.major, manifest.release))
     report = exchange.lake.duckdb_url("reports", f"{manifest.mart}/{manifest.release}/index.html")
     print_release(out, manifest, place=place, report=report)
+    for remark in remarks(exchange, manifest):
+        out.print(f"note         {remark}")
 
 
 @app.command()
@@ -300,6 +303,7 @@ def get(
     from lakehouse.catalog.beside import describe_folder
     from lakehouse.release.fetch import fetch
     from lakehouse.release.listing import find_release
+    from lakehouse.release.notices import remarks
     from lakehouse.release.signing import Untrusted, load_public_key
     from lakehouse.sharing.meter import count_staff
 
@@ -320,6 +324,8 @@ def get(
         f"{manifest.rows:,} rows of {manifest.mart}@{manifest.release} in {folder}: signed with key "
         f"{manifest.signed_with}, every hash checked"
     )
+    for remark in remarks(exchange, manifest):
+        out.print(f"note: {remark}")
 
 
 @app.command()

@@ -129,6 +129,14 @@ def notices(exchange: Exchange) -> list[Told]:
     return sorted(found, key=lambda told: (told.at, told.mart, told.major), reverse=True)
 
 
+def remarks(exchange: Exchange, manifest: Manifest) -> list[str]:
+    """What whoever reads this one release is to know today: that another major follows, that it was taken back."""
+    notice = read_notice(exchange, mart=manifest.mart, major=manifest.major)
+    told = [_deprecated(notice)] if notice is not None else []
+    back = _taken_back(exchange, manifest.mart, manifest.major, manifest.release)
+    return [entry.text for entry in (*told, *([back] if back is not None else []))]
+
+
 def _deprecated(notice: Notice) -> Told:
     breaks = f" What breaks: {'; '.join(notice.changes)}." if notice.changes else ""
     return Told(

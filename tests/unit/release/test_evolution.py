@@ -15,7 +15,7 @@ from lakehouse.release.doctor import rebuild_index
 from lakehouse.release.evolution import changes_since
 from lakehouse.release.listing import find_release, list_releases
 from lakehouse.release.manifest import Manifest, latest_manifest
-from lakehouse.release.notices import notices, read_notice
+from lakehouse.release.notices import notices, read_notice, remarks
 from lakehouse.release.pointer import read_pointer
 from lakehouse.release.retention import retention
 from lakehouse.release.withdraw import rollback, yank
@@ -139,6 +139,8 @@ def test_both_majors_are_published_and_readers_of_the_first_are_told(two_majors:
     [said] = notices(exchange)
     assert (said.kind, said.mart, said.major, said.until) == ("deprecated", TRAFFIC, 1, notice.until)
     assert said.text.endswith("and gets no new releases. What breaks: column sensors is gone.")
+    # Who looks at the first, or fetches it, is told; who reads the second has nothing to hear.
+    assert (remarks(exchange, first), remarks(exchange, second)) == ([said.text], [])
     # A lost index is made again with both.
     rebuild_index(exchange)
     assert {(row["major"], row["latest"]) for row in list_releases(exchange, mart=TRAFFIC)} == {(1, True), (2, True)}

@@ -13,6 +13,7 @@ from lakehouse.release.attacks import attack_release
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.release.fetch import fetch
 from lakehouse.release.listing import NoSuchRelease, ReleaseGone, find_release, list_releases
+from lakehouse.release.notices import remarks
 from lakehouse.release.pointer import read_pointer
 from lakehouse.release.promote import promote
 from lakehouse.release.standing import read_standing
@@ -50,7 +51,10 @@ def test_a_rollback_moves_the_pointer_and_leaves_both_readable(two: Two, tmp_pat
     assert statuses(two.mini) == {two.first: ("released", True), two.second: ("rolled_back", False)}
     standing = read_standing(two.mini.exchange, mart=TRAFFIC, major=1, release=two.second)
     assert [(event.what, event.by, event.reason) for event in standing.events] == [("rolled_back", *SAID.values())]
-    # Who has pinned it still gets it.
+    # Who has pinned it still gets it, and is told.
+    assert remarks(two.mini.exchange, two.mini.latest(TRAFFIC)) == []
+    [remark] = remarks(two.mini.exchange, find_release(two.mini.exchange, f"{TRAFFIC}@{two.second}"))
+    assert remark == f"{TRAFFIC} v1 {two.second} was rolled back from: {SAID['reason']}"
     fetch(two.mini.exchange, find_release(two.mini.exchange, f"{TRAFFIC}@{two.second}"), to=tmp_path / "to")
 
 
