@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import sqlalchemy as sa
 
 from lakehouse.contracts.forms import CsvForm, FileForm, JsonForm, NdjsonForm, ParquetForm, XlsxForm
 from lakehouse.contracts.odcs import Column, Contract
@@ -16,9 +17,11 @@ from lakehouse.exchange import Exchange
 from lakehouse.landing.columns import unknown_columns
 from lakehouse.landing.contract_change import draft_change
 from lakehouse.landing.guess_types import Guess, guess_types
+from lakehouse.landing.receipt import column_entry
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.sniff import FoundColumn, Sniffed, read_as_text
 from lakehouse.landing.unpack import PlainFile
+from lakehouse.storage.index import deliveries
 from lakehouse.storage.sql import identifier
 
 DELIMITERS = (";", ",", "\t", "|")
@@ -120,6 +123,41 @@ def refuse_changed_types(
             "draft": draft_change(contract, exchange.settings.contracts_path, renamed={}, retyped=retyped, added=[]),
         },
     )
+
+
+def reordered_columns(
+    exchange: Exchange, contract: Contract, delivery: dict[str, Any], order: list[str], rows: int
+) -> list[dict[str, Any]]:
+    """An entry for the receipt where the contract's columns stand in another ``order`` than in the delivery before.
+
+    They are found by name, so nothing is lost; but whoever made the file has changed how it is made.
+    """
+    last = exchange.index.row(
+        sa.select(deliveries.c.receipt)
+        .where(
+            deliveries.c.provider == contract.provider,
+            deliveries.c.dataset == contract.dataset,
+            deliveries.c.status == "loaded",
+            deliveries.c.delivery < delivery["delivery"],
+        )
+        .order_by(deliveries.c.delivery.desc())
+        .limit(1)
+    )
+    before = last["receipt"].get("columns", []) if last else []
+    common = set(before) & set(order)
+    was, now = ([name for name in names if name in common] for names in (before, order))
+    if was == now:
+        return []
+    moved = next(new for new, old in zip(now, was, strict=True) if new != old)
+    return [
+        column_entry(
+            "reordered_columns",
+            moved,
+            rows,
+            f"the columns in the order of the delivery before: {', '.join(was)}",
+            "They were found by their names. See that each still holds what its name says.",
+        )
+    ]
 
 
 def _name(column: Column, form: FileForm) -> str:

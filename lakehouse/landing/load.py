@@ -23,7 +23,7 @@ from lakehouse.landing.clean import (
     write_partitions,
 )
 from lakehouse.landing.columns import dropped_columns, unknown_columns
-from lakehouse.landing.evolution import explained, refuse_changed_types
+from lakehouse.landing.evolution import explained, refuse_changed_types, reordered_columns
 from lakehouse.landing.excel import name_excel
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
@@ -54,20 +54,23 @@ NOT_DAMAGE = (
 
 @dataclass(kw_only=True)
 class Tally:
-    """What has been read so far, in rows. ``unknown`` and ``dropped`` columns in the order in which they were met."""
+    """What has been read so far, in rows. ``unknown`` and ``dropped`` columns in the order in which they were met;
+    ``order``: the contract's columns in that of the first table."""
 
     delivered: int = 0
     bad: int = 0
     warned: int = 0
     unknown: list[str] = field(default_factory=list)
     dropped: list[str] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
 
-    def add(self, rows: FileRows, unknown: Iterable[str], dropped: Iterable[str]) -> None:
+    def add(self, rows: FileRows, unknown: Iterable[str], dropped: Iterable[str], order: list[str]) -> None:
         self.delivered += rows.delivered
         self.bad += rows.bad
         self.warned += rows.warned
         self.unknown += [name for name in unknown if name not in self.unknown]
         self.dropped += [name for name in dropped if name not in self.dropped]
+        self.order = self.order or order
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,7 +142,7 @@ def _read(
     file: PlainFile,
     part: int,
     plain: PlainRows,
-) -> tuple[FileRows, list[str], list[str]]:
+) -> tuple[FileRows, list[str], list[str], list[str]]:
     try:
         rest = read_quickly(connection, file, contract, part, plain)
         found = read_file(connection=connection, file=rest.file if rest else file, contract=contract)
@@ -175,7 +178,11 @@ def _read(
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
     # A record of JSON may well leave out a field without a value.
     table = file.form.format not in ("json", "ndjson", "geojson", "xml")
-    return rows, unknown_columns(contract, found), dropped_columns(contract, found) if table else []
+    if not table:
+        return rows, unknown_columns(contract, found), [], []
+    known = {column.source for column in contract.columns}
+    order = [name for name in found if name in known]
+    return rows, unknown_columns(contract, found), dropped_columns(contract, found), order
 
 
 def _reconciled(
@@ -230,7 +237,13 @@ def _reconciled(
         corrections=result.corrections,
         withdrawn=stored - result.accepted,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
-        warnings=[*_warnings(connection, contract, tally), *unit_changes, *alarms],
+        warnings=[
+            *_warnings(connection, contract, tally),
+            *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
+            *unit_changes,
+            *alarms,
+        ],
+        columns=tally.order,
         levels=level,
         profile=profile,
         checks=checks,

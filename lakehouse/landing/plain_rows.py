@@ -152,3 +152,5 @@ def show_exact_rows(connection: duckdb.DuckDBPyConnection, columns: list[str]) -
         CREATE OR REPLACE TEMP VIEW typed AS FROM exact_typed
         """
     )
+    # Those of the delivery before need not be held any longer.
+    connection.unregister("plain_rows")

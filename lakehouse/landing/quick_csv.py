@@ -103,7 +103,7 @@ def read_csv_quickly(
     rows = QuickRows(connection, contract, form, part, plain, planned)
     try:
         return _read(file, form, rows, len(names), skip)
-    except TooFewPlain:
+    except (TooFewPlain, pl.exceptions.PolarsError):
         rows.forget()
         return None
 

@@ -50,7 +50,7 @@ def read_ndjson_quickly(
     rows = QuickRows(connection, contract, form, part, plain, planned)
     try:
         lines = _read(connection, file, places, rows)
-    except TooFewPlain:
+    except (TooFewPlain, pl.exceptions.PolarsError):
         lines = None
     # A blank line is no record: then numbers of records are not those of lines.
     if lines is None or rows.lines != file.lines:

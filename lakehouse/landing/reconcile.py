@@ -115,7 +115,8 @@ def _judge_versions(
             SELECT *, {_value(values)} AS exchange_value, {before}({_value(values)}) OVER same_key,
                    row_number() OVER same_key
             FROM exact_typed SEMI JOIN repeated USING ({_list(keys)})
-            WINDOW same_key AS (PARTITION BY {_list(keys)} ORDER BY exchange_line)
+            -- A line may hold several rows: these are told apart by their values.
+            WINDOW same_key AS (PARTITION BY {_list(keys)} ORDER BY exchange_line, {_value(values)})
         )
         FROM versions
         """

@@ -9,7 +9,7 @@ import pytest
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.intake import intake
-from tests.unit.landing.conftest import House, column, faults
+from tests.unit.landing.conftest import READINGS, House, column, faults
 
 HEADER = "meter,read_at,use_kwh\n"
 COUNTS = ("delivered", "accepted", "refused", "duplicates", "corrections")
@@ -194,3 +194,13 @@ def test_several_files_at_once_are_taken_in_order_of_their_names(house: House) -
     assert [receipt["file"] for receipt in receipts] == ["1.csv", "2.csv", "3.csv"]
     assert valid(house, contract) == {"a 1": 3.0}
     assert intake(house.exchange, contract) == []
+
+
+@pytest.mark.parametrize("cells", ["2,1", "1,2"])
+def test_rows_of_one_line_with_one_key_have_an_order(house: House, cells: str) -> None:
+    unpivot = {"columns": r"(use)_\d", "name": "what", "value": "use_kwh"}
+    form = {"format": "csv", "unpivot": unpivot}
+    contract = house.contract([*READINGS, column("what", "string")], forms=[form], corrections="refuse")
+    receipt = house.deliver(contract, f"meter,read_at,use_1,use_2\na,2024-01-01 00:00,{cells}\n")
+    assert counts(receipt) == (2, 1, 1, 0, 0)
+    assert valid(house, contract) == {"a 1": 1.0}

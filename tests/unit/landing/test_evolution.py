@@ -116,3 +116,15 @@ def test_a_renamed_field_of_json_is_told_by_the_name_that_json_has(house: House)
     assert receipt["contract_change"]["contract_has"] == ["meter"]
     receipt = house.deliver(contract, f"METER_ID,USE,at\nM1,1,{DAY}\n")
     assert receipt["contract_change"]["likely_renames"] == [{"contract": "METER", "file": "METER_ID"}]
+
+
+def test_another_order_of_columns_than_before_is_taken_with_a_warning(house: House) -> None:
+    contract = house.contract()
+    header, row = "use_kwh,meter,read_at", "2.5,M1,2024-05-0{} 10:00:00"
+    first = house.deliver(contract, f"{header}\n{row.format(1)}\n")
+    same = house.deliver(contract, f"{header}\n{row.format(2)}\n")
+    assert (first["warnings"], same["warnings"]) == ([], [])
+    receipt = house.deliver(contract, "meter,use_kwh,read_at\nM1,2.5,2024-05-03 10:00:00\n")
+    (entry,) = receipt["warnings"]
+    assert (receipt["accepted"], entry["rule"], entry["source_column"]) == (1, "reordered_columns", "meter")
+    assert "use_kwh, meter, read_at" in entry["expected"]
