@@ -5,7 +5,7 @@ STAMP := .venv/.requirements
 
 ROWS ?= 5000000
 
-.PHONY: setup run test bench check lint types airflow requirements docs-tables clean
+.PHONY: setup run test bench bench-privacy check lint types airflow requirements docs-tables clean
 .DEFAULT_GOAL := run
 
 setup: $(STAMP)
@@ -29,6 +29,10 @@ test: setup
 # Loading against plain DuckDB; `make bench SIZE=10GB` loads one csv of that size and tells its peak of memory.
 bench: setup
 	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/loading.py $(if $(SIZE),--size $(SIZE),--rows $(ROWS))
+
+# Private marts of a simulated city from delivery to gate: seconds and memory of policies and attacks.
+bench-privacy: setup
+	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/privacy.py $(if $(HOUSEHOLDS),--households $(HOUSEHOLDS)) $(if $(DAYS),--days $(DAYS))
 
 check: setup lint types
 	@$(BIN)/lint-imports --no-cache

@@ -15,6 +15,7 @@ from lakehouse.release.attack_gate import write_report
 from lakehouse.release.attacks import attack_release, attacked_policy
 from lakehouse.release.listing import find_release
 from lakehouse.release.manifest import Manifest, read_candidate, read_manifest
+from lakehouse.release.noise_gate import attack_noisy_release, dp_policy
 from lakehouse.storage.index import releases
 
 
@@ -23,10 +24,14 @@ def attacked(exchange: Exchange, name: str | None) -> Iterator[Outcome]:
     of private data. Cells go to the reviewers' report of the candidate that the release was made of."""
     manifests = [find_release(exchange, name)] if name else _all(exchange)
     for manifest in manifests:
-        if attacked_policy(manifest) is None:
-            continue
-        outcomes = attack_release(exchange, manifest)
         made = read_candidate(exchange, mart=manifest.mart, candidate=manifest.candidate)
+        noisy = dp_policy(manifest)
+        if noisy is not None:
+            outcomes = attack_noisy_release(exchange, manifest, noisy, set(made.built))
+        elif attacked_policy(manifest) is not None:
+            outcomes = attack_release(exchange, manifest)
+        else:
+            continue
         write_report(exchange, made, outcomes)
         yield from outcomes
 

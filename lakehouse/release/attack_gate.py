@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, OpenPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.membership import record_file
@@ -20,6 +20,7 @@ from lakehouse.privacy.recorded import differing_rows
 from lakehouse.privacy.withheld import period_of, withheld_in
 from lakehouse.release.attacks import attack, entry_of
 from lakehouse.release.manifest import Candidate, File, latest_manifest
+from lakehouse.release.noise_gate import attack_noisy, differing_from_draw, unpaid_draws, unseen_noisy_faults
 from lakehouse.release.patterns import standing_patterns
 from lakehouse.release.self_test import unseen_faults
 from lakehouse.storage.lake import ObjectNotFound
@@ -39,10 +40,12 @@ def attack_candidate(
     cells stand in ``reports/<mart>/<candidate>/attacks.json`` and nowhere else: a reason goes to the index, to logs
     and to the job's report."""
     policy = mart.exchange.privacy
-    if not isinstance(policy, (AggregatePolicy, SuppressPolicy)):
+    if isinstance(policy, OpenPolicy):
         return []
     grain = mart.exchange.partition.grain
     try:
+        if isinstance(policy, DpPolicy):
+            return _noisy(exchange, mart, policy, made, files, columns)
         outcomes = attack(exchange, made=made, policy=policy, grain=grain, release=made.candidate)
         write_report(exchange, made, outcomes)
         differing = _differing(exchange, mart, policy, made, files)
@@ -89,11 +92,43 @@ def _frozen(exchange: Exchange, mart: Mart, policy: SuppressPolicy, files: Mappi
     return _check("pattern_is_frozen", expected, not changed, f"{changed:,} partitions withhold others")
 
 
+def _noisy(
+    exchange: Exchange,
+    mart: Mart,
+    policy: DpPolicy,
+    made: Candidate,
+    files: Mapping[File, Path],
+    columns: Sequence[ColumnContract],
+) -> list[GateResult]:
+    named = f"{len(files)} partitions"
+    outcomes = [one.of(made.mart, made.candidate, named) for one in attack_noisy(exchange, policy, files)]
+    write_report(exchange, made, outcomes)
+    with tempfile.TemporaryDirectory(prefix="draws-") as folder, exchange.duckdb() as connection:
+        differing = sum(
+            differing_from_draw(exchange, connection, mart, policy, file.partition, path, Path(folder))
+            for file, path in files.items()
+        )
+    unpaid = unpaid_draws(exchange, mart=mart, policy=policy, made=made)
+    unseen = unseen_noisy_faults(exchange, mart=mart, policy=policy, files=files, columns=columns)
+    expected = "every row of the candidate is a cell of the draw that was paid for, and every cell a row"
+    paid = "of each partition no more draws are visible than were charged"
+    return [
+        *(_result(outcome) for outcome in outcomes),
+        _check("cells_are_as_drawn", expected, not differing, f"{differing:,} differ"),
+        _check("every_draw_is_paid", paid, not unpaid, f"more of {', '.join(unpaid) or 'none'}"),
+        _self_test(unseen),
+    ]
+
+
 def _others(differing: int, unseen: Sequence[str]) -> Iterator[GateResult]:
     expected = "every row of the candidate is a cell of its membership record, and every cell a row"
     yield _check("cells_are_as_recorded", expected, not differing, f"{differing:,} differ")
+    yield _self_test(unseen)
+
+
+def _self_test(unseen: Sequence[str]) -> GateResult:
     expected = "each known fault, put into a copy of a partition, is seen by its check"
-    yield _check("gate_sees_known_faults", expected, not unseen, f"green on {'; '.join(unseen) or 'none'}")
+    return _check("gate_sees_known_faults", expected, not unseen, f"green on {'; '.join(unseen) or 'none'}")
 
 
 def write_report(exchange: Exchange, made: Candidate, outcomes: Sequence[Outcome]) -> None:

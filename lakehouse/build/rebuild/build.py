@@ -131,7 +131,10 @@ def _built(
     scratch: Exchange, project: DbtProject, batch: _Batch, folder: Path, failed: dict[str, str]
 ) -> Iterator[Rebuilt]:
     spans = {span_of(item.file.partition, item.plan.mart.exchange.partition.grain) for item in batch.items}
-    prepare_sources(scratch, files=batch.files, spans=spans, database=folder / DATABASE, folder=folder / "inputs")
+    areas = {(item.wanted.mart, group) for item in batch.items for group in item.wanted.areas}
+    prepare_sources(
+        scratch, files=batch.files, spans=spans, areas=areas, database=folder / DATABASE, folder=folder / "inputs"
+    )
     by_plan: dict[int, list[_Item]] = {}
     for item in batch.items:
         by_plan.setdefault(id(item.plan), []).append(item)

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Candidate, Environment, File, Input, Manifest, read_candidate
+from lakehouse.release.manifest import AreaGroup, Candidate, Environment, File, Input, Manifest, read_candidate
 from lakehouse.storage.lake import ObjectNotFound
 
 
@@ -16,6 +16,7 @@ class Wanted:
     """Files of one release that one candidate built: this release's own, or one that they are carried over from.
 
     ``inputs``: the deliveries by their ids. ``code``: the mart's digest of code. ``version``: the commit.
+    ``areas``: the groups of areas that stood.
     """
 
     mart: str
@@ -27,6 +28,7 @@ class Wanted:
     code: str
     version: str
     environment: Environment | None
+    areas: tuple[AreaGroup, ...] = ()
 
     @property
     def names(self) -> str:
@@ -79,6 +81,7 @@ def _wanted(exchange: Exchange, manifest: Manifest, candidate: str, files: list[
         code=made.code,
         version=made.code_version,
         environment=made.environment,
+        areas=manifest.areas,
     )
 
 

@@ -1,19 +1,29 @@
 """A mart with noise in a whole build: what its SQL may read, what it costs, and what its release says."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
+import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
 from lakehouse.build.dbt import DbtProject
+from lakehouse.cli import app
 from lakehouse.contracts.load import ContractError
+from lakehouse.privacy.attacks import noise as noise_module
+from lakehouse.privacy.attacks.noise import attack_policy
+from lakehouse.privacy.dp import noise_of
 from lakehouse.privacy.ledger import entries
 from lakehouse.privacy.lineage import UncoveredPrivateData
+from lakehouse.release import noise_gate
 from lakehouse.release.doctor import rebuild_index
+from lakehouse.release.gate import CandidateBlocked, gate
+from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.manifest import read_candidate
 from tests.mini_exchange import METERS, READINGS, Mini, Replayed
-from tests.noisy_mart import MODELS, NOISY, add_noisy_mart
+from tests.noisy_mart import MODELS, NOISY, add_noisy_mart, dp_policy
 
 
 @pytest.fixture(scope="module")
@@ -21,6 +31,8 @@ def noisy_once(filled_once: Mini, tmp_path_factory: pytest.TempPathFactory) -> M
     mini = filled_once.copy(tmp_path_factory.mktemp("noisy"))
     add_noisy_mart(mini)
     assert mini.build([NOISY]).failed == {}
+    # What the attacks on its noise come to is kept from now on: they take seconds.
+    assert all(outcome.passed for outcome in attack_policy(mini.exchange, dp_policy(mini.mart(NOISY))))
     return mini
 
 
@@ -134,3 +146,71 @@ def test_a_policy_that_could_not_be_kept_is_a_fault(noisy: Mini, old: str, new: 
     with pytest.raises(ContractError) as refused:
         noisy.mart(NOISY)
     assert any(problem in fault.problem for fault in refused.value.faults), refused.value.faults
+
+
+def test_the_attacks_on_noise_are_made_at_the_gate(noisy: Mini) -> None:
+    noisy.release()
+    manifest = noisy.latest(NOISY)
+    folder = f"{NOISY}/{manifest.candidate}"
+    results = json.loads(noisy.exchange.lake.read_bytes("reports", f"{folder}/results.json"))["results"]
+    passed = {result["name"] for result in results if result["success"]}
+    assert {"attack_black_box_epsilon", "attack_noise_support", "attack_doubled_draw"} <= passed
+    assert {"cells_are_as_drawn", "every_draw_is_paid", "gate_sees_known_faults"} <= passed
+    outcomes = json.loads(noisy.exchange.lake.read_bytes("reports", f"{folder}/attacks.json"))
+    assert {outcome["attack"]: outcome["passed"] for outcome in outcomes} == {
+        "black_box_epsilon": True, "noise_support": True, "doubled_draw": True,
+    }  # fmt: skip
+
+
+def judged(mini: Mini) -> str:
+    """Why its candidate is blocked."""
+    [waiting] = waiting_candidates(mini.exchange)
+    with pytest.raises(CandidateBlocked) as blocked:
+        gate(mini.exchange, mart=mini.mart(NOISY), candidate=waiting["candidate"])
+    return str(blocked.value)
+
+
+def test_a_release_of_less_noise_than_its_rho_is_refused(noisy: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise_module, "noise_of", lambda policy: replace(noise_of(policy), scale=0, _measurement=list))
+    said = judged(noisy)
+    assert "the attack by black_box_epsilon" in said
+    assert "the attack by noise_support" in said
+
+
+def test_one_draw_in_two_months_is_refused(noisy: Mini) -> None:
+    """The candidate's October gets November's numbers: no draw that was paid for has them."""
+    [waiting] = waiting_candidates(noisy.exchange)
+    files = [
+        noisy.exchange.lake.local_path(
+            "candidates", f"{NOISY}/{waiting['candidate']}/month=2024-{month}/part-0.parquet"
+        )
+        for month in (10, 12)
+    ]
+    october, december = (pq.read_table(file) for file in files)
+    place = october.schema.get_field_index("homes")
+    copied = files[0].with_suffix(".new")
+    pq.write_table(october.set_column(place, october.schema.field(place), december.column("homes")), copied)
+    copied.replace(files[0])
+    said = judged(noisy)
+    assert "the attack by doubled_draw" in said
+    assert "a cell of the draw that was paid for, and every cell a row. Found:" in said
+
+
+def test_a_check_that_sees_no_fault_of_noise_blocks(noisy: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(noise_gate, "differing_from_draw", lambda *_: 0)
+    monkeypatch.setattr(noise_gate, "beyond_paid", lambda *_: [])
+    said = judged(noisy)
+    for fault in ("duplicates", "a shifted unit in the file", "a stale partition", "a second draw"):
+        assert f"{fault}: cells_are_as_drawn" in said
+    assert "a second draw beside the first: every_draw_is_paid" in said
+
+
+def test_the_command_attacks_a_release_with_noise(noisy: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    noisy.release()
+    for name, value in noisy.exchange.settings.model_dump(include={"project", "home", "lake", "database"}).items():
+        monkeypatch.setenv(f"EXCHANGE_{name.upper()}", str(value))
+    done = CliRunner().invoke(app, ["attack", NOISY, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [outcome["attack"] for outcome in json.loads(done.stdout)] == [
+        "black_box_epsilon", "noise_support", "doubled_draw",
+    ]  # fmt: skip

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli import app
 from lakehouse.privacy.vault import Vault
+from lakehouse.release.attacks import attack_release
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.storage.index import candidates
@@ -148,3 +149,42 @@ def test_the_command_attacks_a_release_and_fails_when_an_attack_wins(
     assert done.exit_code == 1
     assert "FAILED" in done.stdout
     assert "area=" not in done.stdout
+
+
+SUMMED = """UPDATE cells SET units = held, value = total FROM (
+    SELECT cell AS number, count(*) AS held, sum(contribution)::BIGINT AS total FROM members GROUP BY cell
+) WHERE number = cells.cell"""
+
+
+@pytest.mark.parametrize(
+    ("protection", "members", "winners"),
+    [
+        ("none", "true", set()),
+        ("areas of K", "unit IN (FROM two)", {"recount", "differencing", "interval", "relinking", "membership_inference"}),
+        ("K that hides a member", "unit IN (FROM few)", {"membership_inference"}),
+        ("aggregation", "unit IN (FROM one)", {"recount", "differencing", "interval", "relinking", "membership_inference"}),
+    ],
+)  # fmt: skip
+def test_each_attack_wins_on_a_release_without_its_protection(
+    released: Mini, protection: str, members: str, winners: set[str]
+) -> None:
+    """The record of a real release, of which so many households of each area are left as the missing protection
+    would have let through."""
+    folder = record(released, released.latest(WATER).candidate)
+    with duckdb.connect() as connection:
+        connection.execute("SET TimeZone = 'UTC'")
+        for name in ("cells", "members"):
+            connection.execute(
+                f"CREATE TABLE {name} AS FROM read_parquet('{folder / name}.parquet', hive_partitioning=false)"
+            )
+        for name, most in (("one", 1), ("two", 2), ("few", 12)):
+            connection.execute(
+                f"CREATE TABLE {name} AS SELECT unit FROM (SELECT DISTINCT unit, series FROM members JOIN cells USING "
+                f"(cell)) QUALIFY row_number() OVER (PARTITION BY series ORDER BY unit) <= {most}"
+            )
+        connection.execute(f"DELETE FROM members WHERE NOT {members}; {SUMMED}")
+        for name in ("cells", "members"):
+            connection.execute(f"COPY {name} TO '{folder / name}.new' (FORMAT parquet)")
+            (folder / f"{name}.new").replace(folder / f"{name}.parquet")
+    outcomes = attack_release(released.exchange, released.latest(WATER))
+    assert {outcome.attack for outcome in outcomes if not outcome.passed} == winners, protection
