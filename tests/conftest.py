@@ -1,13 +1,26 @@
 """Fixtures that tests of every room share."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 
 from tests.object_store.server import ObjectServer, Unavailable
 
+# Tables are printed as wide as a terminal is; tests read them whole, under whatever they run.
+os.environ["COLUMNS"] = "200"
 pytest.register_assert_rewrite("tests.unit.storage.suite")
+
+INTEGRATION = Path(__file__).parent / "integration"
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    """Two processes share the tests: one runs those that start servers, which wait more than they compute and
+    share a finished main job, the other begins with the rest, file by file."""
+    for item in items:
+        group = "integration" if INTEGRATION in item.path.parents else str(item.path)
+        item.add_marker(pytest.mark.xdist_group(group))
 
 
 @pytest.fixture(scope="session")

@@ -124,7 +124,7 @@ def test_of_many_builds_at_once_no_more_pass_than_the_cap_allows(exchange: Excha
 def test_marts_about_the_same_people_share_one_budget(exchange: Exchange, mart: Mart, tmp_path: Path) -> None:
     for units in ("u", "uv", "uvw"):
         filled(exchange, mart, units)
-    other = noisy_mart(tmp_path, major__1="2")
+    other = noisy_mart(tmp_path, major__1="2\n          overlap_days: 30")
     with pytest.raises(OverBudget):
         filled(exchange, other, "u")
     strangers = noisy_mart(tmp_path, population__mini_households="others")
