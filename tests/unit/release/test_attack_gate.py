@@ -103,6 +103,18 @@ def test_a_mart_that_is_published_again_after_a_late_delivery_is_refused(release
         gate(mini.exchange, mart=mini.mart(WATER), candidate=candidate(mini))
 
 
+def test_what_is_for_reviewers_stays_with_the_candidate(released: Mini) -> None:
+    """The report of a release is for consumers too."""
+    made = released.latest(WATER)
+
+    def kept(name: str) -> set[str]:
+        prefix = f"{WATER}/{name}/"
+        return {entry.key.removeprefix(prefix) for entry in released.exchange.lake.list("reports", prefix)}
+
+    assert kept(made.candidate) - kept(made.release) == {"attacks.json"}
+    assert "index.html" in kept(made.release)
+
+
 def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None:
     """Each would pass alone: the second is of the same areas without one household."""
     sibling = "water_without_one_day"
