@@ -15,6 +15,7 @@ pytest.register_assert_rewrite("tests.unit.storage.suite")
 INTEGRATION = Path(__file__).parent / "integration"
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
     """Two processes share the tests: one runs those that start servers, which wait more than they compute and
     share a finished main job, the other begins with the rest, file by file."""
