@@ -1,10 +1,11 @@
 """Fixtures that tests of every room share."""
 
 import os
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.object_store.server import ObjectServer, Unavailable
 
@@ -12,16 +13,17 @@ from tests.object_store.server import ObjectServer, Unavailable
 os.environ["COLUMNS"] = "200"
 pytest.register_assert_rewrite("tests.unit.storage.suite")
 
-INTEGRATION = Path(__file__).parent / "integration"
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+class SharedTests(LoadScopeScheduling):
     """Two processes share the tests: one runs those that start servers, which wait more than they compute and
     share a finished main job, the other begins with the rest, file by file."""
-    for item in items:
-        group = "integration" if INTEGRATION in item.path.parents else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "integration" if nodeid.startswith("tests/integration/") else nodeid.split("::", 1)[0]
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedTests:
+    return SharedTests(config, log)
 
 
 @pytest.fixture(scope="session")
