@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 
-from lakehouse.storage.lake import open_lake
+from lakehouse.privacy.membership import BUCKET, prefix
+from lakehouse.storage.lake import Lake, open_lake
+from tests.anonymity_by_pycanon import Records, agree, ours, theirs
 from tests.integration.conftest import PROJECT, Installation
 from tests.object_store.server import ObjectServer
 
@@ -46,6 +51,27 @@ DELIVERED = {
     "vbb/gtfs_stops": 211,
     "vbb/gtfs_trips": 348,
 }
+# Of released marts with households: records behind them, the quasi-identifier, the sensitive column, whether that has
+# an order. A table's households all contribute 1: sensitive is which of the finest classes one is in, and of the whole
+# register, classes that are withheld among it, the label.
+MEMBERS = {
+    "water_use_by_area_hour": [
+        ("SELECT name, contribution FROM cells JOIN members USING (partition, cell)", ["name"], "contribution", True)
+    ],
+    "heat_households_by_building": [
+        (
+            "SELECT name, 'class ' || leaf AS class FROM (SELECT partition, name, unnest(leaves) AS leaf FROM cells "
+            "WHERE value IS NOT NULL) JOIN members USING (partition, leaf)",
+            ["name"], "class", False,
+        ),
+        (
+            "SELECT regexp_replace(name, ', energy_label_band=.*', '') AS house, "
+            "regexp_extract(name, 'energy_label_band=([^,]*)', 1) AS label FROM (SELECT partition, name, "
+            "leaves[1] AS leaf FROM cells WHERE len(leaves) = 1) JOIN members USING (partition, leaf)",
+            ["house"], "label", False,
+        ),
+    ],
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +131,53 @@ def test_duckdb_reads_a_release_in_place_on_s3(
         lake.configure_duckdb(connection)
         counted = connection.execute(f"SELECT count(*) FROM read_parquet('{release['path']}/**/*.parquet')").fetchone()
     assert counted == (release["rows"],)
+
+
+@contextmanager
+def recorded(lake: Lake, manifest: dict[str, Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The membership records of a release: its ``cells`` and their ``members``, each with its ``partition``."""
+    mart, grain = manifest["mart"], manifest["partition"]["grain"]
+    with duckdb.connect() as connection:
+        lake.configure_duckdb(connection)
+        for name in ("cells", "members"):
+            parts = [
+                f"SELECT *, '{file['partition']}' AS partition FROM read_parquet('{lake.duckdb_url(BUCKET, key)}', "
+                "hive_partitioning=false)"
+                for file in manifest["files"]
+                for key in [f"{prefix(mart, file['candidate'], grain, file['partition'])}/{name}.parquet"]
+            ]
+            connection.execute(f"CREATE TABLE {name} AS {' UNION ALL '.join(parts)}")
+        yield connection
+
+
+def without_one(given: Records) -> Records:
+    """The records without one of the smallest class."""
+    [quasi] = given.quasi
+    smallest = given.frame[quasi].value_counts().idxmin()
+    return replace(given, frame=given.frame.drop(index=given.frame.index[given.frame[quasi] == smallest][0]))
+
+
+def test_k_l_and_t_of_the_real_households_are_those_of_pycanon(
+    on_s3: tuple[Installation, dict[str, Any]],
+    object_server: ObjectServer,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    installation, _ = on_s3
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    lake = open_lake("s3://realrun", endpoint=object_server.endpoint)
+    given, fewest = [], []
+    for mart, tables in MEMBERS.items():
+        installation.command("get", mart, "--to", str(tmp_path))
+        [folder] = tmp_path.glob(f"{mart}-v*")
+        with recorded(lake, json.loads((folder / "manifest.json").read_text())) as connection:
+            given += [Records(connection.execute(query).df(), *of) for query, *of in tables]
+        fewest += duckdb.sql(f"SELECT min(households) FROM read_parquet('{folder}/**/*.parquet')").fetchall()
+    found, answers = [ours(one) for one in given], theirs(given)
+    assert [agree(*pair) for pair in zip(found, answers, strict=True)] == [True] * len(given)
+    assert [agree(ours(without_one(one)), answer) for one, answer in zip(given, answers, strict=True)] == [False] * 3
+    months, shown, register = found
+    # What is published holds as many as it says, and K; the register itself does not.
+    assert [(months.k,), (shown.k,)] == fewest
+    assert register.k < 15 <= min(months.k, shown.k)
