@@ -17,6 +17,8 @@ from airflow.sdk import BaseOperator, Param
 from airflow.sdk.exceptions import AirflowFailException, AirflowSkipException
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from lakehouse.exchange import Exchange
 
 
@@ -108,11 +110,15 @@ class BuildOperator(BaseOperator):
         from lakehouse.build.dbt import DbtProject
         from lakehouse.build.run import build
         from lakehouse.exchange import Exchange
+        from lakehouse.lineage.dbt import dbt_events
         from lakehouse.lineage.events import build_events
         from lakehouse.lineage.store import tell
 
+        def built(target: Path) -> None:
+            tell(exchange, lambda: dbt_events(exchange, target), warn=self.log.warning, together=True)
+
         exchange = Exchange.from_environment()
-        project = DbtProject(exchange)
+        project = DbtProject(exchange, built=built)
         summary = build(exchange, marts=exchange.settings.mart_list, project=project, progress=self.log.info)
         tell(exchange, lambda: build_events(exchange, summary.candidates, project=project), warn=self.log.warning)
         context["ti"].xcom_push(key="failed", value=summary.failed)
@@ -260,6 +266,8 @@ class AnswerOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.contracts.mart import read_marts
         from lakehouse.exchange import Exchange
+        from lakehouse.lineage.events import promotion_event
+        from lakehouse.lineage.store import tell
         from lakehouse.release.answer import answer, fate
         from lakehouse.release.approval import NotWaiting
 
@@ -277,7 +285,10 @@ class AnswerOperator(BaseOperator):
                 through="airflow",
             )
         except NotWaiting:
+            # Whoever answered has told of it.
             outcome = fate(exchange, mart=self.mart, candidate=self.candidate)
+        else:
+            tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=self.log.warning)
         self.log.info("%s: %s", self.mart, outcome)
         _bring_doors(self, exchange)
         return outcome

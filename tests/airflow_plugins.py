@@ -15,6 +15,7 @@ with (
 ):
     from airflow.sdk import DAG, AssetOrTimeSchedule
 
+    import exchange_operators
     import exchange_triggers
 
-__all__ = ["DAG", "AssetOrTimeSchedule", "exchange_triggers"]
+__all__ = ["DAG", "AssetOrTimeSchedule", "exchange_operators", "exchange_triggers"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +52,13 @@ class CompiledNode:
 class DbtProject:
     """The dbt project of an exchange, parsed. Staging models are generated from the contracts first.
 
-    Raises :class:`BuildFailed` where dbt cannot parse it.
+    ``built`` is called after each invocation that builds, with the folder in which dbt left its artifacts, which goes
+    with the build. Raises :class:`BuildFailed` where dbt cannot parse it.
     """
 
-    def __init__(self, exchange: Exchange) -> None:
+    def __init__(self, exchange: Exchange, *, built: Callable[[Path], None] = lambda _: None) -> None:
         self._settings = exchange.settings
+        self._built = built
         self._folder = exchange.settings.home_path / "dbt"
         write_staging(exchange.contracts, exchange.settings.dbt_path / "models" / "staging")
         self.manifest: Any = None
@@ -71,6 +73,7 @@ class DbtProject:
 
         Returns what came of each node; raises :class:`BuildFailed` only where dbt itself could not run.
         """
+        target = folder / "target"
         outcome = self._invoke(
             [
                 "build", "--select", *(f"+{model}" for model in models), "--exclude-resource-type", "unit_test",
@@ -78,8 +81,9 @@ class DbtProject:
                 "--indirect-selection", "cautious",
             ],
             database=folder / DATABASE,
-            target=folder / "target",
+            target=target,
         )  # fmt: skip
+        self._built(target)
         return [_node_result(result) for result in outcome.result.results]
 
     def compiled(self, *, folder: Path, models: Sequence[str]) -> list[CompiledNode]:

@@ -113,6 +113,8 @@ def refuse(
 
 
 def _answer(name: str, candidate: str, verdict: Verdict, reason: str, by: str | None, as_json: bool) -> None:
+    from lakehouse.lineage.events import promotion_event
+    from lakehouse.lineage.store import tell
     from lakehouse.orchestrate.approvals import answer_in_airflow
     from lakehouse.release.answer import answer
     from lakehouse.release.approval import NotWaiting
@@ -128,6 +130,7 @@ def _answer(name: str, candidate: str, verdict: Verdict, reason: str, by: str | 
         raise Refused(str(error)) from None
     except ValueError as error:
         raise WrongUse(str(error)) from None
+    tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=err.print)
     _bring_doors(exchange, name)
     told = answer_in_airflow(exchange)
     if as_json:

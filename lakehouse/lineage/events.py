@@ -53,7 +53,7 @@ def landing_events(exchange: Exchange, receipts: Sequence[Mapping[str, Any]]) ->
                 )
             },
         )
-        yield _event(
+        yield event_of(
             f"landing.{key.replace('/', '.')}",
             f"{receipt['delivery']}/{receipt.get('generation', 0)}",
             inputs=[_input(exchange, f"raw/{key}", version=receipt["delivery"])],
@@ -98,7 +98,7 @@ def build_events(
             },
         )
         inputs = [_input(exchange, f"clean/{name}") for name in sorted({entry.dataset for entry in made.inputs})]
-        yield _event(f"build.{made.mart}", made.prefix, inputs=inputs, outputs=[output])
+        yield event_of(f"build.{made.mart}", made.prefix, inputs=inputs, outputs=[output])
 
 
 def gate_event(exchange: Exchange, *, mart: str, candidate: str, blocked: bool) -> RunEvent:
@@ -124,7 +124,7 @@ def gate_event(exchange: Exchange, *, mart: str, candidate: str, blocked: bool) 
         },
     )
     failed = f"{sum(not one.success for one in assertions)} checks failed" if blocked else None
-    return _event(f"gate.{mart}", f"{mart}/{candidate}", inputs=[judged], outputs=[], failed=failed)
+    return event_of(f"gate.{mart}", f"{mart}/{candidate}", inputs=[judged], outputs=[], failed=failed)
 
 
 def promotion_event(exchange: Exchange, outcome: Mapping[str, Any]) -> RunEvent:
@@ -146,10 +146,10 @@ def promotion_event(exchange: Exchange, outcome: Mapping[str, Any]) -> RunEvent:
             )
         ]
     source = _input(exchange, f"candidates/{made.prefix}")
-    return _event(f"promotion.{made.mart}", made.prefix, inputs=[source], outputs=outputs)
+    return event_of(f"promotion.{made.mart}", made.prefix, inputs=[source], outputs=outputs)
 
 
-def _event(
+def event_of(
     job: str,
     of: str,
     *,
@@ -157,6 +157,7 @@ def _event(
     outputs: list[OutputDataset],
     failed: str | None = None,
 ) -> RunEvent:
+    """The end of a run of ``job``; ``of`` is what it did, from which its id follows, ``failed`` why it failed."""
     facets: dict[str, RunFacet] = {}
     if failed is not None:
         facets["errorMessage"] = error_message_run.ErrorMessageRunFacet(message=failed, programmingLanguage="")

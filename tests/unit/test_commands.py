@@ -12,6 +12,7 @@ import pytest
 
 from lakehouse import cli
 from lakehouse.build.dbt import DbtProject
+from lakehouse.lineage.store import kept
 from lakehouse.release.listing import list_releases
 from lakehouse.release.withdraw import yank
 from lakehouse.sharing.links import BadLink, Links
@@ -241,6 +242,9 @@ def test_a_candidate_is_approved_and_refused_by_command(
     assert run(monkeypatch, "approve", TRAFFIC, candidate, "--reason", "good", "--by", "Ida") == 0
     assert f"{TRAFFIC}: released as 0002-" in capsys.readouterr().out
     assert at.latest(TRAFFIC).approved_by == "Ida"
+    [event] = kept(at.exchange, datetime.now(UTC).date())
+    [output] = event["outputs"]
+    assert output["facets"]["version"]["datasetVersion"] == at.latest(TRAFFIC).release
 
     candidate = waiting(2)
     assert run(monkeypatch, "refuse", TRAFFIC, candidate, "--reason", "still wrong", "--by", "Ida") == 0

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 from openlineage.client.client import OpenLineageClient
+from openlineage.client.serde import Serde
 
 from lakehouse import cli
 from lakehouse.build.dbt import DbtProject
 from lakehouse.lineage.columns import LineageUnknown, column_lineage, column_lineages
+from lakehouse.lineage.dbt import DATABASE_NAMESPACE, dbt_events
 from lakehouse.lineage.events import build_events, gate_event, landing_events, promotion_event
 from lakehouse.lineage.releases import NoSuchDelivery, releases_of
 from lakehouse.lineage.store import keep, keep_line, kept, tell
 from lakehouse.orchestrate.airflow_process import LINEAGE
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.storage.index import deliveries
+from tests.airflow_plugins import exchange_operators
 from tests.mini_exchange import COUNTS, METERS, READINGS, TRAFFIC, WATER, Mini
 
 
@@ -145,6 +151,121 @@ def test_what_cannot_be_told_is_a_warning_and_no_failure(filled: Mini) -> None:
     assert said == ["lineage was not told: RuntimeError: no"]
     with pytest.raises(ValueError, match="is no id of a run"):
         keep_line(filled.exchange, json.dumps({"run": {"runId": "../../x"}, "eventTime": "2024-10-10T00:00:00Z"}))
+
+
+def test_what_dbt_ran_is_told_in_one_object_and_names_no_place_of_the_machine(
+    filled: Mini, parsed: DbtProject, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    exchange, warned = filled.exchange, list[str]()
+
+    def built(target: Path) -> None:
+        tell(exchange, lambda: dbt_events(exchange, target), warn=warned.append, together=True)
+        shutil.copytree(target, tmp_path / "target")
+
+    monkeypatch.setattr(parsed, "_built", built)
+    assert filled.build([TRAFFIC], project=parsed).failed == {}
+    assert warned == []
+    [entry] = exchange.lake.list("lineage", "events/")
+    said = exchange.lake.read_bytes("lineage", entry.key).decode()
+    # dbt's artifacts are full of such paths; the lake's own address is the namespace of all that is told.
+    places = [
+        str(path) for path in (exchange.settings.home_path, exchange.settings.project, exchange.settings.dbt_path)
+    ]
+    assert any(place in (tmp_path / "target" / "run_results.json").read_text() for place in places)
+    elsewhere = said.replace(exchange.settings.lake_url, "")
+    assert not [place for place in (*places, str(tmp_path), "/builds/build-") if place in elsewhere]
+    assert '"sql"' not in said
+
+    events = list(kept(exchange, datetime.now(UTC).date()))
+    invocation = events[0]
+    assert (invocation["job"]["name"], invocation["eventType"]) == ("dbt.build", "COMPLETE")
+    assert {one["run"]["facets"]["parent"]["run"]["runId"] for one in events[1:]} == {invocation["run"]["runId"]}
+    by = {(one["job"]["name"], one["eventType"]): one for one in events}
+    mart = f"build.marts.mini.{TRAFFIC}.build"
+    assert {(f"{mart}.{what}", state) for what in ("run", "test") for state in ("START", "COMPLETE")} <= by.keys()
+    [made] = by[f"{mart}.run", "COMPLETE"]["outputs"]
+    assert (made["namespace"], made["name"]) == (DATABASE_NAMESPACE, f"build.marts.{TRAFFIC}")
+    assert "vehicles" in made["facets"]["columnLineage"]["fields"]
+    [judged] = by[f"{mart}.test", "COMPLETE"]["inputs"]
+    [assertion] = judged["inputFacets"]["dataQualityAssertions"]["assertions"]
+    assert (assertion["assertion"], assertion["column"], assertion["success"]) == ("not_null", "vehicles", True)
+    # The chain goes on in the lake, at the clean dataset.
+    [source] = by["build.staging.mini.stg_city__traffic_counts.build.run", "COMPLETE"]["inputs"]
+    [clean] = source["facets"]["symlinks"]["identifiers"]
+    assert (clean["namespace"], clean["name"]) == (exchange.settings.lake_url, f"clean/{COUNTS}")
+
+    _what_did_not_pass_is_told_so(filled, tmp_path / "target")
+
+
+def test_the_task_that_builds_tells_of_dbt_and_of_its_candidates(filled: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("project", "home", "lake", "database"):
+        monkeypatch.setenv(f"EXCHANGE_{name.upper()}", str(getattr(filled.exchange.settings, name)))
+    monkeypatch.setenv("EXCHANGE_MARTS", TRAFFIC)
+    exchange_operators.BuildOperator(task_id="build").execute(
+        {"ti": SimpleNamespace(xcom_push=lambda key, value: None)}
+    )
+    jobs = {event["job"]["name"] for event in kept(filled.exchange, datetime.now(UTC).date())}
+    assert {"dbt.build", f"build.{TRAFFIC}", f"build.marts.mini.{TRAFFIC}.build.run"} <= jobs
+
+
+def _what_did_not_pass_is_told_so(mini: Mini, target: Path) -> None:
+    """By the same artifacts, as dbt leaves them where a test fails, a model breaks and another is skipped."""
+    path = target / "run_results.json"
+    results = json.loads(path.read_text())
+    status = {"not_null": ("fail", 77123), "stg_city__sensors": ("error", None), "traffic_counts": ("skipped", None)}
+    for result in results["results"]:
+        for name, (said, failures) in status.items():
+            if result["unique_id"].split(".")[2].startswith(name):
+                result |= {"status": said, "failures": failures, "message": "SECRET"}
+    path.write_text(json.dumps(results))
+    events = list(dbt_events(mini.exchange, target))
+    states = {(event.job.name, event.eventType.value) for event in events if event.eventType is not None}
+    assert {
+        ("dbt.build", "FAIL"),
+        (f"build.marts.mini.{TRAFFIC}.build.test", "FAIL"),
+        ("build.staging.mini.stg_city__sensors.build.run", "FAIL"),
+    } <= states
+    assert "build.conformed.mini.traffic_counts.build.run" not in {name for name, _ in states}
+    said = "".join(Serde.to_json(event) for event in events)
+    assert "SECRET" not in said
+    assert "77123" not in said
+
+
+def test_a_build_is_none_the_worse_where_dbt_s_events_cannot_be_told(
+    filled: Mini, parsed: DbtProject, tmp_path: Path
+) -> None:
+    warned: list[str] = []
+    tell(filled.exchange, lambda: dbt_events(filled.exchange, tmp_path), warn=warned.append, together=True)
+    [why] = warned
+    assert why.startswith("lineage was not told: FileNotFoundError")
+    assert list(filled.exchange.lake.list("lineage", "events/")) == []
+
+
+@pytest.mark.parametrize("answered", ["approved", "refused"])
+def test_a_reviewer_s_answer_tells_of_the_promotion(
+    second: Mini, monkeypatch: pytest.MonkeyPatch, answered: str
+) -> None:
+    second.edit(f"{TRAFFIC}.yml", "approval: auto", "approval: required")
+    [outcome] = second.release()
+    for name in ("project", "home", "lake", "database"):
+        monkeypatch.setenv(f"EXCHANGE_{name.upper()}", str(getattr(second.exchange.settings, name)))
+    given = {
+        "responded_by_user": {"name": "Ida"},
+        "chosen_options": ["Approve" if answered == "approved" else "Reject"],
+        "params_input": {"reason": "as the city confirmed"},
+    }
+    operator = exchange_operators.AnswerOperator(
+        task_id="answer", question="ask", mart=TRAFFIC, candidate=outcome["candidate"]
+    )
+    task = SimpleNamespace(xcom_pull=lambda task_ids: given)
+    came = operator.execute({"ti": task})
+    [event] = kept(second.exchange, datetime.now(UTC).date())
+    assert event["job"]["name"] == f"promotion.{TRAFFIC}"
+    versions = [one["facets"]["version"]["datasetVersion"] for one in event["outputs"]]
+    assert versions == ([came["release"]] if answered == "approved" else [])
+    # Who comes too late tells nothing more.
+    assert operator.execute({"ti": task})["release"] == came["release"]
+    assert len({one["run"]["runId"] for one in kept(second.exchange, datetime.now(UTC).date())}) == 1
 
 
 def test_events_of_the_official_client_come_into_the_lake(second: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
