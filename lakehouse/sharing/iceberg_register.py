@@ -88,7 +88,7 @@ def tags(table: Table) -> dict[str, int]:
 
 def _bring(exchange: Exchange, catalog: Catalog, mart: str, major: int) -> Registered:
     standing = _standing(exchange, mart, major)
-    table = tables.load(catalog, mart, major) or tables.recover(exchange, catalog, mart, major)
+    table = _table_of(exchange, catalog, mart, major)
     held = tags(table) if table else {}
     added = tuple(release for release in standing if release not in held)
     for release in added:
@@ -108,6 +108,17 @@ def _bring(exchange: Exchange, catalog: Catalog, mart: str, major: int) -> Regis
     return Registered(
         mart=mart, major=major, release=newest, added=added, removed=removed, metadata=table.metadata_location
     )
+
+
+def _table_of(exchange: Exchange, catalog: Catalog, mart: str, major: int) -> Table | None:
+    """The table as it stands; none where it is of another place, for all addresses in it are absolute: a lake that was
+    moved or copied is described anew."""
+    table = tables.load(catalog, mart, major) or tables.recover(exchange, catalog, mart, major)
+    if table is None or table.location() == tables.location(exchange, mart, major):
+        return table
+    catalog.drop_table(tables.table_name(mart, major))
+    exchange.lake.delete(tables.BUCKET, tables.hint_key(mart, major))
+    return None
 
 
 def _standing(exchange: Exchange, mart: str, major: int) -> list[str]:

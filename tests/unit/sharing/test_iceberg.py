@@ -278,3 +278,19 @@ def test_of_two_at_once_each_release_comes_in_once(twice: Mini, monkeypatch: pyt
     assert found.added == ()
     assert len(table_of(twice).metadata.snapshots) == 2
     _made_good(twice)
+
+
+def test_a_lake_that_was_moved_is_described_anew(twice: Mini, tmp_path: Path) -> None:
+    """Addresses in a table are absolute, and those of the old place would be followed as long as it stands."""
+    register_releases(twice.exchange)
+    moved = twice.copy(tmp_path / "moved")
+    registered = {entry.mart: entry for entry in register_releases(moved.exchange)}
+    assert set(registered[TRAFFIC].added) == set(names(moved))
+    table = table_of(moved)
+    [newest] = [release for release in names(moved) if release.startswith("0002-")]
+    assert same(pl.from_arrow(at(table, newest).to_arrow()), of_files(moved, manifest_of(moved, newest)))  # type: ignore[arg-type]
+    place = (tmp_path / "moved" / "lake").as_uri()
+    assert table.metadata_location.startswith(place)
+    assert all(task.file.file_path.startswith(place) for task in table.scan().plan_files())
+    assert all(entry.added == () for entry in register_releases(moved.exchange))
+    assert table_of(twice).metadata_location.startswith((tmp_path / "twice" / "lake").as_uri())
