@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 class ExtractOperator(BaseOperator):
     """Pulls one data interval of a source and seals its pages, as they came, in ``raw``.
 
-    Skipped where the source is asked live only and extracts are not live: what was dropped is taken in instead.
+    Skipped where the source is asked live only and extracts are not live: what was dropped is taken in instead. A
+    source that is asked for a data interval is not asked in a run that has none: what is sealed already is taken in.
     """
 
     template_fields: Sequence[str] = ("dataset",)
@@ -47,6 +48,12 @@ class ExtractOperator(BaseOperator):
         contract = exchange.contract(self.dataset)
         if not is_asked(contract, live=exchange.settings.extracts == "live"):
             raise AirflowSkipException(f"{self.dataset}: its source is asked with EXCHANGE_EXTRACTS=live only")
+        arguments = contract.exchange.extract
+        if arguments is not None and arguments.by_interval and context.get("data_interval_start") is None:
+            raise AirflowSkipException(
+                f"{self.dataset}: this run has no data interval, so its source is not asked, and what is sealed is "
+                "taken in; to ask it, start the DAG with an interval, or a backfill"
+            )
         found = extract(
             exchange,
             contract,

@@ -199,6 +199,9 @@ def _start_datasets(
             end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
             gaps = uncovered(exchange, contract, start=start, end=end)
             runs += [client.trigger(dag_id(contract), start=first, end=last) for first, last in gaps]
+            if not gaps and _unfinished(exchange, contract):
+                # All is sealed, by a run that died before it was taken in: the source need not be asked.
+                runs.append(client.trigger(dag_id(contract)))
             continue
         if files:
             fresh = not_yet_delivered(exchange, contract, files)

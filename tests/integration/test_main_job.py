@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -212,8 +215,8 @@ def test_a_blocked_candidate_publishes_nothing_and_the_former_release_reads(smal
 
 def test_killed_at_any_point_and_run_again_ends_in_the_same_releases(tmp_path: Path, small: Small) -> None:
     killed = Installation(tmp_path / "home", (tmp_path / "lake").as_uri(), {"EXCHANGE_INPUTS": str(small.inputs)})
-    # Killed while datasets land, then while the candidates are built or gated.
-    for moment in ("landed", "building"):
+    # Killed when a source was asked and its answer not taken in yet, then while the candidates are built or gated.
+    for moment in (_asked_and_not_taken_in, _building):
         _kill_at(killed, moment)
     killed.command("run")
     assert _files(killed) == small.files
@@ -221,29 +224,44 @@ def test_killed_at_any_point_and_run_again_ends_in_the_same_releases(tmp_path: P
     assert len(killed.json("releases")) == len(small.files)
 
 
-def _kill_at(installation: Installation, moment: str) -> None:
-    """Kills the command and all that it started, as a power cut would, once it says where it is."""
-    process = subprocess.Popen(
-        [str(Path(sys.executable).parent / "exchange"), "run"],
-        env=installation.environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=installation.home.parent,
-        start_new_session=True,
+def _asked_and_not_taken_in(installation: Installation, _said: str) -> bool:
+    index = installation.home / "exchange.db"
+    if not index.exists():
+        return False
+    asked = (
+        "SELECT count(*) FROM extract_windows JOIN deliveries USING (provider, dataset)"
+        " WHERE inbox_key LIKE 'extract/%' AND NOT receipt_written"
     )
-    assert process.stderr is not None
-    seen = []
-    for line in process.stderr:
-        seen.append(line)
-        if moment in line:
-            break
-    else:
-        raise AssertionError(f"the run ended before {moment!r}: {''.join(seen)}")
-    time.sleep(1.5)
+    with contextlib.closing(sqlite3.connect(f"file:{index}?mode=ro", uri=True, timeout=10)) as connection:
+        try:
+            return bool(connection.execute(asked).fetchone()[0])
+        except sqlite3.OperationalError:
+            return False  # its tables are not made yet
+
+
+def _building(_installation: Installation, said: str) -> bool:
+    return "building" in said
+
+
+def _kill_at(installation: Installation, moment: Callable[[Installation, str], bool]) -> None:
+    """Kills the command and all that it started, as a power cut would, at a moment of its work."""
+    said = installation.home.parent / "said"
+    with said.open("w") as stderr:
+        process = subprocess.Popen(
+            [str(Path(sys.executable).parent / "exchange"), "run"],
+            env=installation.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            cwd=installation.home.parent,
+            start_new_session=True,
+        )
+    while not moment(installation, said.read_text()):
+        assert process.poll() is None, f"the run ended before the moment: {said.read_text()}"
+        time.sleep(0.02)
+    if moment is _building:
+        time.sleep(1.5)
     components = json.loads((installation.home / "airflow" / "running.json").read_text())["components"]
     for pid in components.values():
         os.killpg(pid, signal.SIGKILL)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
-    process.stderr.close()
