@@ -11,7 +11,7 @@ from typing import Any
 import duckdb
 import sqlalchemy as sa
 
-from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.contracts.odcs import Column, Contract, PrivacyClass
 from lakehouse.exchange import Exchange
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.sql import identifier
@@ -42,7 +42,8 @@ class Usual:
 
 
 def measured(contract: Contract) -> list[Column]:
-    """Columns whose level says something of their unit: numbers outside the key, that do not only ever grow."""
+    """Columns whose level says something of their unit: numbers outside the key that are no ids, which have an issuer
+    or are of class identifier, and that do not only ever grow."""
     readings = contract.exchange.readings
     growing = readings.column if readings and readings.kind == "cumulative" else None
     if contract.exchange.delivery.kind == "snapshot":
@@ -50,7 +51,9 @@ def measured(contract: Contract) -> list[Column]:
     return [
         column
         for column in contract.columns
-        if column.logicalType in ("integer", "number") and not column.primaryKey and column.name != growing
+        if column.logicalType in ("integer", "number")
+        and not (column.primaryKey or column.issuer or column.classification is PrivacyClass.IDENTIFIER)
+        and column.name != growing
     ]
 
 

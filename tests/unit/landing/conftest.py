@@ -23,8 +23,8 @@ PROVIDER = "town"
 
 
 def column(name: str, logical: str, *, key: int = 0, required: bool = False, **more: Any) -> dict[str, Any]:
-    """One column of a contract; ``parse`` and ``unit`` go where the standard wants them."""
-    custom = [{"property": name, "value": more.pop(name)} for name in ("unit", "parse") if name in more]
+    """One column of a contract; ``parse``, ``unit`` and ``issuer`` go where the standard wants them."""
+    custom = [{"property": name, "value": more.pop(name)} for name in ("unit", "parse", "issuer") if name in more]
     if logical in ("integer", "number") and not any(entry["property"] == "unit" for entry in custom):
         custom.append({"property": "unit", "value": "1"})
     made = {

@@ -10,7 +10,7 @@ import yaml
 from lakehouse.landing.plausibility import Usual, _factor
 from tests.unit.landing.bad_deliveries import CSV, DAY, HEADER, private, readings
 from tests.unit.landing.bad_rows import HISTORY, many
-from tests.unit.landing.conftest import House, column, faults
+from tests.unit.landing.conftest import METER, READ_AT, House, column, faults
 
 
 def test_a_renamed_column_is_drafted_as_a_change_that_takes_the_file(house: House) -> None:
@@ -90,6 +90,16 @@ def test_a_changed_unit_is_refused_warned_of_or_ignored_as_the_contract_says(
 
 def test_the_median_of_a_few_private_values_is_on_no_receipt(house: House) -> None:
     assert house.deliver(private(house), CSV)["levels"] == {}
+
+
+@pytest.mark.parametrize("kind", [{"issuer": "the town"}, {"classification": "identifier"}])
+def test_the_median_of_ids_is_on_no_receipt(house: House, kind: dict[str, str]) -> None:
+    """Whole numbers outside the key that name something: a customer beside a meter, a row at the publisher."""
+    asked = [METER, READ_AT, column("customer", "integer", **kind), column("use_kwh", "number")]
+    rows = "".join(f"m{number},2024-01-01 00:00,{70_000 + number},2\n" for number in range(120))
+    receipt = house.deliver(house.contract(asked), "meter,read_at,customer,use_kwh\n" + rows)
+    assert receipt["accepted"] == 120
+    assert receipt["levels"] == {"use_kwh": {"median": 2.0, "values": 120}}
 
 
 def test_a_cumulative_reading_grows_and_is_not_judged(house: House) -> None:
