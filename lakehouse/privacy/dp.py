@@ -90,21 +90,23 @@ def capped_relation(mart: Mart) -> str:
 def cap_units(connection: duckdb.DuckDBPyConnection, mart: Mart, policy: DpPolicy, partition: str) -> None:
     """Adds to :func:`capped_relation` who counts in which cell of a partition (a condition in SQL).
 
-    A unit counts once in a cell, and in at most ``cap.value`` cells: the first in the order of a digest of mart,
-    unit and cell, so that the choice depends on nothing that others did.
+    A unit counts once in a cell, and in at most ``cap.value`` cells: the first in the order of a digest of mart, all
+    its cells and the cell. So the choice depends on nothing that others did, is another for whoever did something
+    else, and does not depend on what the unit is called: pseudonyms are others after a rotation.
     """
     keys = _keys(mart)
-    text = ", ".join(f"CAST({name} AS VARCHAR)" for name in ("unit", *keys))
+    cell = f"concat_ws('|', {', '.join(f'CAST({name} AS VARCHAR)' for name in keys)})"
     connection.execute("CREATE SCHEMA IF NOT EXISTS privacy")
     chosen = f"""
         WITH present AS (
             SELECT DISTINCT unit, {", ".join(keys)} FROM {_relation(policy.contributions)}
             SEMI JOIN {_relation(policy.key_set)} USING ({", ".join(keys)})
             WHERE unit IS NOT NULL AND ({partition})
-        )
-        SELECT unit, {", ".join(keys)} FROM present
+        ),
+        habits AS (SELECT unit, md5(string_agg({cell}, ';' ORDER BY {cell})) AS habit FROM present GROUP BY unit)
+        SELECT unit, {", ".join(keys)} FROM present JOIN habits USING (unit)
         QUALIFY row_number() OVER (
-            PARTITION BY unit ORDER BY md5(concat_ws('|', {literal(mart.name)}, {text})), {", ".join(keys)}
+            PARTITION BY unit ORDER BY md5(concat_ws('|', {literal(mart.name)}, habit, {cell})), {", ".join(keys)}
         ) <= {policy.cap.value}"""
     connection.execute(f"CREATE TABLE IF NOT EXISTS {capped_relation(mart)} AS {chosen} LIMIT 0")
     connection.execute(f"DELETE FROM {capped_relation(mart)} WHERE {partition}")

@@ -53,6 +53,31 @@ def test_a_unit_counts_once_in_a_cell_and_in_as_many_as_the_cap_allows(tmp_path:
     assert counts_of(tmp_path, many).sum() == 4
 
 
+def test_what_counts_of_a_unit_does_not_depend_on_its_name(tmp_path: Path) -> None:
+    """A rotated key gives everybody another pseudonym; a day that is drawn again must find its kept draw."""
+    generator = random.Random(1)
+    rows = [row for number in range(40) for row in rows_of(f"u{number}", generator, 40)]
+    renamed = [(f"{str(unit)[::-1]} anew", area, hour) for unit, area, hour in rows]
+    found, again = (counts_of(tmp_path, given, cap=2) for given in (rows, renamed))
+    assert len(set(rows)) > found.sum() == 80
+    assert again.tolist() == found.tolist()
+
+
+def test_two_units_that_did_otherwise_do_not_lose_the_same_cells(tmp_path: Path) -> None:
+    """Else the cells that come last would lose whatever is above the cap, of everybody."""
+    hours = [f"2024-10-01 0{hour}:00:00+00" for hour in range(6)]
+    rows: Rows = [
+        (f"u{number}", area, hour)
+        for number in range(60)
+        for area in "abcd"
+        for place, hour in enumerate(hours)
+        if number >> place & 1 or area == "a"
+    ]
+    found = counts_of(tmp_path, rows, cap=2)
+    assert found.sum() == 120
+    assert np.count_nonzero(found) >= 20
+
+
 def test_rows_without_a_unit_or_outside_the_public_cells_do_not_count(tmp_path: Path) -> None:
     rows: Rows = [(None, "a", "2024-10-01 00:00:00+00"), ("u", "elsewhere", "2024-10-01 00:00:00+00")]
     assert counts_of(tmp_path, rows).tolist() == [0] * 24
