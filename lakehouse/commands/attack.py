@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import sqlalchemy as sa
 import typer
 
 from lakehouse.commands.console import AsJson, WrongUse, app, print_json, print_table
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.attacks.outcome import Outcome
-from lakehouse.release.attack_gate import write_report
-from lakehouse.release.attacks import attack_release, attacked_policy
 from lakehouse.release.listing import find_release
 from lakehouse.release.manifest import Manifest, read_candidate, read_manifest
-from lakehouse.release.noise_gate import attack_noisy_release, dp_policy
 from lakehouse.storage.index import releases
+
+if TYPE_CHECKING:
+    from lakehouse.privacy.attacks.outcome import Outcome
 
 
 def attacked(exchange: Exchange, name: str | None) -> Iterator[Outcome]:
     """The attacks on one release (``mart`` or ``mart@release``), or with none named on every release of a mart made
     of private data. Cells go to the reviewers' report of the candidate that the release was made of."""
+    # OpenDP and HiGHS take longer to load than any other command takes to run.
+    from lakehouse.release.attack_gate import write_report
+    from lakehouse.release.attacks import attack_release, attacked_policy
+    from lakehouse.release.noise_gate import attack_noisy_release, dp_policy
+
     manifests = [find_release(exchange, name)] if name else _all(exchange)
     for manifest in manifests:
         made = read_candidate(exchange, mart=manifest.mart, candidate=manifest.candidate)

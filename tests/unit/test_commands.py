@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -35,6 +36,15 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     with pytest.raises(SystemExit) as ended:
         cli.main()
     return int(ended.value.code or 0)
+
+
+def test_a_command_loads_what_it_needs_and_no_more() -> None:
+    """Every command would wait for them, and so would everybody who follows a guide."""
+    heavy = {"numpy", "pyarrow", "pandas", "polars", "opendp", "highspy", "httpx", "jinja2", "boto3"}
+    code = "import sys, lakehouse.cli; print(*sys.modules)"
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "lakehouse.cli" in ran.stdout.split()
+    assert not heavy & set(ran.stdout.split())
 
 
 def test_private_rows_are_shown_to_staff_alone(
