@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -209,14 +209,14 @@ class PromoteOperator(BaseOperator):
         outcome = promote(exchange, mart=mart, candidate=self.candidate)
         tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=self.log.warning)
         self.log.info("%s: %s", self.mart, outcome)
-        _bring_doors(self, exchange)
+        _bring_doors(self, exchange, self.mart)
         return outcome
 
 
-def _bring_doors(task: PromoteOperator | AnswerOperator, exchange: Exchange) -> None:
+def _bring_doors(task: BaseOperator, exchange: Exchange, mart: str) -> None:
     from lakehouse.sharing.follow import bring_doors
 
-    if (failed := bring_doors(exchange, mart=task.mart)) is not None:
+    if (failed := bring_doors(exchange, mart=mart)) is not None:
         task.log.error(failed)
 
 
@@ -297,5 +297,23 @@ class AnswerOperator(BaseOperator):
         else:
             tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=self.log.warning)
         self.log.info("%s: %s", self.mart, outcome)
-        _bring_doors(self, exchange)
+        _bring_doors(self, exchange, self.mart)
         return outcome
+
+
+class RetentionOperator(BaseOperator):
+    """Removes the files of releases that are past their retention. Skipped where there are none."""
+
+    def execute(self, context: Any) -> list[str]:
+        from lakehouse.exchange import Exchange
+        from lakehouse.release.retention import retention
+
+        exchange = Exchange.from_environment()
+        found = retention(exchange, now=datetime.now(UTC), days=exchange.settings.retention_days, apply=True)
+        for past in found:
+            self.log.info("%s v%d %s: %s bytes are let go", past.mart, past.major, past.release, f"{past.bytes:,}")
+        for mart in sorted({past.mart for past in found}):
+            _bring_doors(self, exchange, mart)
+        if not found:
+            raise AirflowSkipException("no release is past its retention")
+        return [f"{past.mart}@{past.release}" for past in found]

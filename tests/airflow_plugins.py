@@ -14,8 +14,9 @@ with (
     patch.dict(os.environ, {"AIRFLOW_HOME": home, "_AIRFLOW__AS_LIBRARY": "1"}),
 ):
     from airflow.sdk import DAG, AssetOrTimeSchedule
+    from airflow.sdk.exceptions import AirflowSkipException
 
     import exchange_operators
     import exchange_triggers
 
-__all__ = ["DAG", "AssetOrTimeSchedule", "exchange_operators", "exchange_triggers"]
+__all__ = ["DAG", "AirflowSkipException", "AssetOrTimeSchedule", "exchange_operators", "exchange_triggers"]

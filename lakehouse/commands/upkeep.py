@@ -61,20 +61,20 @@ def doctor(
 ) -> None:
     """Make the index again from the lake, while nothing else runs; or sweep what no one reads."""
     from lakehouse.release.doctor import rebuild_index, sweep
+    from lakehouse.sharing import iceberg_tables as iceberg
     from lakehouse.sharing.recipients import restore_recipients
 
     exchange = Exchange.from_environment()
     exchange.index.create()
     if swept:
-        found = sweep(exchange, dry_run=dry_run)
+        found = asdict(sweep(exchange, dry_run=dry_run)) | {iceberg.BUCKET: iceberg.sweep(exchange, dry_run=dry_run)}
         if as_json:
-            print_json(asdict(found))
+            print_json(found)
             return
-        for bucket, keys in asdict(found).items():
+        for bucket, keys in found.items():
             for key in keys:
                 out.print(f"{bucket}/{key}")
-        count = len(found.candidates) + len(found.clean) + len(found.marts)
-        out.print(f"{count:,} files {'would go' if dry_run else 'are gone'}")
+        out.print(f"{sum(map(len, found.values())):,} files {'would go' if dry_run else 'are gone'}")
         return
     rebuilt = rebuild_index(exchange, dry_run=dry_run)
     if not dry_run:

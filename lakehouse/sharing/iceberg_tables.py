@@ -94,6 +94,26 @@ def write_hint(exchange: Exchange, table: Table, mart: str, major: int) -> None:
         exchange.lake.write_bytes(BUCKET, key, said)
 
 
+def sweep(exchange: Exchange, *, dry_run: bool = False) -> list[str]:
+    """Removes metadata that no table leads to: what a registration that was killed wrote, and what has expired. Returns
+    its keys. To be run while nothing else runs; ``dry_run`` removes nothing."""
+    catalog = open_catalog(exchange)
+    held: set[str] = set()
+    for name in catalog.list_tables(NAMESPACE):
+        table = catalog.load_table(name)
+        held.add(table.metadata_location)
+        held.update(entry.metadata_file for entry in table.metadata.metadata_log)
+        for snapshot in table.metadata.snapshots:
+            held.add(snapshot.manifest_list)
+            held.update(manifest.manifest_path for manifest in snapshot.manifests(table.io))
+    keys = (entry.key for entry in exchange.lake.list(BUCKET, ""))
+    found = [key for key in keys if not key.endswith(f"/{HINT}") and address(exchange, BUCKET, key) not in held]
+    if not dry_run:
+        for key in found:
+            exchange.lake.delete(BUCKET, key)
+    return found
+
+
 def partition_transform(schema: pa.Schema, manifest: Manifest) -> Transform[Any, Any]:
     """How the release's partitions follow from its column: the statistics of each file name its partition."""
     column = schema.field(manifest.partition["column"])

@@ -20,7 +20,7 @@ def dags(name: str, *, schedules: bool, monkeypatch: pytest.MonkeyPatch) -> dict
     return {dag.dag_id: dag for dag in found if isinstance(dag, DAG)}
 
 
-@pytest.mark.parametrize("name", ["datasets.py", "strays.py"])
+@pytest.mark.parametrize("name", ["datasets.py", "strays.py", "retention.py"])
 def test_with_schedules_off_nothing_is_watched(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     made = dags(name, schedules=False, monkeypatch=monkeypatch)
     assert made

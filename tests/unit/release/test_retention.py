@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from lakehouse.exchange import Exchange
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.release.fetch import fetch
 from lakehouse.release.listing import ReleaseGone, find_release, list_releases
@@ -15,6 +16,7 @@ from lakehouse.release.retention import pin, retention, unpin
 from lakehouse.release.signing import verified_manifest
 from lakehouse.release.standing import note, read_standing
 from lakehouse.release.withdraw import rollback, yank
+from tests.airflow_plugins import AirflowSkipException, exchange_operators
 from tests.mini_exchange import TRAFFIC, Mini, read_release
 from tests.unit.release.aged import NOW, age
 
@@ -41,6 +43,15 @@ def test_all_of_the_days_are_kept_and_then_the_last_of_each_month(aged: Mini) ->
     # Nothing was done yet.
     assert past(aged) == ["0002", "0004"]
     assert {row["status"] for row in list_releases(aged.exchange, mart=TRAFFIC)} == {"released"}
+
+
+def test_the_clock_applies_it_once_a_day(aged: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Exchange, "from_environment", lambda: aged.exchange)
+    daily = exchange_operators.RetentionOperator(task_id="remove_files")
+    assert {name.split("@")[1][:4] for name in daily.execute({})} == {"0002", "0004"}
+    assert {row["status"] for row in list_releases(aged.exchange, mart=TRAFFIC)} == {"released", "expired"}
+    with pytest.raises(AirflowSkipException, match="no release is past its retention"):
+        daily.execute({})
 
 
 def test_the_files_go_and_the_record_stays(aged: Mini, tmp_path: Path) -> None:

@@ -246,6 +246,18 @@ def test_a_run_that_dies_at_any_file_is_made_good(twice: Mini, monkeypatch: pyte
     assert deaths >= 3
     monkeypatch.undo()
     _made_good(twice)
+    _swept(twice)
+
+
+def _swept(mini: Mini) -> None:
+    """What the dead left is swept, and not a file that a table needs."""
+    told = iceberg_tables.sweep(mini.exchange, dry_run=True)
+    assert len(told) >= 3
+    assert iceberg_tables.sweep(mini.exchange) == told
+    assert iceberg_tables.sweep(mini.exchange) == []
+    for release in names(mini):
+        assert same(pl.from_arrow(at(table_of(mini), release).to_arrow()), of_files(mini, manifest_of(mini, release)))  # type: ignore[arg-type]
+    assert register_releases(mini.exchange, mart=TRAFFIC)[0].added == ()
 
 
 def _shows_only_whole_releases(mini: Mini) -> None:
