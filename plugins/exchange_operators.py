@@ -273,16 +273,15 @@ class AnswerOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.contracts.mart import read_marts
         from lakehouse.exchange import Exchange
-        from lakehouse.lineage.events import promotion_event
-        from lakehouse.lineage.store import tell
-        from lakehouse.release.answer import answer, fate
+        from lakehouse.release.answer import fate
         from lakehouse.release.approval import NotWaiting
+        from lakehouse.sharing.follow import answer_and_follow
 
         given = context["ti"].xcom_pull(task_ids=self.question)
         user = given["responded_by_user"] or {}
         exchange = Exchange.from_environment()
         try:
-            outcome = answer(
+            outcome = answer_and_follow(
                 exchange,
                 mart=read_marts(exchange.settings.marts_path)[self.mart],
                 candidate=self.candidate,
@@ -290,14 +289,12 @@ class AnswerOperator(BaseOperator):
                 by=user.get("name") or user.get("id") or "unknown",
                 reason=given["params_input"].get("reason") or "none was given",
                 through="airflow",
+                warn=self.log.error,
             )
         except NotWaiting:
             # Whoever answered has told of it.
             outcome = fate(exchange, mart=self.mart, candidate=self.candidate)
-        else:
-            tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=self.log.warning)
         self.log.info("%s: %s", self.mart, outcome)
-        _bring_doors(self, exchange, self.mart)
         return outcome
 
 

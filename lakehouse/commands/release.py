@@ -1,10 +1,10 @@
-"""Commands of whoever answers for what is published: approve, refuse, roll back, yank, pin, retention."""
+"""Commands of whoever answers for what is published: approve, refuse, desk, roll back, yank, pin, retention."""
 
 from __future__ import annotations
 
 import getpass
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,6 +12,7 @@ import typer
 from lakehouse.commands.console import AsJson, Refused, WrongUse, app, err, out, print_json, print_table
 from lakehouse.contracts.mart import Mart, read_marts
 from lakehouse.exchange import Exchange
+from lakehouse.sharing.links import LONGEST_HOURS
 
 if TYPE_CHECKING:
     from lakehouse.release.approval import Verdict
@@ -112,26 +113,40 @@ def refuse(
     _answer(mart, candidate, "refused", reason, by, as_json)
 
 
+@app.command()
+def desk(
+    name: Annotated[str, typer.Argument(metavar="REVIEWER", help="Whose answers are kept under that name.")],
+    hours: Annotated[int, typer.Option(min=1, max=LONGEST_HOURS, help="Hours that it opens.")] = 12,
+) -> None:
+    """Make an address at the doors where one reviewer reads what waits, and approves or refuses it."""
+    from lakehouse.sharing.desk import desk_address
+    from lakehouse.sharing.links import Links
+    from lakehouse.sharing.profile import doors_url
+
+    exchange = _opened()
+    if not name.strip():
+        raise WrongUse("name the reviewer: answers are kept with a name")
+    pass_ = Links(exchange).sign_desk(name.strip(), until=datetime.now(UTC) + timedelta(hours=hours))
+    out.print(desk_address(doors_url(exchange.settings), pass_), soft_wrap=True)
+
+
 def _answer(name: str, candidate: str, verdict: Verdict, reason: str, by: str | None, as_json: bool) -> None:
-    from lakehouse.lineage.events import promotion_event
-    from lakehouse.lineage.store import tell
     from lakehouse.orchestrate.approvals import answer_in_airflow
-    from lakehouse.release.answer import answer
     from lakehouse.release.approval import NotWaiting
     from lakehouse.release.promote import NotPromotable
+    from lakehouse.sharing.follow import answer_and_follow
 
     exchange = _opened()
     mart = _mart(exchange, name)
     try:
-        outcome = answer(
-            exchange, mart=mart, candidate=candidate, verdict=verdict, by=_who(by), reason=reason, through="command"
-        )
+        outcome = answer_and_follow(
+            exchange, mart=mart, candidate=candidate, verdict=verdict, by=_who(by), reason=reason, through="command",
+            warn=err.print,
+        )  # fmt: skip
     except (NotWaiting, NotPromotable) as error:
         raise Refused(str(error)) from None
     except ValueError as error:
         raise WrongUse(str(error)) from None
-    tell(exchange, lambda: [promotion_event(exchange, outcome)], warn=err.print)
-    _bring_doors(exchange, name)
     told = answer_in_airflow(exchange)
     if as_json:
         print_json(outcome)

@@ -23,6 +23,7 @@ def serve(
     key: Annotated[Path | None, typer.Option(help="Its private key (PEM).", exists=True, dir_okay=False)] = None,
 ) -> None:
     """Open the doors: releases over HTTP or HTTPS, until Ctrl-C."""
+    from lakehouse.orchestrate.approvals import answer_in_airflow
     from lakehouse.sharing.serve import serve as run
 
     if (certificate is None) is not (key is None):
@@ -31,7 +32,7 @@ def serve(
     exchange.init()
     port = exchange.settings.doors_port if port is None else port
     out.print(f"the doors are at {'https' if certificate else 'http'}://{host}:{port}/ until Ctrl-C")
-    run(exchange, host=host, port=port, certificate=certificate, key=key)
+    run(exchange, host=host, port=port, certificate=certificate, key=key, answered=answer_in_airflow)
 
 
 @app.command()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange
 from lakehouse.release.signing import Untrusted
-from lakehouse.sharing import catalog_door, delta, files, iceberg_rest, link_requests, pages, rows
+from lakehouse.sharing import catalog_door, delta, desk, files, iceberg_rest, link_requests, pages, rows
 from lakehouse.sharing.doors import Accounts, Doors, answer_faults, fault
 from lakehouse.storage.lake import StorageError
 
@@ -27,11 +27,13 @@ ROUTERS = (
     iceberg_rest.router,
     iceberg_rest.objects,
     catalog_door.router,
+    desk.router,
 )
 
 
-def create_app(exchange: Exchange) -> FastAPI:
-    """The application, ready to be served. What was metered is written out when it ends.
+def create_app(exchange: Exchange, *, answered: Callable[[Exchange], object] = lambda _: None) -> FastAPI:
+    """The application, ready to be served. What was metered is written out when it ends. ``answered`` is called when a
+    reviewer has answered at the desk.
 
     Its description is at ``/openapi.json``; there are no pages over it, for theirs come from other hosts.
     """
@@ -44,7 +46,7 @@ def create_app(exchange: Exchange) -> FastAPI:
         doors.meter.close()
 
     app = FastAPI(title="City Data Exchange", docs_url=None, redoc_url=None, lifespan=lifespan)
-    app.state.doors = doors
+    app.state.doors, app.state.answered = doors, answered
     app.add_middleware(Accounts, meter=doors.meter)
     answer_faults(app)
     _answer_others(app)

@@ -1,10 +1,11 @@
-"""Signed links: an address that lets whoever holds it take a release, or a file of it, until a moment."""
+"""Signed links: an address that lets whoever holds it take a release, or a file of it, until a moment; and one that
+opens the reviewers' desk to one reviewer."""
 
 from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -17,6 +18,8 @@ from lakehouse.sharing.tables import link_epoch
 
 PARAMETER = "link"
 LONGEST_HOURS = 31 * 24
+# What a link of one kind says opens nothing of the other.
+_RELEASES, _DESK = "lakehouse.sharing.links", "lakehouse.sharing.desk"
 
 
 class BadLink(ValueError):
@@ -40,19 +43,22 @@ class Links:
     def sign(self, link: Link, *, until: datetime) -> str:
         """What is put behind ``?link=`` in an address."""
         fields = [link.mart, link.major, link.release, link.path, link.recipient, link.door, int(until.timestamp())]
-        return str(self._serializer().dumps(fields))
+        return str(self._serializer(_RELEASES).dumps(fields))
+
+    def sign_desk(self, reviewer: str, *, until: datetime) -> str:
+        """What opens the desk to a reviewer of that name."""
+        return str(self._serializer(_DESK).dumps([reviewer, int(until.timestamp())]))
+
+    def read_desk(self, text: str, *, now: datetime) -> str:
+        """The reviewer's name. Raises :class:`BadLink`."""
+        reviewer, until = self._fields(_DESK, text)
+        return str(reviewer) if until > now.timestamp() else _run_out()
 
     def read(self, text: str, *, now: datetime) -> Link:
         """Raises :class:`BadLink` for one that was tampered with, has run out, or was made under an earlier key."""
-        try:
-            fields: list[Any] = self._serializer().loads(text)
-        except BadData:
-            raise BadLink(
-                "the link is not whole, or the exchange has ended all links of its time: ask for a new one"
-            ) from None
-        mart, major, release, path, recipient, door, until = fields
+        mart, major, release, path, recipient, door, until = self._fields(_RELEASES, text)
         if until <= now.timestamp():
-            raise BadLink("the link has run out: ask for a new one")
+            _run_out()
         return Link(mart=mart, major=major, release=release, path=path, recipient=recipient, door=door)
 
     def end_all(self) -> int:
@@ -66,13 +72,25 @@ class Links:
         row = self._exchange.index.row(sa.select(link_epoch.c.epoch))
         return int(row["epoch"]) if row else 1
 
-    def _serializer(self) -> URLSafeSerializer:
+    def _fields(self, kind: str, text: str) -> list[Any]:
+        try:
+            return list(self._serializer(kind).loads(text))
+        except BadData:
+            raise BadLink(
+                "the link is not whole, or the exchange has ended all links of its time: ask for a new one"
+            ) from None
+
+    def _serializer(self, kind: str) -> URLSafeSerializer:
         epoch = self._epoch()
         if epoch not in self._keys:
             scope = Scope(provider="exchange", purpose="links", epoch=epoch)
             self._keys = {epoch: open_keys(self._exchange).key(scope)}
         return URLSafeSerializer(
             self._keys[epoch],
-            salt="lakehouse.sharing.links",
+            salt=kind,
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
+
+
+def _run_out() -> NoReturn:
+    raise BadLink("the link has run out: ask for a new one")

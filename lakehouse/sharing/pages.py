@@ -39,7 +39,7 @@ def front(visit: Doorway) -> HTMLResponse:
     """The same as a page that needs no network and no script."""
     newest = list(_newest(visit))
     cards = [{**_described(visit, found), "manifest": found.manifest} for found in newest]
-    page = _environment().get_template("doors.html.j2").render(cards=cards, base=visit.base_url, access=ACCESS)
+    page = environment().get_template("doors.html.j2").render(cards=cards, base=visit.base_url, access=ACCESS)
     return HTMLResponse(page, headers={**ALONE, "Cache-Control": "no-cache"})
 
 
@@ -80,7 +80,7 @@ def _described(visit: Visit, found: Published) -> dict[str, Any]:
     }
 
 
-def _environment() -> Environment:
+def environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
@@ -12,7 +13,13 @@ from lakehouse.sharing.app import create_app
 
 
 def serve(
-    exchange: Exchange, *, host: str, port: int, certificate: Path | None = None, key: Path | None = None
+    exchange: Exchange,
+    *,
+    host: str,
+    port: int,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    answered: Callable[[Exchange], object] = lambda _: None,
 ) -> None:
     """Serves until it is told to stop (Ctrl-C, SIGTERM); with a certificate and its key over TLS.
 
@@ -21,7 +28,7 @@ def serve(
     """
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     uvicorn.run(
-        create_app(exchange),
+        create_app(exchange, answered=answered),
         host=host,
         port=port,
         ssl_certfile=certificate,

@@ -264,6 +264,19 @@ def test_a_candidate_is_approved_and_refused_by_command(
     assert "it had been answered before, through command" in capsys.readouterr().err
 
 
+def test_a_reviewer_gets_an_address_of_the_desk(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "desk", " ") == 2
+    assert run(monkeypatch, "desk", "Ida Reviewer") == 0
+    address = capsys.readouterr().out.strip()
+    base, pass_ = address.removesuffix("/").split("/desk/")
+    assert base == "http://127.0.0.1:8090"
+    assert Links(at.exchange).read_desk(pass_, now=datetime.now(UTC)) == "Ida Reviewer"
+    with pytest.raises(BadLink, match="has run out"):
+        Links(at.exchange).read_desk(pass_, now=datetime.now(UTC) + timedelta(hours=12))
+
+
 def test_iceberg_tables_are_brought_to_what_is_published(
     at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
