@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,6 +40,8 @@ def erase(
         out.print(f"found in {len(found['found_in'])} of {found['objects']:,} objects; nothing was changed")
         for key in found["found_in"]:
             out.print(f"  {key}")
+        for key in found["undecided"]:
+            out.print(f"  {key}, perhaps: it has the id as a word, and no contract reads it")
     else:
         taken = [[place, f"{count:,}"] for place, count in found["taken_out"].items() if count]
         print_table(
@@ -48,4 +50,16 @@ def erase(
         out.print(f"searched {found['searched']['objects']:,} objects after; {found['released']}")
         out.print(f"certificate: reports/_erasures/{found['erasure']}.json")
     if not dry_run and not found["proven_absent"]:
-        raise Refused("the id still stands in: " + ", ".join(found["searched"]["still_in"]))
+        raise Refused(_left(found["searched"]))
+
+
+def _left(searched: dict[str, Any]) -> str:
+    said = []
+    if searched["still_in"]:
+        said.append("the id still stands in: " + ", ".join(searched["still_in"]))
+    if searched["undecided"]:
+        said.append(
+            "no contract reads these, and they have the id as a word, which may be another number; see for yourself, "
+            "and delete what is of the person: " + ", ".join(searched["undecided"])
+        )
+    return "; ".join(said) or "the exchange still knows a pseudonym of the person: run the command again"

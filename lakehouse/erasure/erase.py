@@ -15,9 +15,10 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.erasure.certificate import write_certificate
+from lakehouse.erasure.fields import search_fields
 from lakehouse.erasure.forget import forget, pseudonym_of
 from lakehouse.erasure.places import Places
-from lakehouse.erasure.search import search
+from lakehouse.erasure.search import LEAST_CHARACTERS, LEAST_DIGITS, Searched, search, telling
 from lakehouse.exchange import Exchange
 from lakehouse.landing.erased import erased_from, erasure_key, subject_digests, subject_text
 from lakehouse.landing.intake import intake, workbench
@@ -28,6 +29,12 @@ RELEASED = (
     "Aggregates that were released before stand. To publish them again without this person would tell the "
     "person's share by subtraction. No later build reads a row of this person."
 )
+SEARCHED = {
+    True: "the id and its pseudonym, as words, in every object of the lake: bytes, values, members of archives, names",
+    False: f"the pseudonym, as a word, in every object of the lake. The id has fewer than {LEAST_DIGITS} digits or "
+    f"{LEAST_CHARACTERS} characters and stands in many places by chance: it was looked for in the fields that hold "
+    "such ids by the provider's contracts, of all that was delivered, quarantined and answered with a receipt",
+}
 
 
 class NoSubject(ValueError):
@@ -61,12 +68,13 @@ def erase(
         counts.update(found)
         _note(exchange, request["erasure"], status="open", counts=dict(counts))
     progress("searching every object of the lake")
-    searched = search(exchange, *_words(subject, pseudonym))
+    searched = _searched(exchange, contract, subject, pseudonym)
+    left = searched.hits or searched.undecided
     progress("the vault")
     # Last, for without the salt nobody could say any more what stands for this person.
     counts["salts"] += forget(exchange, contract, pseudonym=pseudonym, erasure=request["erasure"])
     known = pseudonym_of(exchange, contract, subject) not in (None, subject)
-    _note(exchange, request["erasure"], status="done" if not searched.hits else "open", counts=dict(counts))
+    _note(exchange, request["erasure"], status="open" if left else "done", counts=dict(counts))
     facts = {
         "erasure": request["erasure"],
         "dataset": contract.key,
@@ -76,8 +84,14 @@ def erase(
         "completed_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "taken_out": dict(sorted(counts.items())),
         "forgotten": _forgotten(exchange, request["erasure"]),
-        "searched": {"objects": searched.objects, "bytes": searched.bytes, "still_in": searched.hits},
-        "proven_absent": not searched.hits and not known,
+        "searched": {
+            "for": SEARCHED[telling(subject)],
+            "objects": searched.objects,
+            "bytes": searched.bytes,
+            "still_in": searched.hits,
+            "undecided": searched.undecided,
+        },
+        "proven_absent": not left and not known,
         "released": RELEASED,
     }
     return write_certificate(exchange, facts)
@@ -88,12 +102,23 @@ def preview(exchange: Exchange, contract: Contract, *, subject: str) -> dict[str
     if contract.exchange.subject is None:
         raise NoSubject(f"{contract.key} has no data subject: its contract names no `subject` column")
     subject = subject_text(subject)
-    searched = search(exchange, *_words(subject, pseudonym_of(exchange, contract, subject)))
-    return {"dataset": contract.key, "objects": searched.objects, "found_in": searched.hits}
+    searched = _searched(exchange, contract, subject, pseudonym_of(exchange, contract, subject))
+    return {
+        "dataset": contract.key,
+        "objects": searched.objects,
+        "found_in": searched.hits,
+        "undecided": searched.undecided,
+    }
 
 
-def _words(subject: str, pseudonym: str | None) -> list[str]:
-    return list(dict.fromkeys([subject, *([pseudonym] if pseudonym else [])]))
+def _searched(exchange: Exchange, contract: Contract, subject: str, pseudonym: str | None) -> Searched:
+    """Where the person stands. What is long is looked for in every byte; an id that is not, where it has a field."""
+    words = dict.fromkeys(word for word in (subject, pseudonym) if word and telling(word))
+    found = search(exchange, *words)
+    if not telling(subject):
+        search_fields(exchange, contract, subject, found)
+    found.hits = list(dict.fromkeys(found.hits))
+    return found
 
 
 def _forgotten(exchange: Exchange, erasure: str) -> list[list[Any]]:

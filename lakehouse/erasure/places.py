@@ -15,7 +15,8 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.contracts.odcs import Contract
-from lakehouse.erasure.search import file_holds
+from lakehouse.erasure.fields import quarantined
+from lakehouse.erasure.search import file_holds, telling, word_pattern
 from lakehouse.exchange import Exchange
 from lakehouse.landing.clean import CleanFile
 from lakehouse.landing.erased import Cut, Erased, cut_out
@@ -46,10 +47,12 @@ class Places:
 
     def deliveries(self) -> Iterator[Counter[str]]:
         """Each sealed object, with all that came of it; ``raw`` last, so that a killed run finds its place."""
-        for prefix in (f"{self.contract.key}/", f"{self.contract.provider}/{UNKNOWN}/"):
+        of_none = f"{self.contract.provider}/{UNKNOWN}/"
+        # In a file of no dataset a short id is any number: whoever reads the certificate is told of it.
+        for prefix in (f"{self.contract.key}/", *([of_none] if telling(self.subject) else [])):
             for entry in list(self.exchange.lake.list("raw", prefix)):
                 if PurePosixPath(entry.key).name not in (ORIGIN, TOMBSTONE):
-                    found = self._sealed(entry.key, ours=not prefix.endswith(f"{UNKNOWN}/"))
+                    found = self._sealed(entry.key, ours=prefix != of_none)
                     if found:
                         yield found
 
@@ -114,19 +117,24 @@ class Places:
         return counts + Counter({"clean rows": gone, "clean files": len(swapped)})
 
     def _quarantine(self, delivery: str) -> int:
-        """Refused rows whose text holds the id."""
+        """Refused rows of the person: those that hold the id as a word, and where it is short, in its field."""
         total = 0
         for entry in list(self.exchange.lake.list("quarantine", f"{self.contract.key}/{delivery}/")):
             if not entry.key.endswith(".parquet"):
-                if file_holds(self.connection, self._fetched("quarantine", entry.key), [self.subject], self.folder):
+                if telling(self.subject) and file_holds(
+                    self.connection, self._fetched("quarantine", entry.key), [self.subject], self.folder
+                ):
                     self.exchange.lake.delete("quarantine", entry.key)
                 continue
             source = f"read_parquet({literal(str(self._fetched('quarantine', entry.key)))}, hive_partitioning=false)"
-            held = " OR ".join(
-                f"coalesce(contains({identifier(name)}::VARCHAR, {literal(self.subject)}), false)"
-                for name, type_, *_ in self.connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
-                if type_ == "VARCHAR"
-            )
+            held = quarantined(self.contract.column(str(self.contract.exchange.subject)), self.subject)
+            if telling(self.subject):
+                word = literal(word_pattern([self.subject]))
+                held = " OR ".join(
+                    f"coalesce(regexp_matches({identifier(name)}, {word}), false)"
+                    for name, type_, *_ in self.connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
+                    if type_ == "VARCHAR"
+                )
             (gone,) = self.connection.execute(f"SELECT count(*) FROM {source} WHERE {held}").fetchone() or (0,)
             if not gone:
                 continue

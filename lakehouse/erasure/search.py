@@ -1,4 +1,7 @@
-"""Looking for an id, and for what stands for it, in every object of the lake, byte by byte, packed or not."""
+"""Looking for an id, and for what stands for it, in every object of the lake, byte by byte, packed or not.
+
+An id of a few characters stands in many places by chance: :mod:`lakehouse.erasure.fields` looks for it.
+"""
 
 from __future__ import annotations
 
@@ -23,19 +26,37 @@ from lakehouse.storage.sql import identifier, literal
 CHUNK = 1 << 20
 
 
+# From so many characters on a word stands nowhere by chance. Shorter numbers are dates, counts and measures too.
+LEAST_DIGITS, LEAST_CHARACTERS = 10, 6
+
+
 @dataclass(kw_only=True)
 class Searched:
-    """``hits``: bucket and key of each object that holds the id."""
+    """``hits``: bucket and key of each object that holds the id. ``undecided``: of each that has it as a word and
+    cannot be read by a contract, so that nobody but a person can say whether it is the id."""
 
     objects: int = 0
     bytes: int = 0
     hits: list[str] = field(default_factory=list)
+    undecided: list[str] = field(default_factory=list)
+
+
+def telling(word: str) -> bool:
+    """Whether a word is long enough to be looked for in bytes."""
+    return len(word) >= (LEAST_DIGITS if word.isdigit() else LEAST_CHARACTERS)
+
+
+def word_pattern(words: Sequence[str]) -> str:
+    """A regular expression of DuckDB (RE2) for one of the words, with no letter or digit beside it."""
+    return rf"(^|[^0-9A-Za-z_])({'|'.join(map(re.escape, words))})([^0-9A-Za-z_]|$)"
 
 
 def search(exchange: Exchange, *words: str) -> Searched:
     """Every object of every bucket that holds one of the ``words`` as a word: in text of 8 or 16 bits a character, in
     values of Parquet, in files packed by zip or gzip, and in names. Of the vault names alone."""
     found = Searched()
+    if not words:
+        return found
     word = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
     providers = sorted({contract.provider for contract in exchange.contracts.values()})
     with exchange.duckdb() as connection, tempfile.TemporaryDirectory(prefix="search-") as folder:
@@ -113,6 +134,6 @@ def _parquet_holds(connection: duckdb.DuckDBPyConnection, path: Path, words: Seq
         for name, type_, *_ in connection.execute(f"DESCRIBE SELECT * FROM {source}").fetchall()
         if not type_.startswith(("TIME", "DATE", "DOUBLE", "FLOAT", "DECIMAL", "BOOL"))
     ]
-    word = literal(rf"(^|\W)({'|'.join(map(re.escape, words))})(\W|$)")
+    word = literal(word_pattern(words))
     asked = " OR ".join(f"regexp_matches({identifier(name)}::VARCHAR, {word})" for name in columns) or "false"
     return connection.execute(f"SELECT 1 FROM {source} WHERE {asked} LIMIT 1").fetchone() is not None

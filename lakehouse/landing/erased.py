@@ -9,8 +9,9 @@ from __future__ import annotations
 import gzip
 import re
 import shutil
+import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -125,6 +126,48 @@ def cut_out(
     return cut
 
 
+def names_subject(
+    *,
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    column: str,
+    value: str,
+    path: Path,
+    name: str,
+    folder: Path,
+    max_bytes: int,
+) -> bool:
+    """Whether a delivered file has an id in a column, or as a word of a row that cannot be read in columns.
+
+    Raises :class:`lakehouse.landing.refusal.DeliveryRefused` and DuckDB's errors where the file cannot be read.
+    """
+    delivery = contract.exchange.delivery
+    with tempfile.TemporaryDirectory(dir=folder) as unpacked:
+        files = unpack(
+            path=path,
+            name=name,
+            forms=delivery.forms,
+            folder=Path(unpacked),
+            max_bytes=max_bytes,
+            members=delivery.members,
+        )
+        for file in files:
+            read_file(connection=connection, file=file, contract=contract)
+            if connection.execute(
+                f"SELECT 1 FROM delivered WHERE trim({identifier(column)}::VARCHAR) = $value "
+                "UNION ALL SELECT 1 FROM malformed WHERE regexp_matches(text, $word) LIMIT 1",
+                {"value": value, "word": token_pattern([value])},
+            ).fetchone():
+                return True
+    return False
+
+
+def token_pattern(values: Sequence[str]) -> str:
+    """A regular expression of DuckDB (RE2) for one of the values between what parts values in a row."""
+    parting = r"[\s,;|\"'{}\[\]()=<>:]"
+    return f"(^|{parting})({'|'.join(map(re.escape, values))})({parting}|$)"
+
+
 def _has_lines(file: PlainFile) -> bool:
     made_rows = getattr(file.form, "unpivot", None) or getattr(file.form, "unnest", None)
     return isinstance(file.form, CsvForm | FixedWidthForm | NdjsonForm | ParquetForm) and not made_rows
@@ -149,7 +192,7 @@ def _spans(connection: duckdb.DuckDBPyConnection, contract: Contract, erased: Er
     if not found:
         return 0, []
     listed = ", ".join(literal(value) for value in found)
-    within = " OR ".join(f"contains(text, {literal(value)})" for value in found)
+    within = f"regexp_matches(text, {literal(token_pattern(found))})"
     rows = connection.execute(
         f"""
         WITH records AS (

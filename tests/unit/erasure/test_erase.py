@@ -18,6 +18,7 @@ from lakehouse.erasure.certificate import verify_certificate
 from lakehouse.erasure.erase import NoSubject, erase, preview
 from lakehouse.erasure.search import search
 from lakehouse.landing.intake import intake
+from lakehouse.landing.strays import refuse_strays
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.storage.index import deliveries, erasures
 from tests.dying import Died, mortal
@@ -230,3 +231,55 @@ def test_a_lost_index_still_knows_who_was_erased(house: House, contract: Contrac
     assert (receipt["delivered"], receipt["refused"]) == (1, 1)
     assert search(house.exchange, PERSON).hits == []
     assert kept(house, contract) == KEPT
+
+
+SHORT = (
+    "meter,read_at,use_kwh\n7,2024-01-07 07:00,1\n17,2024-01-07 00:00,7\n7,2024-01-01 00:00,-1\n8,2024-01-02 00:00,-7\n"
+)
+
+
+@pytest.fixture
+def numbered(house: House) -> Contract:
+    """Meters are numbers, and few."""
+    return house.contract([column("meter", "integer", key=1, classification="identifier"), READ_AT, USE])
+
+
+def test_a_short_id_is_looked_for_where_ids_stand_and_not_among_other_numbers(house: House, numbered: Contract) -> None:
+    """A 7 stands in times, values, names of files and other people's ids; none of these is the person."""
+    before = house.deliver(numbered, SHORT + "9,2024-01-03 00:00,-70,77,more\n7,no,time,more\n", name="readings-7.csv")
+    assert (before["accepted"], before["refused"]) == (2, 4)
+    found = preview(house.exchange, numbered, subject="7")
+    assert {key.split("/")[0] for key in found["found_in"]} == {"raw", "clean", "quarantine"}
+    certificate = erase(house.exchange, numbered, subject="7", reason="asked for it")
+    assert certificate["searched"]["still_in"] == certificate["searched"]["undecided"] == []
+    assert certificate["proven_absent"]
+    assert "in the fields that hold such ids" in certificate["searched"]["for"]
+    [seventeen] = house.people(numbered, "meter", ["17"])
+    assert house.clean(numbered, "meter, use_kwh::INT") == [(seventeen, 7)]
+    [quarantine] = house.exchange.lake.list("quarantine")
+    rows = duckdb.sql(f"SELECT row FROM '{house.exchange.lake.local_path('quarantine', quarantine.key)}'").fetchall()
+    assert rows == [('{"meter":"8","read_at":"2024-01-02 00:00","use_kwh":"-7"}',), ("9,2024-01-03 00:00,-70,77,more",)]
+
+
+def test_a_short_id_is_found_in_the_provider_s_other_datasets_and_said_to_be_perhaps_in_what_no_contract_reads(
+    house: House, numbered: Contract
+) -> None:
+    house.deliver(numbered, SHORT)
+    meter = column("meter", "integer", key=1, classification="identifier")
+    register = house.contract([meter, column("rooms", "integer")], dataset="register", kind="snapshot")
+    house.deliver(register, "meter,rooms\n7,3\n9,7\n", name="register.csv")
+    # Another column's 7 is another thing's number.
+    rooms = house.contract([column("room", "integer", key=1)], dataset="rooms", kind="snapshot")
+    house.deliver(rooms, "room\n7\n", name="rooms.csv")
+    stray = "note 7 of the town\n"
+    house.exchange.lake.write_bytes("landing-town", "inbox/notes.txt", stray.encode())
+    refuse_strays(house.exchange, "town")
+    found = erase(house.exchange, numbered, subject="7", reason="asked for it")["searched"]
+    assert {key.split("/")[2] for key in found["still_in"]} == {"register"}
+    [undecided] = found["undecided"]
+    assert undecided.startswith("raw/town/_unknown/")
+    assert house.exchange.lake.read_bytes("raw", undecided.removeprefix("raw/")).decode() == stray
+    again = erase(house.exchange, register, subject="7", reason="too")
+    assert (again["searched"]["still_in"], again["proven_absent"]) == ([], False)
+    house.exchange.lake.delete("raw", undecided.removeprefix("raw/"))
+    assert erase(house.exchange, register, subject="7", reason="too")["proven_absent"]
