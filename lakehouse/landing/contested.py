@@ -44,7 +44,11 @@ def _known(connection: duckdb.DuckDBPyConnection, rows: str, plain: PlainRows, k
         known = pl.DataFrame(batch).cast({key: types[key] for key in keys})
         if known.is_empty():
             continue
-        found += [frame.join(known, on=keys, how="semi")["exchange_line"].to_numpy() for frame in plain]
+        # By hashes first: a join by several columns costs three times as much.
+        hashes = known.select(keys).hash_rows().implode()
+        for frame in plain.only(keys):
+            likely = frame.filter(frame.select(keys).hash_rows().is_in(hashes))
+            found.append(likely.join(known, on=keys, how="semi")["exchange_line"].to_numpy())
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
@@ -66,8 +70,7 @@ def _in_ascending(plain: PlainRows, keys: list[str]) -> Places | None:
 def _with_last_before(plain: PlainRows, keys: list[str]) -> Iterator[pl.DataFrame]:
     """Keys and lines of each frame, behind the last row of the one before."""
     last: pl.DataFrame | None = None
-    for frame in plain:
-        wanted = frame.select("exchange_line", *keys)
+    for wanted in plain.only(keys):
         yield wanted if last is None else pl.concat([last, wanted])
         last = wanted.tail(1)
 
@@ -87,7 +90,7 @@ def _of_equal_hashes(plain: PlainRows, keys: list[str]) -> Places:
     found: list[Places] = []
     for number in range(passes):
         lines, hashes = [], []
-        for frame in plain:
+        for frame in plain.only(keys):
             hashed = frame.select(keys).hash_rows()
             here = hashed % passes == number
             lines.append(frame["exchange_line"].filter(here) if passes > 1 else frame["exchange_line"])

@@ -208,7 +208,7 @@ def _reconciled(
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
-    level = levels(connection, contract, tally.delivered)
+    level = levels(connection, contract, tally.delivered, plain)
     unit_changes = changed_units(exchange, contract, level)
     _refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted

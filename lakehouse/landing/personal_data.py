@@ -8,6 +8,7 @@ import duckdb
 import numpy as np
 
 from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.landing.plain_measures import any_between, suspect_texts
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.receipt import MASK
 from lakehouse.landing.type_rows import PART_LINES
@@ -15,6 +16,7 @@ from lakehouse.privacy.personal_data import ANY_KIND, find_in_numbers, find_in_t
 from lakehouse.storage.sql import identifier, literal
 
 RULE = "personal_data"
+NINE_OR_TEN_DIGITS = 100_000_000, 9_999_999_999
 
 
 def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows) -> int:
@@ -27,9 +29,9 @@ def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contra
     )
     for column in _searched(contract):
         if column.logicalType == "string":
-            _search_text(connection, column)
+            _search_text(connection, column, plain)
         else:
-            _search_integers(connection, column)
+            _search_integers(connection, column, plain)
     (hits,) = connection.execute("SELECT count(*) FROM personal").fetchone() or (0,)
     if hits:
         lines = connection.execute("SELECT DISTINCT exchange_line FROM personal ORDER BY exchange_line").fetchnumpy()
@@ -49,24 +51,31 @@ def _searched(contract: Contract) -> Iterator[Column]:
             yield column
 
 
-def _search_text(connection: duckdb.DuckDBPyConnection, column: Column) -> None:
+def _search_text(connection: duckdb.DuckDBPyConnection, column: Column, plain: PlainRows) -> None:
     name = identifier(column.name)
-    if find_in_texts(connection, f"SELECT {name} FROM rows"):
+    connection.execute("CREATE OR REPLACE TEMP TABLE plain_texts (text VARCHAR)")
+    for texts in suspect_texts(plain, column.name):
+        connection.register("suspect_texts", texts.to_arrow())
+        connection.execute("INSERT INTO plain_texts FROM suspect_texts")
+        connection.unregister("suspect_texts")
+    if find_in_texts(connection, f"SELECT {name} FROM exact_rows UNION ALL FROM plain_texts"):
         connection.execute(
             f"INSERT INTO personal SELECT DISTINCT exchange_line, {literal(column.name)}, kind, found "
             f"FROM found_texts JOIN rows ON rows.{name} = found_texts.text"
         )
 
 
-def _search_integers(connection: duckdb.DuckDBPyConnection, column: Column) -> None:
+def _search_integers(connection: duckdb.DuckDBPyConnection, column: Column, plain: PlainRows) -> None:
     """Whole numbers that are CPR numbers; a spreadsheet has taken the zero before the day."""
     name = identifier(column.name)
-    bounded = f"{name} BETWEEN 100000000 AND 9999999999"
+    low, high = NINE_OR_TEN_DIGITS
+    rows = "rows" if any_between(plain, column.name, low, high) else "exact_rows"
+    bounded = f"{name} BETWEEN {low} AND {high}"
     padded = f"lpad({name}::VARCHAR, 10, '0')"
-    if find_in_numbers(connection, f"SELECT {padded} FROM rows WHERE {bounded}"):
+    if find_in_numbers(connection, f"SELECT {padded} FROM {rows} WHERE {bounded}"):
         connection.execute(
             f"INSERT INTO personal SELECT exchange_line, {literal(column.name)}, kind, {name}::VARCHAR "
-            f"FROM found_texts JOIN rows ON {padded} = found_texts.text WHERE {bounded}"
+            f"FROM found_texts JOIN {rows} ON {padded} = found_texts.text WHERE {bounded}"
         )
 
 

@@ -5,7 +5,7 @@ All others are in DuckDB's table ``exact_rows``. What is asked of both is asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import duckdb
@@ -55,6 +55,12 @@ class PlainRows:
         for frame in self._frames:
             yield pl.read_ipc(frame) if isinstance(frame, Path) else frame
 
+    def only(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
+        """Each frame's lines and these columns; of a file no others are read."""
+        wanted = ["exchange_line", *columns]
+        for frame in self._frames:
+            yield pl.read_ipc(frame, columns=wanted) if isinstance(frame, Path) else frame.select(wanted)
+
     @property
     def schema(self) -> pl.Schema:
         return next(iter(self)).schema
@@ -68,16 +74,6 @@ class PlainRows:
         """Each frame, and the same to be read later."""
         for one, frame in zip(list(self._frames), self, strict=True):
             yield frame, pl.scan_ipc(one) if isinstance(one, Path) else frame.lazy()
-
-    def scan(self) -> pl.LazyFrame:
-        return pl.concat([pl.scan_ipc(one) if isinstance(one, Path) else one.lazy() for one in self._frames])
-
-    def distinct(self) -> dict[str, int]:
-        """About how many values each column has."""
-        if not self.rows:
-            return {}
-        counted = self.scan().select(pl.col(self.columns).drop_nulls().approx_n_unique()).collect()
-        return {name: int(values[0]) for name, values in counted.to_dict().items()}
 
     def show(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes ``rows`` and ``typed`` hold these rows too. To be called once they have changed."""

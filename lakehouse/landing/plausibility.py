@@ -13,6 +13,8 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Column, Contract, PrivacyClass
 from lakehouse.exchange import Exchange
+from lakehouse.landing.plain_measures import sample_of
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.sql import identifier
 
@@ -57,23 +59,25 @@ def measured(contract: Contract) -> list[Column]:
     ]
 
 
-def levels(connection: duckdb.DuckDBPyConnection, contract: Contract, rows: int) -> dict[str, dict[str, float]]:
+def levels(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, rows: int, plain: PlainRows
+) -> dict[str, dict[str, float]]:
     """Of each measured column of ``typed`` the median and how many values there are, for the receipt."""
     columns = measured(contract)
     if not columns or not rows:
         return {}
     # By chance, not every so many rows: series stand in rows at regular distances. The same rows each time.
-    every = rows // SAMPLED
-    where = f" WHERE hash(exchange_line) % {every} = 0" if every > 1 else ""
+    every = max(rows // SAMPLED, 1)
+    sample = sample_of(connection, plain, [column.name for column in columns], every)
     asked = ", ".join(
         f"median({identifier(column.name)}::DOUBLE), count({identifier(column.name)})" for column in columns
     )
-    found = connection.execute(f"SELECT {asked} FROM typed{where}").fetchone() or ()
+    found = connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or ()
     summary = {}
     for column, middle, values in zip(columns, found[::2], found[1::2], strict=True):
         enough = values >= (PRIVATE_VALUES if column.classification.private else 1)
         if enough and middle:
-            summary[column.name] = {"median": float(f"{middle:.3g}"), "values": values * max(every, 1)}
+            summary[column.name] = {"median": float(f"{middle:.3g}"), "values": values * every}
     return summary
 
 

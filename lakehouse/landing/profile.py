@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.alarms import Alarm, find_alarms
+from lakehouse.landing.plain_measures import Measured, measure_plain, sample_of
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.receipt import ADVICE
 from lakehouse.storage.index import delivery_profiles
@@ -67,44 +68,79 @@ def past_profiles(exchange: Exchange, contract: Contract, *, before: str | None 
 def _measure(
     connection: duckdb.DuckDBPyConnection, contract: Contract, received: datetime, plain: PlainRows
 ) -> dict[str, Any]:
-    """One query over ``typed`` for all columns; of many rows some give the deciles."""
-    (total,) = connection.execute("SELECT count(*) FROM typed").fetchone() or (0,)
-    sampled = f" FILTER (hash(exchange_line) % {total // SAMPLE} = 0)" if total >= 2 * SAMPLE else ""
-    counted = plain.distinct() if total - plain.rows <= FEW * total else {}
-    asked = ["count(*)"]
-    for column in contract.columns:
-        name = identifier(column.name)
-        asked += [f"count({name})", str(counted.get(column.name) or f"approx_count_distinct({name})")]
-        if _has_spread(column):
-            asked += [
-                f"min({name})::DOUBLE",
-                f"approx_quantile({name}::DOUBLE, {INNER_DECILES}){sampled}",
-                f"max({name})::DOUBLE",
-                f"avg({name})::DOUBLE",
-            ]
-    event = contract.exchange.time
-    asked.append(f"max({identifier(event.column)})" if event else "NULL")
-    found = iter(connection.execute(f"SELECT {', '.join(asked)} FROM typed").fetchone() or ())
-    rows = next(found)
+    """One query over the rows that DuckDB has, and the plain ones where they lie; of many rows some give the
+    deciles."""
+    spread = [column.name for column in contract.columns if _has_spread(column)]
+    found, exact = _measure_exact(connection, contract, spread)
+    rows = exact + plain.rows
+    if plain.rows:
+        for name, more in measure_plain(plain, contract, spread=spread).items():
+            found[name].add(more)
+        if exact > FEW * rows:
+            _count_distinct(connection, found)
+    deciles = _deciles(connection, plain, spread, rows)
     columns: dict[str, dict[str, Any]] = {}
-    for column in contract.columns:
-        values, distinct = next(found), next(found)
-        columns[column.name] = {
-            "null_share": _share(rows - values, rows),
+    for name, one in found.items():
+        columns[name] = {
+            "null_share": _share(rows - one.values, rows),
             # The count of distinct values is an estimate.
-            "distinct_share": min(1.0, _share(distinct, values)),
+            "distinct_share": min(1.0, _share(one.distinct, one.values)),
         }
-        if _has_spread(column):
-            low, inner, high, mean = (next(found) for _ in range(4))
-            quantiles = [low, *inner, high] if inner else None
-            columns[column.name] |= {"quantiles": quantiles, "mean": mean}
-    newest = _newest(next(found), contract, received)
+        if name in spread:
+            inner = deciles[name]
+            columns[name] |= {
+                "quantiles": [float(one.least), *inner, float(one.most)] if inner and one.values else None,
+                "mean": one.total / one.values if one.values else None,
+            }
+    event = contract.exchange.time
+    newest = _newest(found[event.column].most if event else None, contract, received)
     return {
         "rows": rows,
         "newest_event": newest.isoformat() if newest else None,
         "age_hours": _hours(received - newest) if newest else None,
         "columns": columns,
     }
+
+
+def _measure_exact(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, spread: list[str]
+) -> tuple[dict[str, Measured], int]:
+    """The good rows that DuckDB has, column by column, and how many there are."""
+    event = contract.exchange.time
+    asked = ["count(*)"]
+    for column in contract.columns:
+        name = identifier(column.name)
+        asked += [f"count({name})", f"approx_count_distinct({name})"]
+        if column.name in spread:
+            asked += [f"min({name})::DOUBLE", f"max({name})::DOUBLE", f"sum({name}::DOUBLE)"]
+        elif event and event.column == column.name:
+            asked += ["NULL", f"max({name})", "NULL"]
+        else:
+            asked += ["NULL", "NULL", "NULL"]
+    rows, *values = connection.execute(f"SELECT {', '.join(asked)} FROM exact_typed").fetchone() or (0,)
+    found = {}
+    for place, column in enumerate(contract.columns):
+        count, distinct, least, most, total = values[5 * place : 5 * place + 5]
+        found[column.name] = Measured(values=count, distinct=distinct, least=least, most=most, total=total or 0.0)
+    return found, rows
+
+
+def _count_distinct(connection: duckdb.DuckDBPyConnection, found: dict[str, Measured]) -> None:
+    """About how many distinct values all rows together have."""
+    asked = ", ".join(f"approx_count_distinct({identifier(name)})" for name in found)
+    counts = connection.execute(f"SELECT {asked} FROM typed").fetchone() or ()
+    for one, distinct in zip(found.values(), counts, strict=True):
+        one.distinct = distinct
+
+
+def _deciles(
+    connection: duckdb.DuckDBPyConnection, plain: PlainRows, spread: list[str], rows: int
+) -> dict[str, list[float] | None]:
+    if not spread:
+        return {}
+    sample = sample_of(connection, plain, spread, max(rows // SAMPLE, 1))
+    asked = ", ".join(f"approx_quantile({identifier(name)}::DOUBLE, {INNER_DECILES})" for name in spread)
+    return dict(zip(spread, connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or (), strict=True))
 
 
 def _has_spread(column: Column) -> bool:

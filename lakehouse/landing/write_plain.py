@@ -45,7 +45,8 @@ def write_plain_rows(
         path.parent.mkdir(parents=True)
         rows = _hidden(pl.concat([part for part, _ in parts]), pseudonyms).select(
             *(column.name for column in contract.columns),
-            pl.lit(delivery["delivery"]).alias("exchange_delivery"),
+            # A category is not hashed again for each row.
+            pl.lit(delivery["delivery"]).cast(pl.Categorical(pl.Categories.random())).alias("exchange_delivery"),
             "exchange_line",
             pl.lit(delivery["received_at"]).cast(pl.Datetime("us", "UTC")).alias("exchange_known_at"),
             pl.lit(False).alias("exchange_withdrawn"),
@@ -66,7 +67,8 @@ def _hidden(rows: pl.LazyFrame, pseudonyms: dict[str, pl.LazyFrame]) -> pl.LazyF
 def partitions_of_plain(contract: Contract, plain: PlainRows) -> set[str]:
     """The partitions that plain rows belong to."""
     found: set[str] = set()
-    for frame in plain:
+    time = contract.exchange.time
+    for frame in plain.only([time.column] if time else []):
         found |= {_name(value) for value in _partitions(contract, frame)}
     return found
 

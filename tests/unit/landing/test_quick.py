@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import polars as pl
 import pytest
 
 from lakehouse.landing import pieces, plain_rows, quick, quick_rows
+from lakehouse.landing.plain_measures import measure_plain
 from lakehouse.landing.quick_rows import Rest
 from tests.unit.landing.conftest import House, column
 
@@ -233,3 +235,43 @@ def test_blank_lines_of_ndjson_leave_it_to_the_exact_way(tmp_path: Path, ways: l
     receipt = house.deliver(house.contract(forms=[{"format": "ndjson"}]), text, "a.ndjson")
     assert ways == [None]
     assert receipt["errors"][0]["first_line"] == 3
+
+
+def test_a_file_is_like_itself_whichever_way_it_went(tmp_path: Path, ways: list[Rest | None]) -> None:
+    text = _csv(_rows(8, 900))
+    profiles, levels = [], []
+    for folder, least in (("quick", 0), ("exact", 1 << 40)):
+        quick_rows.LEAST_BYTES = least
+        house = House(tmp_path / folder)
+        receipt = house.deliver(house.contract(COLUMNS, quality=QUALITY), text, "a.csv")
+        profiles.append(receipt["profile"])
+        levels.append(receipt["levels"])
+    assert (ways[0] is None, ways[1] is None) == (False, True)
+    quickly, exactly = (profile.pop("columns") for profile in profiles)
+    assert profiles[0]["rows"] > 500
+    assert profiles[0] == profiles[1]
+    assert levels[0] == levels[1]
+    assert set(quickly) == set(exactly) == set(NAMES)
+    for name, one in quickly.items():
+        # DuckDB's own estimate is off by some twelve percent.
+        assert one.pop("distinct_share") == pytest.approx(exactly[name].pop("distinct_share"), rel=0.4)
+        assert one["null_share"] == exactly[name]["null_share"]
+        if one.get("quantiles"):
+            assert one["mean"] == pytest.approx(exactly[name]["mean"])
+            assert one["quantiles"] == pytest.approx(exactly[name]["quantiles"], rel=0.05)
+
+
+@pytest.mark.parametrize(("distinct", "allowed"), [(3, 0), (400, 0), (5_000, 0.2), (60_000, 0.2)])
+def test_distinct_values_are_counted_frame_by_frame(
+    distinct: int, allowed: float, tmp_path: Path, house: House
+) -> None:
+    contract = house.contract(COLUMNS[:2])
+    plain = plain_rows.PlainRows(contract, tmp_path)
+    for first in range(0, 120_000, 30_000):
+        lines = pl.int_range(first, first + 30_000, eager=True)
+        times = lines.cast(pl.Datetime("us", "UTC"))
+        plain.add(pl.DataFrame({"exchange_line": lines, "meter": lines % distinct, "read_at": times}))
+    measured = measure_plain(plain, contract, spread=["meter"])["meter"]
+    assert measured.distinct == pytest.approx(distinct, rel=allowed)
+    assert (measured.values, measured.least, measured.most) == (120_000, 0, distinct - 1)
+    assert measured.total == sum(line % distinct for line in range(120_000))

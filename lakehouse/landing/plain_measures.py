@@ -1,0 +1,121 @@
+"""What the plain rows hold, column by column, counted where they lie: a frame at a time, and never all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import duckdb
+import numpy as np
+import polars as pl
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.privacy.personal_data import PREFILTER, SHORTEST
+from lakehouse.storage.sql import identifier
+
+# The smallest hashes tell how many distinct values there are: exactly while they are fewer, else to some four percent.
+KEPT_HASHES = 512
+# After these, hashes of most columns are too large to count.
+FIRST_VALUES = 8192
+HASHES = 1 << 64
+# Fibonacci's: lines at regular distances fall anywhere.
+SPREAD = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclass(kw_only=True)
+class Measured:
+    """Of a column's values, without nulls: how many, the least, the greatest and the sum, as far as these were asked
+    for, and about how many distinct ones."""
+
+    values: int = 0
+    distinct: int = 0
+    least: Any = None
+    most: Any = None
+    total: float = 0.0
+
+    def add(self, more: Measured) -> None:
+        """What was measured of the plain rows, who are most: distinct values are theirs."""
+        self.values += more.values
+        self.distinct = more.distinct
+        self.least = _of(min, self.least, more.least)
+        self.most = _of(max, self.most, more.most)
+        self.total += more.total
+
+
+class _Distinct:
+    def __init__(self) -> None:
+        self._kept = pl.Series(dtype=pl.UInt64)
+
+    def add(self, values: pl.Series) -> None:
+        hashes = (values.drop_nulls() if values.null_count() else values).hash()
+        if self._kept.is_empty():
+            self._keep(hashes.head(FIRST_VALUES))
+        self._keep(hashes)
+
+    def _keep(self, hashes: pl.Series) -> None:
+        if len(self._kept) == KEPT_HASHES:
+            hashes = hashes.filter(hashes < self._kept[-1])
+        self._kept = pl.concat([self._kept, hashes.unique()]).unique().sort().head(KEPT_HASHES)
+
+    def count(self) -> int:
+        if len(self._kept) < KEPT_HASHES:
+            return len(self._kept)
+        return (KEPT_HASHES - 1) * HASHES // int(self._kept[-1])
+
+
+def measure_plain(plain: PlainRows, contract: Contract, *, spread: Sequence[str]) -> dict[str, Measured]:
+    """Each column measured; least, greatest and sum of those in ``spread``, and of the time of the event."""
+    event = contract.exchange.time
+    ends = {*spread, event.column} if event else set(spread)
+    found = {name: Measured() for name in plain.columns}
+    distinct = {name: _Distinct() for name in plain.columns}
+    for frame in plain:
+        for name, one in found.items():
+            values = frame[name]
+            one.values += len(values) - values.null_count()
+            distinct[name].add(values)
+            if name in ends:
+                one.least = _of(min, one.least, values.min())
+                one.most = _of(max, one.most, values.max())
+            if name in spread:
+                # As DuckDB's mean is: a sum of whole numbers need not fit 64 bits.
+                one.total += float(values.cast(pl.Float64).sum())
+    for name, one in found.items():
+        one.distinct = distinct[name].count()
+    return found
+
+
+def _of(choose: Any, known: Any, new: Any) -> Any:
+    return choose(one for one in (known, new) if one is not None) if known is not None or new is not None else None
+
+
+def sample_of(connection: duckdb.DuckDBPyConnection, plain: PlainRows, columns: Sequence[str], every: int) -> str:
+    """SQL of about one in so many rows of ``typed``, these columns; by chance, and the same each time."""
+    names = ", ".join(identifier(name) for name in columns)
+    where = f" WHERE hash(exchange_line) % {every} = 0" if every > 1 else ""
+    rows = f"SELECT {names} FROM exact_typed{where}"
+    if plain.rows:
+        kept = [_some(frame, every) for frame in plain.only(columns)]
+        connection.register("plain_sample", pl.concat(kept).select(columns).to_arrow())
+        rows += " UNION ALL FROM plain_sample"
+    return rows
+
+
+def _some(frame: pl.DataFrame, every: int) -> pl.DataFrame:
+    lines = frame["exchange_line"].to_numpy().astype(np.uint64)
+    return frame.filter(pl.Series(lines * SPREAD <= np.uint64((HASHES - 1) // every)))
+
+
+def suspect_texts(plain: PlainRows, column: str) -> Iterator[pl.DataFrame]:
+    """Distinct texts that may hold personal data, as ``text``: more than hold any, none of those that do is lacking."""
+    for frame in plain.only([column]):
+        texts = frame[column].filter(frame[column].str.len_bytes() >= SHORTEST).unique()
+        suspects = texts.filter(texts.str.contains("@", literal=True) | texts.str.contains(PREFILTER))
+        if not suspects.is_empty():
+            yield suspects.to_frame("text")
+
+
+def any_between(plain: PlainRows, column: str, low: int, high: int) -> bool:
+    return any(bool(frame[column].is_between(low, high).any()) for frame in plain.only([column]))
