@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import os
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 # Large enough that what is done once a piece does not count, small enough that several fit into memory.
 PIECE_BYTES = 16 << 20
 LINE_END = 10
+# Pieces read ahead of the one that is worked on.
+AHEAD = 2
+# Of the lines: more that may lack fields than this are counted one by one.
+FEW_SHORT = 0.02
 
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 Places = np.ndarray[Any, np.dtype[np.int64]]
 Marks = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -29,7 +37,7 @@ class Piece:
 
     @cached_property
     def lines(self) -> int:
-        return self.text.count(b"\n")
+        return len(self.ends)
 
     def first(self, size: int) -> bytes:
         """So many bytes, or a few more, up to the end of a line."""
@@ -79,3 +87,25 @@ def _line_end(file: BufferedReader, place: int) -> int:
     """The first place from here on behind the end of a line, or the end of the file."""
     file.seek(place - 1)
     return place - 1 + len(file.readline())
+
+
+def wrong_fields(piece: Piece, delimiter: bytes, between: int, short: Marks) -> Marks:
+    """Lines with more delimiters or fewer than ``between``. All that are not ``short`` have as many at least."""
+    places = np.flatnonzero(short)
+    if len(places) <= FEW_SHORT * piece.lines:
+        # Then the sum tells whether one has more.
+        found = int(np.count_nonzero(piece.bytes_ == delimiter[0])) - piece.gathered(places).count(delimiter)
+        if found == between * (piece.lines - len(places)):
+            return np.array(short, bool)
+    return np.not_equal(piece.count_each(delimiter), between)
+
+
+def in_turn(pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
+    """What comes of each, in order; a few are worked on beside each other."""
+    waiting: deque[Future[Made]] = deque()
+    for one in given:
+        waiting.append(pool.submit(work, one))
+        if len(waiting) > AHEAD:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()

@@ -35,6 +35,10 @@ UNIT, HALF = 10**MORE_DIGITS, 10**MORE_DIGITS // 2
 BLOCK = 1 << 15
 # Of the lines: more empty cells than this are read once more as text, to see whether they are empty.
 FEW = 0.01
+# Of the first piece: what tells in which columns texts are few.
+LOOKED_AT_BYTES = 1 << 20
+# Distinct texts of a column that are kept from piece to piece.
+MOST_KNOWN = 50_000
 # A column with fewer distinct texts than this, of those looked at, is typed text by text.
 FEW_DISTINCT = 0.2
 
@@ -156,6 +160,25 @@ def _rounded(column: Column, read: pl.Series) -> Typed:
     return Typed(values=pl.Series(values), doubtful=doubtful)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coded:
+    """A column by its distinct ``texts``, and the place of each row's among them; that behind the last is of none."""
+
+    texts: pl.Series
+    places: pl.Series
+
+    @classmethod
+    def of(cls, categories: pl.Series) -> Coded:
+        coded: Any = categories.to_arrow(compat_level=pl.CompatLevel.newest())
+        texts, codes = pl.Series(coded.dictionary), pl.Series(coded.indices)
+        return cls(texts=texts.cast(pl.String), places=codes.fill_null(len(texts)))
+
+
+def by_name(frame: pl.DataFrame) -> dict[str, pl.Series | Coded]:
+    """Its columns; categories as what they stand for."""
+    return {one.name: Coded.of(one) if isinstance(one.dtype, pl.Categorical) else one for one in frame}
+
+
 class TextTyping:
     """Types the texts of one column by the rules that hold for all. What is against a rule, or draws a warning, is
     doubtful. Distinct texts are kept, as they come again in the next piece."""
@@ -169,7 +192,7 @@ class TextTyping:
             f"SELECT {identifier(column.name)} AS value, {broken} AS broken "
             f"FROM ({typed_rows([column], form, source='quick_texts')}) ORDER BY exchange_line"
         )
-        self._known: tuple[pl.Series, Typed] | None = None
+        self._known: pl.DataFrame | None = None
 
     def typed(self, texts: pl.Series) -> Typed:
         table = pl.DataFrame({"exchange_line": np.arange(len(texts)), self._column.name: texts.cast(pl.String)})
@@ -178,19 +201,31 @@ class TextTyping:
         self._connection.unregister("quick_texts")
         return Typed(values=pl.Series(found.column("value")), doubtful=pl.Series(found.column("broken")).to_numpy())
 
-    def typed_distinct(self, read: pl.Series) -> Typed:
-        """Types categories: each text once."""
-        coded: Any = read.to_arrow(compat_level=pl.CompatLevel.newest())
-        texts, codes = pl.Series(coded.dictionary), pl.Series(coded.indices)
-        # With one that is nothing behind them, to which a row without a text points.
-        each = self._typed_once(texts)
-        at = codes.fill_null(len(texts))
-        return Typed(values=each.values.gather(at), doubtful=each.doubtful[at.to_numpy()])
+    def typed_distinct(self, coded: Coded) -> Typed:
+        """Types each distinct text once."""
+        each = self._typed_once(pl.concat([coded.texts, pl.Series([None], dtype=pl.String)]))
+        doubts = each.doubtful
+        places = coded.places.to_numpy()
+        # Few columns have doubts, and fewer rows lack a text.
+        some = doubts[:-1].any() or (doubts[-1] and len(places) and places.max() == len(coded.texts))
+        return Typed(
+            values=each.values.gather(coded.places), doubtful=doubts[places] if some else np.zeros(len(places), bool)
+        )
 
     def _typed_once(self, texts: pl.Series) -> Typed:
-        if self._known is None or not self._known[0].equals(texts):
-            self._known = texts, self.typed(pl.concat([texts.cast(pl.String), pl.Series([None], dtype=pl.String)]))
-        return self._known[1]
+        given = pl.DataFrame({"text": texts})
+        known = self._known if self._known is not None and self._known.height <= MOST_KNOWN else None
+        new = given.unique(maintain_order=True)
+        if known is not None:
+            new = new.join(known, on="text", how="anti", nulls_equal=True)
+        if not new.is_empty():
+            typed = self.typed(new["text"])
+            more = new.with_columns(value=typed.values, doubtful=pl.Series(typed.doubtful))
+            known = more if known is None else pl.concat([known, more])
+        self._known = known
+        assert known is not None
+        found = given.join(known, on="text", how="left", nulls_equal=True, maintain_order="left")
+        return Typed(values=found["value"], doubtful=found["doubtful"].to_numpy())
 
 
 def _column_rules(contract: Contract, form: FileForm, column: Column) -> list[Rule]:

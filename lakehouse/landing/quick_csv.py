@@ -5,11 +5,9 @@ A csv line is plain only where its fields are as many as the header's.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import duckdb
 import numpy as np
@@ -18,23 +16,16 @@ import polars as pl
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
-from lakehouse.landing.pieces import Marks, Piece, Places, pieces
+from lakehouse.landing.pieces import AHEAD, Piece, Places, in_turn, pieces, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.quick_columns import FEW, Planned, placed, plan_columns, reader_type
+from lakehouse.landing.quick_columns import LOOKED_AT_BYTES, Planned, by_name, placed, plan_columns, reader_type
 from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 
-# Of the first piece: what tells in which columns texts are few.
-LOOKED_AT_BYTES = 1 << 20
-# Pieces read ahead of the one that is typed.
-AHEAD = 2
 EXPONENT, DIGIT_ZERO, TO_LOWER = ord("e"), ord("0"), 0x20
 SCANNED_BYTES = 1 << 18
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +105,7 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, columns: int, skip: i
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
         with file.path.open("rb") as source:
             rest.writelines(source.readline() for _ in range(skip))
-        for read in _in_turn(pool, _parse, _with_reader(file, form, rows, columns, skip)):
+        for read in in_turn(pool, _parse, _with_reader(file, form, rows, columns, skip)):
             line = skip + 1 + rows.lines
             places = _keep(read, rows, line)
             rest.write(read.piece.gathered(places))
@@ -157,28 +148,17 @@ def _keep(read: _Read, rows: QuickRows, line: int) -> Places:
     if read.frame.height != read.piece.lines:
         rows.count(read.piece.lines, 0)
         return np.arange(read.piece.lines)
-    doubtful = _wrong_fields(read)
+    names, piece = read.reader.names, read.piece
+    # A line whose last field has a value has no fewer fields than the header.
+    short = read.frame[read.reader.last].is_null().to_numpy()
+    doubtful = wrong_fields(piece, read.reader.delimiter.encode(), len(names) - 1, short)
     if b"\0" in read.piece.text:
         doubtful |= read.piece.count_each(b"\0") > 0
 
     def texts() -> pl.DataFrame:
         return read.reader.read(read.piece.text, typed=False)
 
-    return rows.keep(read.frame, doubtful, texts, line=line, exponents=read.exponents)
-
-
-def _wrong_fields(read: _Read) -> Marks:
-    """Lines that may have more fields or fewer than the header."""
-    between, piece = len(read.reader.names) - 1, read.piece
-    delimiter = read.reader.delimiter.encode()
-    # A line whose last field has a value has no fewer fields than the header; then the sum tells of more.
-    short = read.frame[read.reader.last].is_null().to_numpy()
-    places = np.flatnonzero(short)
-    if len(places) <= FEW * piece.lines:
-        others = piece.text.count(delimiter) - piece.gathered(places).count(delimiter)
-        if others == between * (piece.lines - len(places)):
-            return np.array(short, bool)
-    return np.not_equal(piece.count_each(delimiter), between)
+    return rows.keep(by_name(read.frame), doubtful, texts, line=line, exponents=read.exponents)
 
 
 def _has_exponents(piece: Piece) -> bool:
@@ -190,14 +170,3 @@ def _has_exponents(piece: Piece) -> bool:
         if (letters & numbers).any():
             return True
     return False
-
-
-def _in_turn(pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:
-    """What comes of each, in order; a few are worked on beside each other."""
-    waiting: deque[Future[Made]] = deque()
-    for one in given:
-        waiting.append(pool.submit(work, one))
-        if len(waiting) > AHEAD:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()

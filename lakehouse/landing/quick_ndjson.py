@@ -1,8 +1,14 @@
-"""The plain majority of a large ndjson's records: read once, typed by columns."""
+"""The plain majority of a large ndjson's records: read once, typed by columns.
+
+Where records are written alike, a reader of csv splits them; else DuckDB's reader of JSON reads.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -12,14 +18,29 @@ import polars as pl
 from lakehouse.contracts.forms import NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
-from lakehouse.landing.pieces import Places, pieces
+from lakehouse.landing.pieces import AHEAD, Piece, Places, in_turn, pieces
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.quick_columns import Way, is_decimal, placed, plan_columns, reader_type
+from lakehouse.landing.quick_columns import (
+    LOOKED_AT_BYTES,
+    Way,
+    by_name,
+    few_distinct,
+    is_decimal,
+    placed,
+    plan_columns,
+    reader_type,
+)
+from lakehouse.landing.quick_records import Field, RecordReader, Records, fields_of
 from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
 from lakehouse.landing.read_json import RECORDS_LOOKED_AT
+from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
 
+# One of these is a record such as the others are, if they are written alike.
+FIRST_LINES = 20
+# With more lines that are not like it, DuckDB reads: the exact way of each costs as much as forty plain ones.
+MOST_UNLIKE = 0.05
 # Records at a time.
 BATCH = 262_144
 # What DuckDB reads ahead.
@@ -43,22 +64,104 @@ def read_ndjson_quickly(
     sources = list(dict.fromkeys(column.source for column in contract.columns))
     if len({source.lower() for source in sources}) < len(sources):
         return None
+    ways: tuple[Callable[[], Rest | None], ...] = (
+        lambda: _read_alike(connection, file, form, contract, part, plain, sources),
+        lambda: _read_any(connection, file, form, contract, part, plain, sources),
+    )
+    for way in ways:
+        try:
+            if rest := way():
+                return rest
+        except (TooFewPlain, pl.exceptions.PolarsError):
+            pass
+        plain.drop_from(part * PART_LINES)
+    return None
+
+
+def _read_alike(
+    connection: duckdb.DuckDBPyConnection,
+    file: PlainFile,
+    form: NdjsonForm,
+    contract: Contract,
+    part: int,
+    plain: PlainRows,
+    sources: list[str],
+) -> Rest | None:
+    """Of a file whose records are written alike; ``None`` where they are not. Raises :class:`TooFewPlain`."""
+    with file.path.open("rb") as source:
+        lines = [source.readline(MAX_LINE_BYTES) for _ in range(FIRST_LINES)]
+    fields = next(filter(None, map(fields_of, lines)), None)
+    if fields is None:
+        return None
+    # Of these a record may lack some, and be another's for all that is known here.
+    names = {field.name for field in fields}
+    planned = plan_columns(contract, form, {source: source for source in sources if source in names})
+    if planned is None or not names.intersection(sources):
+        return None
+    rows = QuickRows(connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
+    path, left = file.scratch / "rest", []
+    with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
+        for piece, reader, read in in_turn(pool, _parsed, _with_reader(file, fields, rows)):
+            line = 1 + rows.lines
+            places = np.arange(piece.lines)
+            if read is None:
+                rows.count(piece.lines, 0)
+            else:
+                read.doubtful[: max(0, RECORDS_LOOKED_AT + 1 - line)] = True
+                texts = partial(reader.texts, read)
+                places = rows.keep(read.columns, read.doubtful, texts, line=line, exponents=False)
+            rest.write(piece.gathered(places))
+            left.append(places + line)
+    return _rest(file, path, np.concatenate(left), rows.kept)
+
+
+def _with_reader(file: PlainFile, fields: list[Field], rows: QuickRows) -> Iterator[tuple[Piece, RecordReader]]:
+    """The pieces, and what reads them; the first tells of the columns that are texts whether these are few."""
+    few: frozenset[str] = frozenset()
+    for number, piece in enumerate(pieces(file.path, skip=0)):
+        if number == 0:
+            head = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
+            read = head.read(Piece(piece.first(LOOKED_AT_BYTES)))
+            if read is not None:
+                rows.look_at(head.texts(read))
+                few = frozenset(column.name for column in read.texts if few_distinct(column))
+        planned = dict(placed(rows.planned))
+        # What is typed text by text comes so.
+        few |= {name for name, one in planned.items() if one.way is Way.DISTINCT}
+        yield piece, RecordReader(fields=fields, planned=planned, few=few)
+
+
+def _parsed(given: tuple[Piece, RecordReader]) -> tuple[Piece, RecordReader, Records | None]:
+    piece, reader = given
+    return piece, reader, reader.read(piece)
+
+
+def _rest(file: PlainFile, path: Path, lines: Places, plain: int) -> Rest:
+    return Rest(file=replace(file, path=path, lines=len(lines), whole=False), skip=0, lines=lines, plain=plain)
+
+
+def _read_any(
+    connection: duckdb.DuckDBPyConnection,
+    file: PlainFile,
+    form: NdjsonForm,
+    contract: Contract,
+    part: int,
+    plain: PlainRows,
+    sources: list[str],
+) -> Rest | None:
+    """Of any file, by DuckDB's reader. ``None`` where records are not lines. Raises :class:`TooFewPlain`."""
     places = {source: f"c{number}" for number, source in enumerate(sources)}
     planned = plan_columns(contract, form, places)
     if planned is None:
         return None
     rows = QuickRows(connection, contract, form, part, plain, planned)
-    try:
-        lines = _read(connection, file, places, rows)
-    except (TooFewPlain, pl.exceptions.PolarsError):
-        lines = None
+    lines = _read(connection, file, places, rows)
     # A blank line is no record: then numbers of records are not those of lines.
-    if lines is None or rows.lines != file.lines:
-        rows.forget()
+    if rows.lines != file.lines:
         return None
     path = file.scratch / "rest"
     _copy_lines(file, lines, path)
-    return Rest(file=replace(file, path=path, lines=len(lines), whole=False), skip=0, lines=lines, plain=rows.kept)
+    return _rest(file, path, lines, rows.kept)
 
 
 def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, places: dict[str, str], rows: QuickRows) -> Places:
@@ -83,7 +186,7 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, places: dict[s
         # The first records tell which fields a file has.
         doubtful[: max(0, RECORDS_LOOKED_AT + 1 - line)] = True
         read, exponents = _typed(texts, rows)
-        left.append(rows.keep(read, doubtful, texts, line=line, exponents=exponents) + line)
+        left.append(rows.keep(by_name(read), doubtful, texts, line=line, exponents=exponents) + line)
     cursor.close()
     return np.concatenate(left) if left else np.empty(0, np.int64)
 

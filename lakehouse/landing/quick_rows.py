@@ -7,7 +7,7 @@ by the same rules, whichever way a row went.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -21,6 +21,7 @@ from lakehouse.landing.pieces import Marks, Places
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
     FEW,
+    Coded,
     Planned,
     RowRules,
     TextTyping,
@@ -77,6 +78,8 @@ class QuickRows:
         part: int,
         plain: PlainRows,
         planned: list[Planned],
+        *,
+        most_left: float | None = None,
     ) -> None:
         self.connection, self.contract, self.form, self.planned = connection, contract, form, planned
         self._plain, self._first = plain, part * PART_LINES
@@ -86,6 +89,7 @@ class QuickRows:
             for one in planned
             if one.way is not Way.READER
         }
+        self._most_left = MOST_LEFT if most_left is None else most_left
         self.lines = self.kept = 0
 
     def look_at(self, texts: pl.DataFrame) -> None:
@@ -99,7 +103,7 @@ class QuickRows:
 
     def keep(
         self,
-        read: pl.DataFrame,
+        read: Mapping[str, pl.Series | Coded],
         doubtful: Marks,
         texts: pl.DataFrame | Callable[[], pl.DataFrame],
         *,
@@ -108,14 +112,14 @@ class QuickRows:
     ) -> Places:
         """Keeps the plain ones of the rows read, the first of which stands on ``line``; returns the others' places.
 
-        ``doubtful``: what is known not to be plain. ``texts``: the same rows as texts, or what makes them
-        where the reader gave too little. ``exponents``: whether decimals may have some.
+        ``read``: the columns by place. ``doubtful``: what is known not to be plain. ``texts``: the same rows as
+        texts, or what makes them where the reader gave too little. ``exponents``: whether decimals may have some.
         Raises :class:`TooFewPlain`.
         """
         columns: dict[str, pl.Series] = {}
         empties: list[Planned] = []
         for one in self.planned:
-            values, doubts = self._column(one, read)
+            values, doubts = self._column(one, read, len(doubtful))
             columns[one.column.name] = values
             doubtful = doubtful | doubts
             nulls = values.null_count() if one.way is Way.READER else 0
@@ -127,7 +131,7 @@ class QuickRows:
             doubtful |= self._not_empty(_made(texts), empties, columns)
         if exponents:
             doubtful |= self._with_exponents(_made(texts))
-        frame = pl.DataFrame({"exchange_line": np.arange(read.height), **columns})
+        frame = pl.DataFrame({"exchange_line": np.arange(len(doubtful)), **columns})
         doubtful |= _like_neighbour(frame, self.contract)
         broken = self._rules.broken(self.connection, frame)
         if broken is not None:
@@ -135,29 +139,29 @@ class QuickRows:
         numbered = frame.with_columns(pl.col("exchange_line") + (self._first + line))
         kept = numbered.filter(pl.Series(~doubtful)) if doubtful.any() else numbered
         self._plain.add(kept)
-        self.count(read.height, kept.height)
+        self.count(len(doubtful), kept.height)
         return np.flatnonzero(doubtful)
 
     def count(self, lines: int, kept: int) -> None:
         """Counts lines, of which so many were kept. Raises :class:`TooFewPlain`."""
         self.lines += lines
         self.kept += kept
-        if self.lines >= JUDGED_AFTER and self.lines - self.kept > MOST_LEFT * self.lines:
+        if self.lines >= JUDGED_AFTER and self.lines - self.kept > self._most_left * self.lines:
             raise TooFewPlain
 
     def forget(self) -> None:
         """Takes the rows of this file out of ``plain`` again."""
         self._plain.drop_from(self._first)
 
-    def _column(self, one: Planned, read: pl.DataFrame) -> tuple[pl.Series, Marks]:
+    def _column(self, one: Planned, read: Mapping[str, pl.Series | Coded], rows: int) -> tuple[pl.Series, Marks]:
         if one.place is None:
             empty = self._texts[one.column.name].typed(pl.Series([None], dtype=pl.String))
-            return empty.values.new_from_index(0, read.height), np.zeros(read.height, bool)
+            return empty.values.new_from_index(0, rows), np.zeros(rows, bool)
         given = read[one.place]
-        if one.way is Way.READER:
-            typed = read_values(one, given)
-        elif one.way is Way.DISTINCT:
+        if isinstance(given, Coded):
             typed = self._texts[one.column.name].typed_distinct(given)
+        elif one.way is Way.READER:
+            typed = read_values(one, given)
         else:
             typed = self._texts[one.column.name].typed(given)
         return typed.values, typed.doubtful
