@@ -4,8 +4,9 @@ BIN := .venv/bin
 STAMP := .venv/.requirements
 
 ROWS ?= 5000000
+CITY ?= .exchange/city
 
-.PHONY: setup run test bench bench-privacy check lint types airflow requirements docs-tables clean
+.PHONY: setup run test bench bench-privacy bench-anonymity check lint types airflow requirements docs-tables clean
 .DEFAULT_GOAL := run
 
 setup: $(STAMP)
@@ -33,6 +34,11 @@ bench: setup
 # Private marts of a simulated city from delivery to gate: seconds and memory of policies and attacks.
 bench-privacy: setup
 	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/privacy.py $(if $(HOUSEHOLDS),--households $(HOUSEHOLDS)) $(if $(DAYS),--days $(DAYS))
+
+# k, l and t of hours, days and months of a simulated city beside pyCANON's, which takes its time.
+bench-anonymity: setup
+	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/privacy.py --households 36000 --days 2 --folder $(CITY)
+	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/anonymity.py $(CITY)
 
 check: setup lint types
 	@$(BIN)/lint-imports --no-cache
