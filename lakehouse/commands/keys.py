@@ -9,19 +9,20 @@ import typer
 
 from lakehouse.commands.console import AsJson, Refused, WrongUse, app, out, print_json, print_progress, print_table
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.keys import EXCHANGE, KeyFault
 
 keys = typer.Typer(help="Secret keys, by what they are for; never the keys.", invoke_without_command=True)
 app.add_typer(keys, name="keys")
 
-# Why a key of another purpose stays.
+# Why a key of another purpose stays; decision 0021 says what to do where one became known.
 KEPT = {
     "record": "trips and the like would lose their corrections: their ids have no salt by which to write them anew",
     "vault": "the vault would find nobody again",
     "erasure": "those who were erased would be forgotten",
     "audit": "releases could not be audited together with earlier ones",
-    "signing": "certificates and manifests are held to it",
-    "links": "links that were given out are ended by a command of their own",
 }
+# Of the exchange itself, and not of a provider.
+OWN = ("signing", "links")
 
 
 @keys.callback()
@@ -50,20 +51,67 @@ def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
 
 @keys.command("rotate")
 def rotate_key(
-    provider: Annotated[str, typer.Argument(metavar="PROVIDER")],
-    purpose: Annotated[str, typer.Option(help="What the key is for; only pseudonym can be rotated.")] = "pseudonym",
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Of signing and links: exchange.")],
+    purpose: Annotated[str, typer.Option(help="pseudonym, signing or links.")] = "pseudonym",
+    leaked: Annotated[
+        bool, typer.Option("--leaked", help="Of signing: somebody else may have a former key, so none vouches.")
+    ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, only say what would be written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take a provider's next pseudonym key into use: its clean data is written anew. Releases stay as they are."""
-    from lakehouse.landing.rotate import UnknownPerson, rotate
-
+    """Take the next key into use: a provider's clean data is written anew, new releases are signed by another key,
+    or links that were given out end. Releases stay as they are."""
     if purpose in KEPT:
         raise WrongUse(f"a key for {purpose} is not rotated: {KEPT[purpose]}")
-    if purpose != "pseudonym":
-        raise WrongUse(f"no key is for {purpose!r}; keys are for: pseudonym, {', '.join(KEPT)}")
+    if purpose not in ("pseudonym", *OWN):
+        raise WrongUse(f"no key is for {purpose!r}; keys are for: pseudonym, {', '.join((*OWN, *KEPT))}")
+    if (purpose in OWN) is not (provider == EXCHANGE):
+        raise WrongUse(f"keys for {' and '.join(OWN)} are those of `{EXCHANGE}`, keys for pseudonym a provider's")
+    if leaked and purpose != "signing":
+        raise WrongUse("--leaked is for keys of signing: of no other does one key vouch for another")
     exchange = Exchange.from_environment()
     exchange.init()
+    if purpose == "signing":
+        _rotate_signing(exchange, leaked=leaked, apply=apply, as_json=as_json)
+    elif purpose == "links":
+        _rotate_links(exchange, apply=apply, as_json=as_json)
+    else:
+        _rotate_pseudonyms(exchange, provider, apply=apply, as_json=as_json)
+
+
+def _rotate_signing(exchange: Exchange, *, leaked: bool, apply: bool, as_json: bool) -> None:
+    from lakehouse.release.signing import next_signing_epoch, public_key_name, rotate_signing
+
+    try:
+        epoch = next_signing_epoch(exchange)
+        identity = rotate_signing(exchange, leaked=leaked) if apply else None
+    except KeyFault as fault:
+        raise Refused(str(fault)) from None
+    vouched = "no other key vouches for it" if leaked else "each former key and it vouch for each other"
+    if as_json:
+        print_json({"purpose": "signing", "epoch": epoch, "key": identity, "vouched_for": not leaked, "done": apply})
+    elif identity is None:
+        out.print(f"releases would be signed by a key of epoch {epoch}; {vouched}. With --apply it is made.")
+    else:
+        out.print(f"releases are signed by {identity}, marts/{public_key_name(identity)}; {vouched}")
+
+
+def _rotate_links(exchange: Exchange, *, apply: bool, as_json: bool) -> None:
+    from lakehouse.sharing.links import Links
+
+    links = Links(exchange)
+    epoch = links.end_all() if apply else links.epoch() + 1
+    if as_json:
+        print_json({"purpose": "links", "epoch": epoch, "done": apply})
+    elif apply:
+        out.print(f"every link made so far is refused; links are now of epoch {epoch}")
+    else:
+        out.print(f"every link made so far would be refused, links be of epoch {epoch}. With --apply it is done.")
+
+
+def _rotate_pseudonyms(exchange: Exchange, provider: str, *, apply: bool, as_json: bool) -> None:
+    from lakehouse.landing.rotate import UnknownPerson, rotate
+
     known = sorted({contract.provider for contract in exchange.contracts.values()})
     if provider not in known:
         raise WrongUse(f"no provider {provider!r}; there are: {', '.join(known)}")

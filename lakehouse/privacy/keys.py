@@ -198,12 +198,27 @@ def key_id(key: bytes) -> str:
 
 
 def signing_key(exchange: Exchange) -> Ed25519PrivateKey:
-    """The exchange's key for signatures (Ed25519): the one that ``EXCHANGE_SIGNING_KEY`` holds or names, or else one
-    among the others. Raises :class:`KeyFault`."""
-    if exchange.settings.signing_key is None:
-        scope = Scope(provider=EXCHANGE, purpose="signing")
-        return Ed25519PrivateKey.from_private_bytes(open_keys(exchange).key(scope))
-    given = exchange.settings.signing_key.get_secret_value().strip()
+    """The exchange's key for signatures (Ed25519): the one that ``EXCHANGE_SIGNING_KEY`` holds or names, or else the
+    newest among the others. Raises :class:`KeyFault`."""
+    return signing_keys(exchange)[0]
+
+
+def signing_keys(exchange: Exchange) -> list[Ed25519PrivateKey]:
+    """The key that signs now, and after it those that signed before, the newest first. Raises :class:`KeyFault`."""
+    if exchange.settings.signing_key is not None:
+        return [_given_key(exchange.settings.signing_key.get_secret_value().strip())]
+    keys = open_keys(exchange)
+    epochs = {one.scope.epoch for one in keys.kept() if one.scope == signing_scope(one.scope.epoch)} or {1}
+    return [
+        Ed25519PrivateKey.from_private_bytes(keys.key(signing_scope(epoch))) for epoch in sorted(epochs, reverse=True)
+    ]
+
+
+def signing_scope(epoch: int) -> Scope:
+    return Scope(provider=EXCHANGE, purpose="signing", epoch=epoch)
+
+
+def _given_key(given: str) -> Ed25519PrivateKey:
     text = given.encode()
     if b"-----BEGIN" not in text and Path(given).is_file():
         text = Path(given).read_bytes().strip()

@@ -32,7 +32,8 @@ from lakehouse.storage.lake import Conflict, ObjectNotFound
 BUCKET = "vault"
 STATE = "state.json"
 SCHEMA = pa.schema([("digest", pa.binary(DIGEST_BYTES)), ("salt", pa.binary(SALT_BYTES)), ("entry", pa.int64())])
-_CHECKED: tuple[Purpose, ...] = ("pseudonym", "record", "vault")
+# By another key of erasures those who were erased would come back unknown.
+_CHECKED: tuple[Purpose, ...] = ("pseudonym", "record", "vault", "erasure")
 
 
 class VaultChanged(Exception):

@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import File, latest_key
-from lakehouse.release.signing import SUFFIX, public_key_name
+from lakehouse.release.signing import SUFFIX, public_key_name, voucher_name
 from lakehouse.sharing.doors import Doorway, Visit
 from lakehouse.sharing.links import PARAMETER
 from lakehouse.sharing.published import NotPublished, Published
@@ -65,13 +65,25 @@ def listed(mart: str, major: int, visit: Doorway) -> JSONResponse:
 @router.get("/marts/keys/{identity}.pem")
 def public_key(identity: str, visit: Doorway) -> Response:
     """A public key of the exchange, by which a manifest's signature is verified; for anyone."""
+    pem = _key_object(visit, public_key_name(identity), identity)
+    return Response(pem, media_type="application/x-pem-file")
+
+
+@router.get("/marts/keys/{identity}.pem.by-{by}.sig")
+def voucher(identity: str, by: str, visit: Doorway) -> Response:
+    """The signature of one key of the exchange over another's `.pem`: who trusts the one may trust the other."""
+    return Response(
+        _key_object(visit, voucher_name(identity, by=by), identity, by), media_type=_BESIDE[f"manifest.json{SUFFIX}"]
+    )
+
+
+def _key_object(visit: Visit, name: str, *identities: str) -> bytes:
     try:
-        if not _KEY.fullmatch(identity):
-            raise ObjectNotFound("marts", identity)
-        pem = visit.doors.exchange.lake.read_bytes("marts", public_key_name(identity))
+        if not all(map(_KEY.fullmatch, identities)):
+            raise ObjectNotFound("marts", name)
+        return visit.doors.exchange.lake.read_bytes("marts", name)
     except ObjectNotFound:
         raise NotPublished("there is no such key; a manifest names its own in signed_with") from None
-    return Response(pem, media_type="application/x-pem-file")
 
 
 @router.head("/marts/{mart}/v{major:int}/releases/{release}/{path:path}", include_in_schema=False)

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from itsdangerous import BadData, URLSafeSerializer
 
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.keys import Scope, open_keys
+from lakehouse.privacy.keys import EXCHANGE, Scope, open_keys
 from lakehouse.sharing.entitlement import Link
 from lakehouse.sharing.tables import link_epoch
 
@@ -66,9 +66,10 @@ class Links:
         with self._exchange.index.begin() as connection:
             if connection.execute(sa.update(link_epoch).values(epoch=link_epoch.c.epoch + 1)).rowcount == 0:
                 connection.execute(sa.insert(link_epoch).values(epoch=2))
-        return self._epoch()
+        return self.epoch()
 
-    def _epoch(self) -> int:
+    def epoch(self) -> int:
+        """Under which key links are made and read now."""
         row = self._exchange.index.row(sa.select(link_epoch.c.epoch))
         return int(row["epoch"]) if row else 1
 
@@ -81,9 +82,9 @@ class Links:
             ) from None
 
     def _serializer(self, kind: str) -> URLSafeSerializer:
-        epoch = self._epoch()
+        epoch = self.epoch()
         if epoch not in self._keys:
-            scope = Scope(provider="exchange", purpose="links", epoch=epoch)
+            scope = Scope(provider=EXCHANGE, purpose="links", epoch=epoch)
             self._keys = {epoch: open_keys(self._exchange).key(scope)}
         return URLSafeSerializer(
             self._keys[epoch],

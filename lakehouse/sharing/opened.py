@@ -17,8 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from lakehouse.exchange import Exchange
 from lakehouse.release.listing import NoSuchRelease, find_release
 from lakehouse.release.manifest import File, Manifest, parse_manifest
-from lakehouse.release.signing import SUFFIX, Untrusted, key_id, load_public_key, verified_manifest
+from lakehouse.release.signing import SUFFIX, Untrusted, key_id, load_public_key, trusted_key, verified_manifest
 from lakehouse.sharing.meter import count_staff
+from lakehouse.storage.lake import ObjectNotFound
 
 if TYPE_CHECKING:
     import duckdb
@@ -210,20 +211,31 @@ def _manifest_of(
     signature = _ask(client, f"{folder}/manifest.json{SUFFIX}").content
     manifest = parse_manifest(content, mart=mart, major=major, release=release)
     if trusted is None:
-        pem = _ask(client, f"/marts/keys/{manifest.signed_with}.pem").content
-        trusted = load_public_key(pem, shown=f"the key {manifest.signed_with} of {client.base_url}")
-    if key_id(trusted) != manifest.signed_with:
-        raise Untrusted(
-            f"{mart}@{release} names the key {manifest.signed_with}, but the one that you trust is {key_id(trusted)}: "
-            "ask the exchange whether it has changed its key"
-        )
+        shown = f"the key {manifest.signed_with} of {client.base_url}"
+        key = load_public_key(_ask(client, f"/marts/keys/{manifest.signed_with}.pem").content, shown=shown)
+        if key_id(key) != manifest.signed_with:
+            raise Untrusted(f"{shown} is another than its name says: {key_id(key)}")
+    else:
+        key = trusted_key(manifest, pinned=trusted, read=_reader(client), shown=f"{mart}@{release}")
     try:
-        trusted.verify(signature, content)
+        key.verify(signature, content)
     except InvalidSignature:
         raise Untrusted(
             f"{mart}@{release} is not what the exchange signed: do not use it, and tell the exchange"
         ) from None
     return manifest
+
+
+def _reader(client: httpx.Client) -> Callable[[str], bytes]:
+    """Reads objects of the bucket of marts through the doors."""
+
+    def read(name: str) -> bytes:
+        try:
+            return _ask(client, f"/marts/{name}").content
+        except NoSuchRelease:
+            raise ObjectNotFound("marts", name) from None
+
+    return read
 
 
 def _fetch(client: httpx.Client, manifest: Manifest, files: Sequence[File], cache: Path) -> list[Path]:

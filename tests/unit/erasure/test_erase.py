@@ -19,6 +19,7 @@ from lakehouse.erasure.erase import NoSubject, erase, preview
 from lakehouse.erasure.search import search
 from lakehouse.landing.intake import intake
 from lakehouse.landing.strays import refuse_strays
+from lakehouse.privacy.keys import KeyFault
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.storage.index import deliveries, erasures
 from tests.dying import Died, mortal
@@ -128,6 +129,16 @@ def test_what_is_delivered_later_is_refused_and_sealed_without_the_person(house:
     again = house.deliver(contract, HEADER + ROWS, name="again.csv")
     assert again["accepted"] == 0
     assert search(house.exchange, PERSON).hits == []
+
+
+def test_by_another_key_nobody_who_was_erased_comes_back_unknown(house: House, contract: Contract) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    erased(house, contract)
+    (house.folder / "home" / "keys" / "town.erasure.1.key").unlink()
+    house.drop(contract, HEADER + f"{PERSON},2024-01-05 00:00,6\n")
+    with pytest.raises(KeyFault, match=r"town\.erasure\.1 is not the one"):
+        intake(house.exchange, contract)
+    assert len(house.clean(contract)) == 2
 
 
 def test_a_receipt_still_adds_up_and_shows_no_value(house: House, contract: Contract) -> None:

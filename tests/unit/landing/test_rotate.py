@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,9 @@ from lakehouse.erasure.erase import erase
 from lakehouse.landing import rotate as rotating
 from lakehouse.landing.replay import replay
 from lakehouse.landing.rotate import UnknownPerson, rotate
-from lakehouse.privacy.keys import KeyFault, Scope, open_keys
+from lakehouse.privacy.keys import KeyFault, Scope, open_keys, signing_key
 from lakehouse.release.doctor import rebuild_index
+from lakehouse.release.signing import key_id
 from lakehouse.storage.index import clean_files, vaults
 from tests.dying import Died, mortal
 from tests.unit.landing.conftest import READ_AT, USE, House, column
@@ -193,3 +195,32 @@ def test_the_command_lists_keys_and_rotates(filled: House, contract: Contract, m
         assert path.read_bytes().hex() not in shown.output
     refused = run(app, ["keys", "rotate", "town", "--purpose", "erasure"], catch_exceptions=True)
     assert "would be forgotten" in str(refused.exception)
+
+
+def test_the_command_rotates_the_exchange_s_own_keys(filled: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = filled.exchange.settings
+    for name, value in (("PROJECT", settings.project), ("HOME", settings.home), ("LAKE", settings.lake)):
+        monkeypatch.setenv(f"EXCHANGE_{name}", str(value))
+    run = CliRunner().invoke
+
+    def told(*arguments: str) -> dict[str, Any]:
+        said = run(app, ["keys", "rotate", "exchange", *arguments, "--json"])
+        assert said.exit_code == 0, said.output
+        found: dict[str, Any] = json.loads(said.output)
+        return found
+
+    assert told("--purpose", "signing") == {
+        "purpose": "signing", "epoch": 2, "key": None, "vouched_for": True, "done": False,
+    }  # fmt: skip
+    made = told("--purpose", "signing", "--apply")
+    assert (made["epoch"], made["done"]) == (2, True)
+    assert made["key"] == key_id(signing_key(filled.exchange).public_key())
+    assert told("--purpose", "signing")["epoch"] == 3
+    assert told("--purpose", "links")["epoch"] == 2
+    assert told("--purpose", "links", "--apply") == {"purpose": "links", "epoch": 2, "done": True}
+    assert told("--purpose", "links")["epoch"] == 3
+    for wrong in (["town", "--purpose", "signing"], ["exchange"], ["town", "--leaked"]):
+        assert run(app, ["keys", "rotate", *wrong]).exit_code != 0
+    monkeypatch.setenv("EXCHANGE_SIGNING_KEY", base64.b64encode(bytes(range(32))).decode())
+    refused = run(app, ["keys", "rotate", "exchange", "--purpose", "signing", "--apply"])
+    assert "EXCHANGE_SIGNING_KEY: give another one there" in str(refused.exception)

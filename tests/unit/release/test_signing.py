@@ -14,14 +14,24 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from pydantic import SecretStr
 
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.keys import KeyFault, signing_key
+from lakehouse.privacy.keys import KeyFault, signing_key, signing_keys
 from lakehouse.release.fetch import fetch
 from lakehouse.release.gate import gate
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.manifest import UnreadableManifest
 from lakehouse.release.promote import NotPromotable, promote
-from lakehouse.release.signing import Untrusted, key_id, public_key_name, verified_manifest
+from lakehouse.release.signing import (
+    Untrusted,
+    key_id,
+    public_key_name,
+    rotate_signing,
+    sign,
+    verified_manifest,
+    vouched_for,
+    voucher_name,
+)
 from lakehouse.storage.lake import Lake
+from tests.dying import Died, mortal
 from tests.mini_exchange import TRAFFIC, Mini
 
 
@@ -128,6 +138,94 @@ def test_a_key_that_was_changed_leaves_old_releases_verifiable(second: Mini) -> 
     for manifest in (before, after):
         found = verified_manifest(second.exchange, mart=TRAFFIC, major=1, release=manifest.release)
         assert found.manifest == manifest
+
+
+def release_again(mini: Mini) -> None:
+    [waiting] = waiting_candidates(mini.exchange)
+    gate(mini.exchange, mart=mini.mart(TRAFFIC), candidate=waiting["candidate"])
+    promote(mini.exchange, mart=mini.mart(TRAFFIC), candidate=waiting["candidate"])
+
+
+def test_after_a_rotation_old_and_new_releases_verify_whichever_key_is_pinned(second: Mini, tmp_path: Path) -> None:
+    before, old = second.latest(TRAFFIC), signing_key(second.exchange).public_key()
+    identity = rotate_signing(second.exchange)
+    release_again(second)
+    after, new = second.latest(TRAFFIC), signing_key(second.exchange).public_key()
+    assert (before.signed_with, after.signed_with) == (key_id(old), key_id(new))
+    assert identity == key_id(new) != key_id(old)
+    for manifest in (before, after):
+        for pinned in (None, old, new):
+            fetch(
+                second.exchange, manifest, to=tmp_path / f"{manifest.release}-{pinned and key_id(pinned)}", key=pinned
+            )
+        with pytest.raises(Untrusted, match="which does not vouch for it"):
+            fetch(second.exchange, manifest, to=tmp_path / "no", key=Ed25519PrivateKey.generate().public_key())
+
+
+def test_a_leaked_key_vouches_for_no_other(second: Mini, tmp_path: Path) -> None:
+    """Nor do those before it vouch for the key that came after."""
+    before, old = second.latest(TRAFFIC), signing_key(second.exchange).public_key()
+    rotate_signing(second.exchange, leaked=True)
+    release_again(second)
+    after, new = second.latest(TRAFFIC), signing_key(second.exchange).public_key()
+    fetch(second.exchange, before, to=tmp_path / "before")
+    fetch(second.exchange, after, to=tmp_path / "after", key=new)
+    for manifest, pinned in ((before, new), (after, old)):
+        with pytest.raises(Untrusted, match="which does not vouch for it"):
+            fetch(second.exchange, manifest, to=tmp_path / "no", key=pinned)
+
+
+def test_a_voucher_that_somebody_forged_or_moved_is_none(second: Mini, tmp_path: Path) -> None:
+    manifest, lake = second.latest(TRAFFIC), second.exchange.lake
+    pinned = signing_key(second.exchange).public_key()
+    forger = Ed25519PrivateKey.generate()
+    identity = key_id(forger.public_key())
+    rotate_signing(second.exchange)
+    [real] = [entry.key for entry in lake.list("marts", "keys/") if entry.key.endswith(f"by-{key_id(pinned)}.sig")]
+    pem = forger.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    lake.write_bytes("marts", public_key_name(identity), pem)
+    of_another(lake, f"{manifest.prefix}/manifest.json")
+    said = json.loads(lake.read_bytes("marts", f"{manifest.prefix}/manifest.json")) | {"signed_with": identity}
+    lake.write_bytes("marts", f"{manifest.prefix}/manifest.json", json.dumps(said).encode())
+    lake.write_bytes("marts", f"{manifest.prefix}/manifest.json.sig", forger.sign(json.dumps(said).encode()))
+    for voucher in (forger.sign(pem), lake.read_bytes("marts", real)):
+        lake.write_bytes("marts", voucher_name(identity, by=key_id(pinned)), voucher)
+        with pytest.raises(Untrusted, match="which does not vouch for it"):
+            fetch(second.exchange, manifest, to=tmp_path / "no", key=pinned)
+
+
+def test_a_rotation_that_was_killed_is_finished_by_the_next(released: Mini, tmp_path: Path) -> None:
+    """Wherever it dies, one key more is there in the end, and the key before vouches for it."""
+    old = signing_key(released.exchange).public_key()
+    for calls in range(12):
+        mini = released.copy(tmp_path / str(calls))
+        dying, _ = mortal(mini.exchange, calls)
+        try:
+            rotate_signing(dying)
+        except Died:
+            rotate_signing(mini.exchange)
+        else:
+            assert calls > 4
+            return
+        new = signing_key(mini.exchange).public_key()
+        lake = mini.exchange.lake
+        found = vouched_for(key_id(new), by=old, read=lambda name, lake=lake: lake.read_bytes("marts", name))
+        assert found is not None
+        assert key_id(found) == key_id(new) != key_id(old)
+        assert len(signing_keys(mini.exchange)) == 2
+
+
+def test_a_release_that_a_rotation_overtakes_is_signed_by_the_key_that_it_names(second: Mini) -> None:
+    manifest = second.latest(TRAFFIC)
+    content = second.exchange.lake.read_bytes("marts", f"{manifest.prefix}/manifest.json")
+    rotate_signing(second.exchange)
+    sign(second.exchange, manifest, content)
+    verified_manifest(second.exchange, mart=TRAFFIC, major=1, release=manifest.release)
+
+
+def test_a_key_from_the_environment_is_not_the_exchange_s_to_rotate(released: Mini) -> None:
+    with pytest.raises(KeyFault, match="EXCHANGE_SIGNING_KEY: give another one there"):
+        rotate_signing(with_key(released, pem_of(Ed25519PrivateKey.generate())))
 
 
 def test_an_unsigned_manifest_that_somebody_laid_there_is_not_signed(second: Mini, tmp_path: Path) -> None:

@@ -12,8 +12,9 @@ import pandas as pd
 import pytest
 
 import lakehouse
+from lakehouse.privacy.keys import signing_key
 from lakehouse.release.listing import NoSuchRelease
-from lakehouse.release.signing import Untrusted
+from lakehouse.release.signing import Untrusted, pem_of, rotate_signing
 from lakehouse.sharing.meter import usage_statement
 from lakehouse.sharing.opened import CannotOpen
 from tests.doors_server import served
@@ -98,6 +99,11 @@ def test_what_is_not_as_the_exchange_signed_it_is_not_opened(own_house: House, a
     (tmp_path / "key.pem").write_bytes(key)
     options = {"at": address, "cache": tmp_path / "cache"}
     assert lakehouse.open(TRAFFIC, key=tmp_path / "key.pem", **options)
+    # Another key of the exchange, for which the one that signed vouches.
+    rotate_signing(own_house.mini.exchange)
+    (tmp_path / "next.pem").write_bytes(pem_of(signing_key(own_house.mini.exchange).public_key()))
+    assert lakehouse.open(TRAFFIC, key=tmp_path / "next.pem", **options)
+    assert own_house.client.get(f"/marts/keys/{manifest.signed_with}.pem.by-0000.sig").status_code == 404
     file = manifest.files[4]
     damaged = bytearray(lake.read_bytes("marts", f"{manifest.prefix}/{file.path}"))
     damaged[100] ^= 1
