@@ -119,9 +119,9 @@ class AirflowClient:
         return str(self._ask("GET", f"/dags/{run.dag_id}/dagRuns/{run.run_id}")["state"])
 
     def active_runs(self, dag_id: str) -> list[DagRun]:
-        """The DAG's runs that are queued or running."""
+        """The DAG's runs that are queued or running, ``~`` for those of all DAGs; a hundred of them at most."""
         answer = self._ask("GET", f"/dags/{dag_id}/dagRuns", params={"state": ["queued", "running"], "limit": 100})
-        return [DagRun(dag_id=dag_id, run_id=run["dag_run_id"]) for run in answer["dag_runs"]]
+        return [DagRun(dag_id=run["dag_id"], run_id=run["dag_run_id"]) for run in answer["dag_runs"]]
 
     def questions(self, dag_id: str) -> list[Question]:
         """The tasks of a DAG that wait for an answer."""
@@ -150,8 +150,10 @@ class AirflowClient:
         states: dict[DagRun, str] = {}
         deadline = time.monotonic() + seconds
         while len(states) < len(runs):
+            # One question for all of them: a question for each would keep Airflow busier than their tasks do.
+            active = set(self.active_runs("~"))
             for run in runs:
-                if run not in states and (state := self.state(run)) in ENDED:
+                if run not in states and run not in active and (state := self.state(run)) in ENDED:
                     states[run] = state
                     on_end(run, state)
             if len(states) < len(runs):
