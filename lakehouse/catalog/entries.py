@@ -16,12 +16,12 @@ from lakehouse.build.periods import Grain, span_of
 from lakehouse.contracts.mart import Mart, read_marts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.release.listing import STANDING, standing_majors
 from lakehouse.release.manifest import Manifest, latest_manifest
 from lakehouse.storage.index import releases
 
 # Earlier releases that the catalogue names of each mart and major.
 VERSIONS = 20
-STANDING = "released"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,15 +75,12 @@ class Entry:
 
 def read_entries(exchange: Exchange, *, mart: str | None = None) -> list[Entry]:
     """The marts that have a release that stands, by name and major; of ``mart`` alone where it is given."""
-    query = sa.select(releases.c.mart, releases.c.major).where(releases.c.status == STANDING).distinct()
-    if mart is not None:
-        query = query.where(releases.c.mart == mart)
     stated = read_marts(exchange.settings.marts_path)
     found = []
-    for row in exchange.index.rows(query.order_by(releases.c.mart, releases.c.major)):
-        manifest = latest_manifest(exchange, mart=row["mart"], major=row["major"])
+    for name, major in standing_majors(exchange, mart):
+        manifest = latest_manifest(exchange, mart=name, major=major)
         if manifest is not None:
-            found.append(_entry(exchange, manifest, stated.get(row["mart"])))
+            found.append(_entry(exchange, manifest, stated.get(name)))
     return found
 
 

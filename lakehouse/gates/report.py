@@ -1,5 +1,7 @@
 """What a gate found: one result a check, and the report that decides whether a candidate may be released."""
 
+from __future__ import annotations
+
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Literal
@@ -44,6 +46,16 @@ class GateResult:
     partitions: dict[str, int] = field(default_factory=dict)
     partition_count: int = 0
     examples: list[dict[str, str]] = field(default_factory=list)
+
+    @classmethod
+    def of_check(
+        cls, name: str, *, expected: str, success: bool, found: str, gate: str, severity: Severity = "blocking"
+    ) -> GateResult:
+        """Of a check that is no expectation of a suite. ``found`` ends its sentence itself."""
+        reason = f"Expected: {expected}. Found: {found}"
+        return cls(
+            name=name, expectation=name, severity=severity, success=success, reason=reason, expected=expected, gate=gate
+        )
 
     @property
     def blocks(self) -> bool:
@@ -114,7 +126,7 @@ class GateReport:
             ],
         }
 
-    def joined(self, results: Sequence[GateResult]) -> "GateReport":
+    def joined(self, results: Sequence[GateResult]) -> GateReport:
         """The same report with the results of other gates (physical, privacy, dbt) beside its own."""
         return replace(self, results=[*self.results, *results])
 

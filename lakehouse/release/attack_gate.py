@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -138,19 +138,10 @@ def write_report(exchange: Exchange, made: Candidate, outcomes: Sequence[Outcome
 
 
 def _result(outcome: Outcome) -> GateResult:
-    from lakehouse.gates.report import GateResult
-
     expected = f"the attack by {outcome.attack} gets to {outcome.limit:g} at most (chance: {outcome.chance:g})"
-    return GateResult(
-        name=f"attack_{outcome.attack}",
-        expectation=f"attack_{outcome.attack}",
-        severity="blocking",
-        success=outcome.passed,
-        expected=expected,
-        observed=f"{outcome.success:g}",
-        reason=f"Expected: {expected}. Found: {outcome.success:g}: {outcome.found}. Cells: {REPORT} of this report.",
-        gate=GATE,
-    )
+    found = f"{outcome.success:g}: {outcome.found}. Cells: {REPORT} of this report."
+    result = _check(f"attack_{outcome.attack}", expected, outcome.passed, found)
+    return replace(result, observed=f"{outcome.success:g}")
 
 
 def _cannot_be_audited(why: str) -> GateResult:
@@ -161,12 +152,4 @@ def _cannot_be_audited(why: str) -> GateResult:
 def _check(name: str, expected: str, success: bool, found: str) -> GateResult:
     from lakehouse.gates.report import GateResult
 
-    return GateResult(
-        name=name,
-        expectation=name,
-        severity="blocking",
-        success=success,
-        expected=expected,
-        reason=f"Expected: {expected}. Found: {found}",
-        gate=GATE,
-    )
+    return GateResult.of_check(name, expected=expected, success=success, found=found, gate=GATE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import tempfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,17 +141,11 @@ def _as_built(built: dict[File, Path]) -> GateResult:
 
     differing = {file.partition: file.rows for file, path in built.items() if _sha256(path) != file.sha256}
     expected = "each file has the sha256 that the build wrote down"
-    return GateResult(
-        name="files_are_as_built",
-        expectation="files_are_as_built",
-        severity="blocking",
-        success=not differing,
-        expected=expected,
-        reason=f"Expected: {expected}. Found: {len(differing)} of {len(built)} files differ.",
-        gate=PHYSICAL,
-        partitions=differing,
-        partition_count=len(differing),
+    found = f"{len(differing)} of {len(built)} files differ."
+    result = GateResult.of_check(
+        "files_are_as_built", expected=expected, success=not differing, found=found, gate=PHYSICAL
     )
+    return replace(result, partitions=differing, partition_count=len(differing))
 
 
 def _result(check: BuildCheck) -> GateResult:

@@ -32,12 +32,4 @@ def judge_licences(mart: Mart, made: Candidate, base: Manifest | None) -> GateRe
         ],
     )
     said = "; ".join(map(str, found)) or f"{len({entry.dataset for entry in inputs})} datasets, no clash"
-    return GateResult(
-        name="licences_fit",
-        expectation="licences_fit",
-        severity="blocking",
-        success=not found,
-        expected=EXPECTED,
-        reason=f"Expected: {EXPECTED}. Found: {said}.",
-        gate=GATE,
-    )
+    return GateResult.of_check("licences_fit", expected=EXPECTED, success=not found, found=f"{said}.", gate=GATE)

@@ -15,6 +15,8 @@ from lakehouse.storage.index import candidates, releases
 
 # Of these every file stands, under its release's own name.
 READABLE = ("released", "rolled_back")
+# And it was not rolled back from.
+STANDING = "released"
 
 
 class NoSuchRelease(LookupError):
@@ -70,6 +72,15 @@ def list_releases(
         }
         for row in exchange.index.rows(query)
     ]
+
+
+def standing_majors(exchange: Exchange, mart: str | None = None) -> list[tuple[str, int]]:
+    """Marts and their majors that have a release that stands, in order; of ``mart`` alone where it is given."""
+    query = sa.select(releases.c.mart, releases.c.major).where(releases.c.status == STANDING).distinct()
+    if mart is not None:
+        query = query.where(releases.c.mart == mart)
+    rows = exchange.index.rows(query.order_by(releases.c.mart, releases.c.major))
+    return [(row["mart"], row["major"]) for row in rows]
 
 
 def location(exchange: Exchange, path: str) -> str:

@@ -98,12 +98,6 @@ def _result(name: str, severity: Literal["blocking", "warning"], expected: str, 
         if numbers:
             said += f"; of {len(numbers):,} CPR numbers {sum(bool(o.modulus_11) for o in numbers):,} keep to modulus 11"
         said += f". Texts, masked: {REPORT} of this report"
-    return GateResult(
-        name=name,
-        expectation=name,
-        severity=severity,
-        success=not found,
-        expected=expected,
-        reason=f"Expected: {expected}. Found: {said}.",
-        gate=GATE,
+    return GateResult.of_check(
+        name, expected=expected, success=not found, found=f"{said}.", gate=GATE, severity=severity
     )

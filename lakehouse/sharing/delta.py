@@ -15,6 +15,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, StreamingResponse
 from pydantic import BaseModel, Field
 
+from lakehouse.release.listing import STANDING
 from lakehouse.release.manifest import File, Manifest
 from lakehouse.sharing.delta_lines import (
     Format,
@@ -30,7 +31,7 @@ from lakehouse.sharing.hints import from_json, from_sql
 from lakehouse.sharing.kinds import read_value
 from lakehouse.sharing.links import PARAMETER
 from lakehouse.sharing.pruning import kinds_of, prune
-from lakehouse.sharing.published import STANDING, NotPublished, Published
+from lakehouse.sharing.published import NotPublished, Published
 from lakehouse.sharing.recipients import NOBODY
 
 DOOR = "delta-sharing"

@@ -16,14 +16,13 @@ from sqlalchemy.engine import RowMapping
 
 from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.exchange import Exchange
-from lakehouse.release.listing import READABLE, why_gone
+from lakehouse.release.listing import READABLE, standing_majors, why_gone
 from lakehouse.release.manifest import File, Manifest, latest_key, manifest_key
 from lakehouse.release.signing import verified_manifest
 from lakehouse.sharing.entitlement import Access, stricter
 from lakehouse.storage.index import releases
 from lakehouse.storage.lake import ObjectNotFound
 
-STANDING = "released"
 _MANIFESTS_HELD = 64
 
 
@@ -58,11 +57,7 @@ class Publications:
 
     def majors(self, mart: str | None = None) -> list[tuple[str, int]]:
         """Marts and their majors that have a release that stands, in order."""
-        query = sa.select(releases.c.mart, releases.c.major).where(releases.c.status == STANDING).distinct()
-        if mart is not None:
-            query = query.where(releases.c.mart == mart)
-        rows = self._exchange.index.rows(query.order_by(releases.c.mart, releases.c.major))
-        return [(row["mart"], row["major"]) for row in rows]
+        return standing_majors(self._exchange, mart)
 
     def releases(self, *, mart: str, major: int) -> Sequence[RowMapping]:
         """Rows of the index of all that can be read, the newest first: ``release``, ``status``, ``rows``, ``bytes``,

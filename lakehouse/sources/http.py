@@ -1,7 +1,6 @@
 """How every connector over HTTP asks: patiently, at the rate that is allowed, of no other host, into a file."""
 
 import json
-import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -13,20 +12,12 @@ from typing import Any, Generic, Self, TypeVar
 from urllib.parse import quote
 
 import httpx
-from tenacity import (
-    Retrying,
-    before_sleep_log,
-    retry_if_exception,
-    stop_after_attempt,
-    wait_exception,
-    wait_exponential_jitter,
-)
+from tenacity import wait_exception
 
 from lakehouse.contracts.extract_http import HttpExtract
 from lakehouse.sources.page import SourceError
+from lakehouse.sources.patience import Patience
 from lakehouse.sources.retry_after import retry_after_seconds, worth_retrying
-
-_log = logging.getLogger(__name__)
 
 # The loopback server must be reached where the environment names a proxy for everything else.
 _NEVER_BY_PROXY: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
@@ -97,8 +88,13 @@ class HttpSource:
         self._base = url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
         self._arguments = arguments
         self._header = _header(credential)
-        self._sleep = sleep
-        self._last_request = float("-inf")
+        self._patiently = Patience(
+            attempts=arguments.attempts,
+            max_requests_per_second=arguments.max_requests_per_second,
+            passes=worth_retrying,
+            sleep=sleep,
+            besides=wait_exception(retry_after_seconds),
+        )
 
     def __enter__(self) -> Self:
         self._client = httpx.Client(
@@ -138,18 +134,10 @@ class HttpSource:
         Raises SourceError when the attempts are used up, or the body is larger than `max_bytes`.
         """
         transfer = _Transfer(to)
-        retrying = Retrying(
-            stop=stop_after_attempt(self._arguments.attempts),
-            retry=retry_if_exception(worth_retrying),
-            wait=wait_exception(retry_after_seconds) + wait_exponential_jitter(initial=1, max=60),
-            sleep=self._sleep,
-            before_sleep=before_sleep_log(_log, logging.WARNING),
-            reraise=True,
-        )
         try:
-            return retrying(self._get, url, transfer, dict(headers or {}))
+            return self._patiently(lambda: self._get(url, transfer, dict(headers or {})))
         except httpx.HTTPError as error:
-            raise self._given_up(error, url=url, attempts=retrying.statistics["attempt_number"]) from error
+            raise self._given_up(error, url=url, attempts=self._patiently.attempts) from error
 
     def document(self, answer: Answer) -> Any:
         """The body as JSON, read into memory. Raises SourceError if it is none."""
@@ -171,7 +159,6 @@ class HttpSource:
         return self._masked(str(url))
 
     def _get(self, url: httpx.URL, transfer: "_Transfer", headers: Mapping[str, str]) -> Answer:
-        self._pace()
         limit = self._arguments.max_bytes
         with self._client.stream("GET", url, headers={**headers, **transfer.headers()}) as response:
             if not response.is_success and response.status_code != 304:
@@ -203,14 +190,6 @@ class HttpSource:
                 fetched_at=datetime.now(UTC),
                 changed=changed,
             )
-
-    def _pace(self) -> None:
-        """Lets no request be sooner after the one before than the rate allows."""
-        if rate := self._arguments.max_requests_per_second:
-            pause = self._last_request + 1 / rate - time.monotonic()
-            if pause > 0:
-                self._sleep(pause)
-            self._last_request = time.monotonic()
 
     def _stay(self, request: httpx.Request) -> None:
         """Refuses a redirect that leads away; gives the credential to the server itself only."""

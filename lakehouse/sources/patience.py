@@ -13,6 +13,7 @@ from tenacity import (
     stop_after_attempt,
     wait_exponential_jitter,
 )
+from tenacity.wait import wait_base
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -28,15 +29,18 @@ class Patience:
         max_requests_per_second: float | None,
         passes: Callable[[BaseException], bool],
         sleep: Callable[[float], None],
+        besides: wait_base | None = None,
     ) -> None:
-        """`passes` tells a fault that may pass by itself from one that will not."""
+        """`passes` tells a fault that may pass by itself from one that will not; `besides` is waited on top of the
+        growing pauses."""
         self._rate = max_requests_per_second
         self._sleep = sleep
         self._last_request = float("-inf")
+        growing = wait_exponential_jitter(initial=1, max=60)
         self._retrying = Retrying(
             stop=stop_after_attempt(attempts),
             retry=retry_if_exception(passes),
-            wait=wait_exponential_jitter(initial=1, max=60),
+            wait=growing if besides is None else besides + growing,
             sleep=sleep,
             before=self._pace,
             before_sleep=before_sleep_log(_log, logging.WARNING),
@@ -46,6 +50,11 @@ class Patience:
     def __call__(self, request: Callable[[], T]) -> T:
         """What the request returns; raises what it raised last."""
         return self._retrying(request)
+
+    @property
+    def attempts(self) -> int:
+        """How often the last request was tried."""
+        return int(self._retrying.statistics["attempt_number"])
 
     def _pace(self, _: RetryCallState) -> None:
         if self._rate:

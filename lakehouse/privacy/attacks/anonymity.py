@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import duckdb
 
-from lakehouse.privacy.attacks.outcome import NAMED, Outcome
+from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.storage.sql import identifier
 
 # Cells of a grain, the smallest, whose l and t are taken at the gate: t takes each of them times each value.
@@ -99,12 +99,9 @@ def k_l_t(connection: duckdb.DuckDBPyConnection) -> Outcome:
         records = f"SELECT cell, contribution FROM members SEMI JOIN ({smallest}) USING (cell)"
         of = anonymity(connection, records, quasi=["cell"], sensitive="contribution", ordered=True)
         told.append(f"{grain}: k {of.k}, l {of.l} (by entropy {of.entropy_l:.1f}), t {of.t:.2f}")
-    return Outcome(
-        attack="k_l_t",
-        success=len(rows),
-        chance=0,
-        limit=0,
-        passed=not rows,
+    return Outcome.of_finds(
+        "k_l_t",
+        len(rows),
         found=f"{'; '.join(told) or 'no cell'}; {len(rows):,} of the smallest cells below k or with one value",
-        cells=tuple(f"{name}: k {held} of {least}, l {values}" for name, held, least, values in rows[:NAMED]),
+        cells=(f"{name}: k {held} of {least}, l {values}" for name, held, least, values in rows),
     )

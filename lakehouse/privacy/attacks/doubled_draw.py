@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 import numpy.typing as npt
 
-from lakehouse.privacy.attacks.outcome import NAMED, Outcome
+from lakehouse.privacy.attacks.outcome import Outcome
 
 Ints = npt.NDArray[np.int64]
 
@@ -31,14 +31,11 @@ def doubled_draw(mine: Mapping[str, Ints], others: Mapping[str, Ints], *, standa
             pairs += 1
             if int((values[:shared] == theirs[:shared]).sum()) > _most(shared, standard_error):
                 found.append(f"{name} and {other} have one draw")
-    return Outcome(
-        attack="doubled_draw",
-        success=len(found),
-        chance=0,
-        limit=0,
-        passed=not found,
+    return Outcome.of_finds(
+        "doubled_draw",
+        len(found),
         found=f"{len(found):,} of {pairs:,} pairs of partitions have the same noise",
-        cells=tuple(found[:NAMED]),
+        cells=found,
     )
 
 

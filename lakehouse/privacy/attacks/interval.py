@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import duckdb
 import numpy as np
 
-from lakehouse.privacy.attacks.outcome import NAMED, Outcome
+from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.audit import Block, overlapping_blocks
 from lakehouse.privacy.intervals import intervals
 
@@ -32,14 +32,11 @@ def interval(connection: duckdb.DuckDBPyConnection) -> Outcome:
         targets = [column for _, column in small[: TARGETS - tried]]
         tried += len(targets)
         cells += _narrow(connection, block, targets)
-    return Outcome(
-        attack="interval",
-        success=len(cells),
-        chance=0,
-        limit=0,
-        passed=not cells,
+    return Outcome.of_finds(
+        "interval",
+        len(cells),
         found=f"{len(cells):,} units or groups below K known within {WITHIN:.0%}, of {tried:,} groups by programmes",
-        cells=tuple(cells[:NAMED]),
+        cells=cells,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any
 
 # Cells named in a report; the rest are counted.
@@ -23,6 +25,12 @@ class Outcome:
     cells: tuple[str, ...] = ()
     mart: str = ""
     release: str = ""
+
+    @classmethod
+    def of_finds(cls, attack: str, finds: int, *, found: str, cells: Iterable[str]) -> Outcome:
+        """Of an attack that passes where it finds nothing. ``cells`` is read as far as they are named."""
+        named = tuple(islice(cells, NAMED))
+        return cls(attack=attack, success=finds, chance=0, limit=0, passed=not finds, found=found, cells=named)
 
     def of(self, mart: str, release: str, partition: str) -> Outcome:
         return replace(self, mart=mart, release=release, found=f"{partition}: {self.found}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import duckdb
 
-from lakehouse.privacy.attacks.outcome import NAMED, Outcome
+from lakehouse.privacy.attacks.outcome import Outcome
 
 # Where all units gave the same, the sum and the count tell what each one gave.
 LEAST_VALUES = 2
@@ -31,13 +31,10 @@ def recount(connection: duckdb.DuckDBPyConnection) -> Outcome:
         {"values": LEAST_VALUES},
     ).fetchall()
     [[cells, least]] = connection.execute("SELECT count(*), min(units - least) FROM cells WHERE mine").fetchall()
-    return Outcome(
-        attack="recount",
-        success=len(rows),
-        chance=0,
-        limit=0,
-        passed=not rows,
+    return Outcome.of_finds(
+        "recount",
+        len(rows),
         found=f"{len(rows):,} of {cells:,} cells below k or l, dominated, or not as published; "
         f"the smallest published is {least or 0:+} from k",
-        cells=tuple(f"{name}: {units} units (k {k}), l {values}" for units, values, k, name in rows[:NAMED]),
+        cells=(f"{name}: {units} units (k {k}), l {values}" for units, values, k, name in rows),
     )

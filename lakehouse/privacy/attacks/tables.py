@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import duckdb
 import numpy as np
 
-from lakehouse.privacy.attacks.outcome import NAMED, Outcome
+from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.combinations import Ints
 from lakehouse.privacy.intervals import TOLERANCE, Programme
 from lakehouse.privacy.smallest_group import smallest_group
@@ -74,15 +74,12 @@ def table_recount(connection: duckdb.DuckDBPyConnection) -> Outcome:
         """
     ).fetchall()
     [[cells, shown]] = connection.execute("SELECT count(*), count(value) FROM cells WHERE mine").fetchall()
-    return Outcome(
-        attack="recount",
-        success=len(rows),
-        chance=0,
-        limit=0,
-        passed=not rows,
+    return Outcome.of_finds(
+        "recount",
+        len(rows),
         found=f"{len(rows):,} of {shown:,} published cells below k, dominated, or not as published; "
         f"{cells - shown:,} of {cells:,} are withheld",
-        cells=tuple(f"{name}: {units} units (k {k})" for name, units, k in rows[:NAMED]),
+        cells=(f"{name}: {units} units (k {k})" for name, units, k in rows),
     )
 
 
@@ -93,15 +90,12 @@ def table_interval(connection: duckdb.DuckDBPyConnection) -> Outcome:
     targets = connection.execute(SENSITIVE).fetchall()
     found = list(_recovered(connection, known, targets[:TARGETS])) if targets else []
     exact = sum(is_exact for is_exact, _ in found)
-    return Outcome(
-        attack="interval",
-        success=len(found),
-        chance=0,
-        limit=0,
-        passed=not found,
+    return Outcome.of_finds(
+        "interval",
+        len(found),
         found=f"of {len(targets[:TARGETS]):,} cells below k or dominated {exact:,} are known exactly and "
         f"{len(found) - exact:,} nearly, from {len(known.sums):,} published sums",
-        cells=tuple(name for _, name in found[:NAMED]),
+        cells=(name for _, name in found),
     )
 
 
@@ -121,12 +115,9 @@ def table_differencing(connection: duckdb.DuckDBPyConnection) -> Outcome:
             for row, factor in sorted(group.coefficients.items())
         )
         cells = (f"{int(units[list(group.signatures)].sum())} of at least {k} units isolated by {recipe}",)
-    return Outcome(
-        attack="differencing",
-        success=len(cells),
-        chance=0,
-        limit=0,
-        passed=not cells,
+    return Outcome.of_finds(
+        "differencing",
+        len(cells),
         found=f"{'a group below K is' if cells else 'no group below K is'} isolated by {exact:,} published sums "
         f"over {len(units):,} unknowns",
         cells=cells,
