@@ -12,6 +12,7 @@ import socket
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from lakehouse.settings import Settings
 
 Progress = Callable[[str], None]
 START_SECONDS = 180
+# More often than this a component that ends is not started again: what ends it does not pass by itself.
+RESTARTS = 10
 # Events of Airflow's own provider go where all lineage does.
 LINEAGE = "lakehouse.lineage.transport.LakeTransport"
 COMPONENTS = {
@@ -78,6 +81,8 @@ def environment(settings: Settings, *, port: int, schedules: bool, extract_url: 
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
+        # On a busy machine an answer may take longer than the five seconds that are Airflow's own choice.
+        "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
         "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "AIRFLOW__OPENLINEAGE__TRANSPORT": json.dumps({"type": LINEAGE}),
         "AIRFLOW__OPENLINEAGE__NAMESPACE": "airflow",
@@ -130,16 +135,47 @@ def running(
     commands = {**COMPONENTS, **({"triggerer": ["triggerer", "--skip-serve-logs"]} if triggerer else {})}
     processes: dict[str, subprocess.Popen[bytes]] = {}
     url = values["AIRFLOW__API__BASE_URL"]
-    try:
-        for name, arguments in commands.items():
-            processes[name] = _start(name, arguments, values, home)
+
+    def start(name: str, log: str = "wb") -> None:
+        processes[name] = _start(name, commands[name], values, home, log=log)
         pids = {name: process.pid for name, process in processes.items()}
         (home / "running.json").write_text(json.dumps({"url": url, "pid": os.getpid(), "components": pids}))
+
+    try:
+        for name in commands:
+            start(name)
         _wait_until_healthy(url, processes, home)
-        yield Airflow(url=url, ours=True, home=home)
+        with _kept_up(processes, start, progress):
+            yield Airflow(url=url, ours=True, home=home)
     finally:
         (home / "running.json").unlink(missing_ok=True)
         _stop(processes)
+
+
+@contextlib.contextmanager
+def _kept_up(
+    processes: dict[str, subprocess.Popen[bytes]], start: Callable[[str, str], None], progress: Progress
+) -> Iterator[None]:
+    """Starts a component that ended by itself again: on a busy machine a scheduler may find its SQLite locked, and ends
+    over it, and without one everybody would wait for ever."""
+    over = threading.Event()
+
+    def watch() -> None:
+        left = RESTARTS
+        # What was started here ends with this thread, so it stays.
+        while not over.wait(1):
+            for name in [name for name, process in processes.items() if left and process.poll() is not None]:
+                left -= 1
+                progress(f"Airflow's {name} ended by itself and is started again; its log says why")
+                start(name, "ab")
+
+    watcher = threading.Thread(target=watch, name="keeps Airflow up")
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
 
 
 def find_running(settings: Settings) -> Airflow | None:
@@ -190,12 +226,12 @@ def _command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "airflow", *arguments]
 
 
-def _start(name: str, arguments: list[str], values: dict[str, str], home: Path) -> subprocess.Popen[bytes]:
-    with (home / "logs" / f"{name}.log").open("wb") as log:
+def _start(name: str, arguments: list[str], values: dict[str, str], home: Path, *, log: str) -> subprocess.Popen[bytes]:
+    with (home / "logs" / f"{name}.log").open(log) as sink:
         return subprocess.Popen(
             _command(*arguments),
             env=values,
-            stdout=log,
+            stdout=sink,
             stderr=subprocess.STDOUT,
             start_new_session=True,
             preexec_fn=_end_with_parent,
