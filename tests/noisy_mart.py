@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import DpPolicy
+from tests.mart_files import add_mart, lone_mart
 from tests.mini_exchange import Mini
 
 NOISY = "homes_by_area_hour"
@@ -65,27 +66,14 @@ SUITE = """{"name": "homes_by_area_hour", "expectations": [{"type": "expect_colu
 
 def add_noisy_mart(mini: Mini) -> None:
     """Its budget is just enough for the five months that the exchange's readings bear on."""
-    project = mini.root / "project"
-    for name, text in MODELS.items():
-        path = project / "dbt_project" / "models" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text.replace(BUDGET, "rho: 0.5, partitions_a_year: 5, year_rho: 2.5, lifetime_rho: 5"))
-    (project / "expectations" / f"{NOISY}.json").write_text(SUITE)
+    budget = "rho: 0.5, partitions_a_year: 5, year_rho: 2.5, lifetime_rho: 5"
+    models = {place: text.replace(BUDGET, budget) for place, text in MODELS.items()}
+    add_mart(mini.root / "project", NOISY, models=models, suite=SUITE)
 
 
 def noisy_mart(folder: Path, **changes: str) -> Mart:
-    """The mart by itself, with parts of its yml replaced (``cap_value="2"`` for ``value: 4``, say)."""
-    from lakehouse.contracts.mart import read_mart
-
-    text = YML
-    for old, new in changes.items():
-        name, _, standing = old.partition("__")
-        assert f"{name}: {standing}" in text, old
-        text = text.replace(f"{name}: {standing}", f"{name}: {new}")
-    path = folder / f"{NOISY}.yml"
-    path.write_text(text)
-    path.with_suffix(".sql").write_text("select 1")
-    return read_mart(path)
+    """The mart by itself, with parts of its yml replaced (``value__4="2"`` for ``value: 4``, say)."""
+    return lone_mart(folder, NOISY, YML, changes)
 
 
 def dp_policy(mart: Mart) -> DpPolicy:

@@ -10,11 +10,12 @@ import duckdb
 import numpy as np
 import pyarrow as pa
 
-from lakehouse.contracts.mart import Mart, read_mart
+from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.table_record import PublishedTable, add_table, keep_table, make_tables
 from lakehouse.privacy.withheld import Pattern, fill_but_withheld
+from tests.mart_files import lone_mart
 
 TABLE = "homes_by_building"
 YML = f"""version: 2
@@ -63,15 +64,7 @@ Counts = Mapping[tuple[str, str, str], int]
 
 def table_mart(folder: Path, **changes: str) -> Mart:
     """The mart by itself, with parts of its yml replaced (``k__5="3"`` for ``k: 5``, say)."""
-    text = YML
-    for old, new in changes.items():
-        name, _, standing = old.partition("__")
-        assert f"{name}: {standing}" in text, old
-        text = text.replace(f"{name}: {standing}", f"{name}: {new}")
-    path = folder / f"{TABLE}.yml"
-    path.write_text(text)
-    path.with_suffix(".sql").write_text("select 1")
-    return read_mart(path)
+    return lone_mart(folder, TABLE, YML, changes)
 
 
 def suppress_policy(mart: Mart) -> SuppressPolicy:

@@ -14,6 +14,7 @@ from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.manifest import read_candidate
 from lakehouse.storage.index import deliveries
+from tests.mart_files import add_mart
 from tests.mini_exchange import METERS, Mini
 
 AREAS, TYPES = ("north", "south", "harbour", "hills"), ("house", "flat")
@@ -86,14 +87,10 @@ def register(counts: dict[str, tuple[int, int]]) -> list[str]:
 def table_once(tmp_path_factory: pytest.TempPathFactory) -> Mini:
     mini = Mini.make(tmp_path_factory.mktemp("table"))
     project = mini.root / "project"
-    for name, text in MODELS.items():
-        path = project / "dbt_project" / "models" / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    add_mart(project, TABLE, models=MODELS, suite=SUITE)
     macros = Path(__file__).parents[3] / "dbt_project" / "macros"
     for name in ("table_with_totals.sql", "stated.sql"):
         (project / "dbt_project" / "macros" / name).write_text((macros / name).read_text())
-    (project / "expectations" / f"{TABLE}.json").write_text(SUITE)
     mini.close()
     mini.deliver(METERS, "meters.csv", register(COUNTS))
     assert mini.build([TABLE]).failed == {}

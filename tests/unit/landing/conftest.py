@@ -48,6 +48,9 @@ METER = column("meter", "string", key=1)
 READ_AT = column("read_at", "timestamp", key=2, parse={"zone": "UTC"})
 USE = column("use_kwh", "number", logicalTypeOptions={"minimum": 0})
 READINGS = [METER, READ_AT, USE]
+# Ids of people: a meter's number, and who has it.
+NUMBER = column("meter", "integer", key=1, classification="identifier")
+CUSTOMER = column("customer", "string", classification="identifier")
 
 
 class House:
@@ -161,6 +164,19 @@ class House:
 @pytest.fixture
 def house(tmp_path: Path) -> House:
     return House(tmp_path / "house")
+
+
+@pytest.fixture
+def contract(house: House) -> Contract:
+    """Readings of people's meters."""
+    return house.contract([NUMBER, READ_AT, CUSTOMER, USE])
+
+
+@pytest.fixture
+def register(house: House) -> Contract:
+    """Where these meters are."""
+    area = column("area", "string", classification="quasi_identifier")
+    return house.contract([NUMBER, area], dataset="register", kind="snapshot")
 
 
 def faults(receipt: dict[str, Any]) -> dict[tuple[str, str | None], tuple[int, int | None, str | None]]:

@@ -23,22 +23,9 @@ from lakehouse.privacy.keys import KeyFault
 from lakehouse.privacy.vault import Vault, VaultChanged
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.storage.index import clean_files, forgotten_salts, vaults
-from tests.unit.landing.conftest import READ_AT, USE, House, column
+from tests.unit.landing.conftest import NUMBER, READ_AT, USE, House, column
 
-NUMBER = column("meter", "integer", key=1, classification="identifier")
-CUSTOMER = column("customer", "string", classification="identifier")
 ROWS = "meter,read_at,customer,use_kwh\n710017,2024-01-01 00:00,Ann,1\n710018,2024-01-01 00:00,Ann,2\n710019,2024-01-01 00:00,Bo,3\n"
-
-
-@pytest.fixture
-def contract(house: House) -> Contract:
-    return house.contract([NUMBER, READ_AT, CUSTOMER, USE])
-
-
-@pytest.fixture
-def register(house: House) -> Contract:
-    area = column("area", "string", classification="quasi_identifier")
-    return house.contract([NUMBER, area], dataset="register", kind="snapshot")
 
 
 def trips(house: House) -> Contract:

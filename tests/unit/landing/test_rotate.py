@@ -22,24 +22,11 @@ from lakehouse.release.doctor import rebuild_index
 from lakehouse.release.signing import key_id
 from lakehouse.storage.index import clean_files, vaults
 from tests.dying import Died, mortal
-from tests.unit.landing.conftest import READ_AT, USE, House, column
+from tests.unit.landing.conftest import House
 
-NUMBER = column("meter", "integer", key=1, classification="identifier")
-CUSTOMER = column("customer", "string", classification="identifier")
 HEADER = "meter,read_at,customer,use_kwh\n"
 ROWS = f"{HEADER}710017,2024-01-01 00:00,Ann,1\n710018,2024-01-02 00:00,Ann,2\n710019,2024-01-02 00:00,,3\n"
 AREAS = "meter,area\n710017,north\n710018,south\n"
-
-
-@pytest.fixture
-def contract(house: House) -> Contract:
-    return house.contract([NUMBER, READ_AT, CUSTOMER, USE])
-
-
-@pytest.fixture
-def register(house: House) -> Contract:
-    area = column("area", "string", classification="quasi_identifier")
-    return house.contract([NUMBER, area], dataset="register", kind="snapshot")
 
 
 @pytest.fixture

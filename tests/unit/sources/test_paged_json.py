@@ -63,16 +63,16 @@ def test_real_deliveries_come_back_whole(real: LoopbackDataset) -> None:
     )
     with LoopbackApi(datasets=[real]) as api:
         connector = connector_for(extract, address=api.base_url)
-        before = time.perf_counter()
+        before = time.process_time()
         pages = list(connector.pages(asked(datetime(2022, 1, 1, tzinfo=UTC), datetime(2025, 1, 1, tzinfo=UTC))))
-        seconds = time.perf_counter() - before
+        seconds = time.process_time() - before
     assert [page.rows for page in pages[:-1]] == [10_000] * 6
     times = polars.col("HourUTC", "HourDK").str.to_datetime(time_unit="us")
     came = polars.concat(polars.DataFrame(json.loads(p.path.read_bytes())["records"]) for p in pages).with_columns(
         times
     )
     assert came.height in (61_488, 62_548)
-    assert seconds < 15  # about 1 s measured; the machine may be busy
+    assert seconds < 15  # about 1 s of this process measured, which is the server's too
     assert came.sort(came.columns).equals(delivered.sort(delivered.columns))
 
 
