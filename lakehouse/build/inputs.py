@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import duckdb
 import sqlalchemy as sa
 
 from lakehouse.build.area_groups import write_area_groups
-from lakehouse.build.periods import Span, partition_names, span_of
+from lakehouse.build.periods import Span, joined, partition_names, span_of
 from lakehouse.build.plan import MartPlan, margin
 from lakehouse.contracts.derive import UNDATED, clean_columns
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing.moves import rows_move
 from lakehouse.release.manifest import AreaGroup
 from lakehouse.storage.index import clean_files, replaced_files
 from lakehouse.storage.sql import identifier, literal
@@ -33,6 +36,10 @@ class CleanFile:
     key: str
     delivery: str
     rows: int
+
+
+# Some partitions of a mart.
+Part = tuple[MartPlan, Sequence[str]]
 
 
 class Inputs:
@@ -56,6 +63,12 @@ class Inputs:
             for dataset, partition in self._wanted(plan, partitions)
             for file in self._files[dataset].get(partition, ())
         }
+
+    def rows_of(self, plan: MartPlan, partitions: Iterable[str]) -> dict[CleanFile, int]:
+        """The same files with the rows of each that are read, reckoned as spread evenly over its partition."""
+        partitions = list(partitions)
+        reaches = _reaches(self._exchange, [(plan, partitions)])
+        return {file: _rows_within(self._exchange, file, reaches) for file in self.of(plan, partitions)}
 
     def _wanted(self, plan: MartPlan, partitions: Iterable[str]) -> Iterator[tuple[str, str]]:
         spans = [span_of(partition, plan.mart.exchange.partition.grain) for partition in partitions]
@@ -98,19 +111,44 @@ def _standing(exchange: Exchange, dataset: str, partitions: Sequence[str], chang
     return found
 
 
+def _reaches(exchange: Exchange, parts: Iterable[Part]) -> dict[str, list[Span]]:
+    """Of datasets whose readings state how far they bear on another hour: the spans that they are read in, apart.
+
+    Their clean partitions are months, of which the month before and the one after need a day. Only where the key holds
+    the time: else a version of a row could be read without the one that took its place.
+    """
+    found: dict[str, list[Span]] = {}
+    for plan, partitions in parts:
+        for dataset in plan.inputs:
+            contract = exchange.contract(dataset)
+            if margin(contract) and not rows_move(contract):
+                spans = (span_of(name, plan.mart.exchange.partition.grain) for name in partitions)
+                found.setdefault(dataset, []).extend(span.widened(margin(contract)) for span in spans)
+    return {dataset: joined(spans) for dataset, spans in found.items()}
+
+
+def _rows_within(exchange: Exchange, file: CleanFile, reaches: Mapping[str, list[Span]]) -> int:
+    time = exchange.contract(file.dataset).exchange.time
+    if file.dataset not in reaches or time is None:
+        return file.rows
+    whole = span_of(file.partition, time.partition)
+    read = sum((whole.common(span) for span in reaches[file.dataset]), timedelta(0))
+    return math.ceil(file.rows * (read / (whole.end - whole.start)))
+
+
 def prepare_sources(
     exchange: Exchange,
     *,
     files: Iterable[CleanFile],
-    spans: Iterable[Span],
+    parts: Sequence[Part],
     areas: Iterable[tuple[str, AreaGroup]] = (),
     database: Path,
     folder: Path,
 ) -> None:
     """Makes the relations that dbt's sources name: one view a contract, over explicit files. What is not on
     this machine is downloaded below ``folder``. Beside them ``calendar.hours``: the hours of the periods that
-    are built, which are known without reading a row; and ``published.area_groups``: of each mart the groups of areas
-    that stand."""
+    are built (``parts``), which are known without reading a row; and ``published.area_groups``: of each mart the
+    groups of areas that stand."""
 
     def fetch(file: CleanFile) -> Path:
         local = exchange.lake.local_path("clean", file.key)
@@ -122,11 +160,13 @@ def prepare_sources(
     by_dataset: dict[str, list[Path]] = defaultdict(list)
     for file, path in zip(ordered, paths, strict=True):
         by_dataset[file.dataset].append(path)
+    spans = {span_of(name, plan.mart.exchange.partition.grain) for plan, partitions in parts for name in partitions}
+    reaches = _reaches(exchange, parts)
     with duckdb.connect(str(database)) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         connection.execute("CREATE SCHEMA calendar")
         connection.execute("CREATE TABLE calendar.hours (hour_utc TIMESTAMPTZ)")
-        for span in sorted(set(spans)):
+        for span in sorted(spans):
             # A day of one mart lies in a month of another that is built beside it.
             connection.execute(
                 "INSERT INTO calendar.hours SELECT unnest(range(?::TIMESTAMPTZ, ?::TIMESTAMPTZ, INTERVAL 1 HOUR)) "
@@ -138,12 +178,13 @@ def prepare_sources(
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {identifier(contract.provider)}")
             connection.execute(
                 f"CREATE VIEW {identifier(contract.provider)}.{identifier(contract.dataset)} AS "
-                f"{_clean_rows(contract, by_dataset[key])}"
+                f"{_clean_rows(contract, by_dataset[key], reaches.get(key))}"
             )
 
 
-def _clean_rows(contract: Contract, paths: Sequence[Path]) -> str:
-    """SQL of the files' rows with the contract's columns; one that a file of an older contract lacks is null."""
+def _clean_rows(contract: Contract, paths: Sequence[Path], reach: Sequence[Span] | None) -> str:
+    """SQL of the files' rows with the contract's columns, those within ``reach`` where there is one; a column that a
+    file of an older contract lacks is null."""
     columns = clean_columns(contract)
     nothing = ", ".join(f"NULL::{kind} AS {identifier(name)}" for name, kind in columns.items())
     if not paths:
@@ -152,5 +193,17 @@ def _clean_rows(contract: Contract, paths: Sequence[Path]) -> str:
     names = ", ".join(f"{identifier(name)}::{kind} AS {identifier(name)}" for name, kind in columns.items())
     return (
         f"SELECT {names} FROM (SELECT {nothing} WHERE false UNION ALL BY NAME "
-        f"FROM read_parquet([{listed}], hive_partitioning=false, union_by_name=true))"
+        f"FROM read_parquet([{listed}], hive_partitioning=false, union_by_name=true)){_within(contract, reach)}"
     )
+
+
+def _within(contract: Contract, reach: Sequence[Span] | None) -> str:
+    time = contract.exchange.time
+    if reach is None or time is None:
+        return ""
+    name, kind = identifier(time.column), clean_columns(contract)[time.column]
+    bounds = " OR ".join(
+        f"({name} >= {literal(span.start.isoformat())}::{kind} AND {name} < {literal(span.end.isoformat())}::{kind})"
+        for span in reach
+    )
+    return f" WHERE {bounds}"

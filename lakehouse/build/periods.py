@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
@@ -23,12 +23,27 @@ class Span:
     def overlaps(self, other: Span) -> bool:
         return self.start < other.end and other.start < self.end
 
+    def common(self, other: Span) -> timedelta:
+        """How long both are."""
+        return max(min(self.end, other.end) - max(self.start, other.start), timedelta(0))
+
 
 def span_of(partition: str, grain: Grain) -> Span:
     """The span of ``2024-10-27``, ``2024-10-01`` or ``2024-10``, ``2024-01-01`` or ``2024``, by grain."""
     year, month, day = ([int(part) for part in partition.split("-")] + [1, 1])[:3]
     start = datetime(year, month if grain != "year" else 1, day if grain == "day" else 1, tzinfo=UTC)
     return Span(start, _next(start, grain))
+
+
+def joined(spans: Iterable[Span]) -> list[Span]:
+    """The same time in the fewest spans, in order."""
+    found: list[Span] = []
+    for span in sorted(spans):
+        if found and span.start <= found[-1].end:
+            found[-1] = Span(found[-1].start, max(found[-1].end, span.end))
+        else:
+            found.append(span)
+    return found
 
 
 def partition_names(span: Span, grain: Grain) -> Iterator[str]:

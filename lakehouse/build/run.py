@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -160,35 +159,37 @@ def _build_batches(
 
 
 def _batches(works: list[_Work], inputs: Inputs) -> Iterator[Batch]:
-    """The partitions in order of time, grouped so that a group's inputs are at most BATCH_ROWS, or one period's."""
-    periods: dict[datetime, Batch] = defaultdict(list)
-    for work in works:
-        for partition in work.plan.partitions:
-            start = span_of(partition, work.mart.exchange.partition.grain).start
-            periods[start].append((work, [partition]))
+    """The partitions in order of time, grouped so that what a group reads is at most BATCH_ROWS, or one partition's:
+    two marts of the same month have a batch each where both read millions of rows."""
+    ordered = [
+        (span_of(partition, work.mart.exchange.partition.grain).start, number, partition)
+        for number, work in enumerate(works)
+        for partition in work.plan.partitions
+    ]
     gathered: dict[str, tuple[_Work, list[str]]] = {}
-    files, rows = set[CleanFile](), 0
-    for _, period in sorted(periods.items(), key=lambda entry: entry[0]):
-        wanted = {file for work, partitions in period for file in inputs.of(work.plan, partitions)}
-        more = sum(file.rows for file in wanted - files)
+    read: dict[CleanFile, int] = {}
+    rows = 0
+    for _, number, partition in sorted(ordered):
+        work = works[number]
+        wanted = inputs.rows_of(work.plan, [partition])
+        more = sum(max(count - read.get(file, 0), 0) for file, count in wanted.items())
         if gathered and rows + more > BATCH_ROWS:
             yield list(gathered.values())
-            gathered, files, rows = {}, set(), 0
-            more = sum(file.rows for file in wanted)
-        files |= wanted
+            gathered, read, rows = {}, {}, 0
+            more = sum(wanted.values())
         rows += more
-        for work, partitions in period:
-            gathered.setdefault(work.mart.name, (work, []))[1].extend(partitions)
+        read |= {file: max(count, read.get(file, 0)) for file, count in wanted.items()}
+        gathered.setdefault(work.mart.name, (work, []))[1].append(partition)
     yield list(gathered.values())
 
 
 def _build_batch(exchange: Exchange, project: DbtProject, batch: Batch, inputs: Inputs, folder: Path) -> None:
     began = time.monotonic()
     files = {file for work, partitions in batch for file in inputs.of(work.plan, partitions)}
-    spans = {span_of(name, work.mart.exchange.partition.grain) for work, partitions in batch for name in partitions}
+    parts = [(work.plan, partitions) for work, partitions in batch]
     areas = {group for work, _ in batch for group in work.standing_areas}
     prepare_sources(
-        exchange, files=files, spans=spans, areas=areas, database=folder / DATABASE, folder=folder / "inputs"
+        exchange, files=files, parts=parts, areas=areas, database=folder / DATABASE, folder=folder / "inputs"
     )
     results = project.run(folder=folder, models=[model for work, _ in batch for model in work.lineage.models])
     shared = time.monotonic() - began

@@ -14,7 +14,6 @@ from lakehouse.build.dbt import DATABASE, DbtProject
 from lakehouse.build.export import export, partition_condition
 from lakehouse.build.inputs import CleanFile, Inputs, prepare_sources
 from lakehouse.build.lineage import Lineage, NoSuchModel
-from lakehouse.build.periods import span_of
 from lakehouse.build.plan import MartPlan
 from lakehouse.build.rebuild.wanted import Rebuilt, Wanted
 from lakehouse.build.run import BATCH_ROWS
@@ -130,10 +129,10 @@ def _items(scratch: Exchange, entry: Wanted, mart: Mart, lineage: Lineage) -> It
 def _built(
     scratch: Exchange, project: DbtProject, batch: _Batch, folder: Path, failed: dict[str, str]
 ) -> Iterator[Rebuilt]:
-    spans = {span_of(item.file.partition, item.plan.mart.exchange.partition.grain) for item in batch.items}
+    parts = [(item.plan, [item.file.partition]) for item in batch.items]
     areas = {(item.wanted.mart, group) for item in batch.items for group in item.wanted.areas}
     prepare_sources(
-        scratch, files=batch.files, spans=spans, areas=areas, database=folder / DATABASE, folder=folder / "inputs"
+        scratch, files=batch.files, parts=parts, areas=areas, database=folder / DATABASE, folder=folder / "inputs"
     )
     by_plan: dict[int, list[_Item]] = {}
     for item in batch.items:

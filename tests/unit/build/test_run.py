@@ -74,7 +74,7 @@ def test_batches_give_what_one_build_of_all_gives(
     monkeypatch.setattr(run_module, "BATCH_ROWS", 4000)
     said: list[str] = []
     run_module.build(filled.exchange, project=parsed, progress=said.append)
-    assert len([line for line in said if line.startswith("batch ")]) == 5
+    assert len([line for line in said if line.startswith("batch ")]) == 3
     for mart in (TRAFFIC, WATER):
         assert hashes(candidate_of(filled, mart)) == hashes(candidate_of(built, mart))
         assert candidate_of(filled, mart).checks == candidate_of(built, mart).checks
