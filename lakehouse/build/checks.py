@@ -12,6 +12,7 @@ from lakehouse.build.lineage import Lineage
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.gathered import gather
 from lakehouse.privacy.noisy import recount_ledger, recount_noisy
 from lakehouse.privacy.table_recount import recount_table
 from lakehouse.privacy.thresholds import Violation, recount
@@ -52,12 +53,14 @@ def dbt_checks(mart: Mart, lineage: Lineage, results: Sequence[NodeResult]) -> I
 def privacy_checks(
     exchange: Exchange, connection: duckdb.DuckDBPyConnection, mart: Mart, partitions: Mapping[str, str]
 ) -> Iterator[BuildCheck]:
-    """The policy's rules, recounted on the partitions that are to be published (by name a condition in SQL)."""
+    """The policy's rules, recounted on the partitions that are to be published (by name a condition in SQL). Of an
+    aggregate it leaves what it gathered for the record."""
     published = " OR ".join(partitions.values())
     policy = mart.exchange.privacy
     violations: list[Violation] = []
     if isinstance(policy, AggregatePolicy):
-        violations = recount(connection=connection, mart=mart, policy=policy, published=published)
+        gather(connection, mart, policy, published=published)
+        violations = recount(connection, policy=policy)
     elif isinstance(policy, DpPolicy):
         violations = recount_noisy(connection=connection, mart=mart, policy=policy, published=published)
         violations += recount_ledger(exchange, mart=mart, policy=policy, partitions=partitions)

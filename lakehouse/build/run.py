@@ -26,6 +26,7 @@ from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.draws import fill_with_noise
 from lakehouse.privacy.filled import MeasureNotEmpty
+from lakehouse.privacy.gathered import scatter
 from lakehouse.privacy.ledger import OverBudget
 from lakehouse.privacy.lineage import require_policy
 from lakehouse.privacy.membership import keep_membership
@@ -270,6 +271,7 @@ def _keep_membership(
             partitions=conditions,
             folder=folder / "audit",
         )
+        scatter(connection)
     elif isinstance(policy, SuppressPolicy):
         keep_table(
             exchange,

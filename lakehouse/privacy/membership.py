@@ -18,6 +18,7 @@ import pyarrow as pa
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
+from lakehouse.privacy.gathered import CELLS, MEMBERS
 from lakehouse.privacy.keys import EXCHANGE, Scope, key_id, open_keys
 from lakehouse.privacy.pseudonyms import Keyed, hidden_columns, keyed_hash, names_rows
 from lakehouse.privacy.vault import Vault
@@ -27,13 +28,17 @@ BUCKET = "audit"
 # Of the HMAC as many bits as a whole number of Parquet holds: of 1M units two share one with a chance of 3e-8.
 PSEUDONYM_BYTES = 8
 
-CELLS = """cell INTEGER, name VARCHAR, series VARCHAR, starts TIMESTAMPTZ, ends TIMESTAMPTZ, grain VARCHAR,
+CELL_COLUMNS = """cell INTEGER, name VARCHAR, series VARCHAR, starts TIMESTAMPTZ, ends TIMESTAMPTZ, grain VARCHAR,
 hours BIGINT, units BIGINT, value BIGINT, key_id VARCHAR"""
 OTHER_KEY = (
     "membership records were made with another key, so that releases cannot be audited together: "
     f"restore the key {Scope(provider=EXCHANGE, purpose='audit')} from its backup"
 )
-MEMBERS = "cell INTEGER, unit UBIGINT, contribution BIGINT"
+MEMBER_COLUMNS = "cell INTEGER, unit UBIGINT, contribution BIGINT"
+MEMBERS_OF_CELLS = f"""
+    SELECT cell, pseudonym AS unit, contribution FROM {MEMBERS} AS given JOIN numbered_cells USING (published_cell)
+    JOIN unit_pseudonyms ON given.unit IS NOT DISTINCT FROM unit_pseudonyms.unit
+    ORDER BY 2, 1"""
 
 
 @dataclass(frozen=True)
@@ -87,20 +92,21 @@ def keep_membership(
 ) -> None:
     """Writes ``cells.parquet`` and ``members.parquet`` of each partition (its name, and SQL of its rows).
 
-    Cells are numbered in the order of the candidate's file. Size: one row a unit and published cell.
+    They are in what :func:`lakehouse.privacy.gathered.gather` made. Cells are numbered in the order of the candidate's
+    file. Size: one row a unit and published cell.
     """
     key = membership_key(exchange)
-    schema, _, relation = policy.contributions.partition(".")
-    contributions = f"{identifier(schema)}.{identifier(relation)}"
-    connection.register("unit_pseudonyms", unit_pseudonyms(exchange, connection, contributions, key, policy))
+    connection.register("unit_pseudonyms", unit_pseudonyms(exchange, connection, MEMBERS, key, policy))
     folder.mkdir(parents=True, exist_ok=True)
     try:
         for partition, condition in partitions.items():
             place = prefix(mart.name, candidate, mart.exchange.partition.grain, partition)
             _number_cells(connection, mart, policy, condition, key)
-            for name, query in (("cells", "FROM numbered_cells"), ("members", _members(mart, contributions))):
+            for name, query in (("cells", "FROM numbered_cells"), ("members", MEMBERS_OF_CELLS)):
                 path = folder / f"{name}.parquet"
-                columns = ", ".join(column.split()[0] for column in (CELLS if name == "cells" else MEMBERS).split(","))
+                columns = ", ".join(
+                    column.split()[0] for column in (CELL_COLUMNS if name == "cells" else MEMBER_COLUMNS).split(",")
+                )
                 connection.execute(f"COPY (SELECT {columns} FROM ({query})) TO {literal(str(path))} (COMPRESSION zstd)")
                 exchange.lake.upload(BUCKET, f"{place}/{name}.parquet", path)
                 path.unlink()
@@ -137,10 +143,10 @@ def _named_units(contributions: str, policy: AggregatePolicy | SuppressPolicy) -
     """SQL of every ``unit`` and of its ``name``, which is the same in every build."""
     units = f"SELECT DISTINCT unit FROM {contributions}"
     if isinstance(policy, SuppressPolicy) or policy.numbered is None:
-        return f"SELECT unit::VARCHAR AS unit, unit::VARCHAR AS name FROM ({units})"
+        return f"SELECT unit, unit::VARCHAR AS name FROM ({units})"
     schema, _, relation = policy.numbered.relation.partition(".")
     return (
-        f"SELECT unit::VARCHAR AS unit, n.{identifier(policy.unit_column)}::VARCHAR AS name FROM ({units}) "
+        f"SELECT unit, n.{identifier(policy.unit_column)}::VARCHAR AS name FROM ({units}) "
         f"JOIN {identifier(schema)}.{identifier(relation)} AS n ON unit = n.{identifier(policy.numbered.column)}"
     )
 
@@ -179,8 +185,8 @@ def _number_cells(
                    WHEN 'hour' THEN INTERVAL 1 HOUR WHEN 'day' THEN INTERVAL 1 DAY ELSE INTERVAL 1 MONTH
                END AS ends,
                period_grain AS grain, period_hours AS hours, {identifier(policy.units)} AS units,
-               {identifier(policy.measure)} AS value, {literal(key.key_id)} AS key_id, {", ".join(keys)}
-        FROM marts.{identifier(mart.name)} WHERE {condition} ORDER BY cell
+               {identifier(policy.measure)} AS value, {literal(key.key_id)} AS key_id, published_cell
+        FROM {CELLS} WHERE {condition} ORDER BY cell
         """
     )
 
@@ -189,17 +195,6 @@ def named_key(keys: Iterable[str]) -> str:
     """SQL of the values of a key, each behind its column's name."""
     shown = [f"{literal(key + '=')} || coalesce({identifier(key)}::VARCHAR, 'null')" for key in keys]
     return " || ', ' || ".join(shown) or "''"
-
-
-def _members(mart: Mart, contributions: str) -> str:
-    same = " AND ".join(
-        f"numbered_cells.{identifier(name)} IS NOT DISTINCT FROM given.{identifier(name)}" for name in mart.exchange.key
-    )
-    return f"""
-        SELECT cell, pseudonym AS unit, contribution
-        FROM {contributions} AS given JOIN numbered_cells ON {same}
-        JOIN unit_pseudonyms ON given.unit::VARCHAR IS NOT DISTINCT FROM unit_pseudonyms.unit
-        ORDER BY 2, 1"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -247,10 +242,10 @@ def record_file(exchange: Exchange, entry: Record, name: str, folder: Path) -> P
 
 def make_tables(connection: duckdb.DuckDBPyConnection) -> None:
     connection.execute(
-        f"CREATE OR REPLACE TABLE cells ({CELLS}, mart VARCHAR, release VARCHAR, least INTEGER, cap BIGINT, "
+        f"CREATE OR REPLACE TABLE cells ({CELL_COLUMNS}, mart VARCHAR, release VARCHAR, least INTEGER, cap BIGINT, "
         "share INTEGER, p INTEGER, mine BOOLEAN)"
     )
-    connection.execute(f"CREATE OR REPLACE TABLE members ({MEMBERS})")
+    connection.execute(f"CREATE OR REPLACE TABLE members ({MEMBER_COLUMNS})")
 
 
 def add_published(

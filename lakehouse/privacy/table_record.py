@@ -67,7 +67,7 @@ def keep_table(
                 "members": f"""
                     SELECT leaf, pseudonym AS unit, contribution::BIGINT AS contribution
                     FROM {contributions} AS given JOIN table_leaves USING ({", ".join(level_columns(policy))})
-                    JOIN unit_pseudonyms ON given.unit::VARCHAR IS NOT DISTINCT FROM unit_pseudonyms.unit
+                    JOIN unit_pseudonyms ON given.unit IS NOT DISTINCT FROM unit_pseudonyms.unit
                     WHERE {condition} ORDER BY 2, 1""",
             }
             for name, query in queries.items():

@@ -1,4 +1,4 @@
-{{ config(materialized='view') }}
+-- A table: the build reads it once for each day.
 select
     starts.district_code_kk as origin_district_code_kk,
     ends.district_code_kk as destination_district_code_kk,
