@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -29,7 +30,7 @@ from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_mov
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import changed_units, levels
-from lakehouse.landing.profile import profile_delivery
+from lakehouse.landing.profile import measure, profile_delivery
 from lakehouse.landing.pseudonymise import Hidden, hide_ids
 from lakehouse.landing.quick import read_quickly
 from lakehouse.landing.quick_rows import number_rest
@@ -171,7 +172,7 @@ def _read(
             f"{file.name} cannot be read as {file.form.format}{detail}.",
             "Check that the file is whole and in the form that the contract states, and deliver it anew.",
         ) from error
-    rows = type_rows(connection=connection, contract=contract, file=file, part=part)
+    rows = type_rows(connection=connection, contract=contract, file=rest.file if rest else file, part=part)
     if rest:
         rows = replace(rows, delivered=rows.delivered + rest.plain)
     # The text has been typed: its memory is for what follows.
@@ -212,20 +213,23 @@ def _reconciled(
     unit_changes = changed_units(exchange, contract, level)
     _refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
-    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered, plain)
-    faults, fault_rows = write_faults(connection, folder)
-    if moves:
-        hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
-    files = write_partitions(
-        connection=connection,
-        contract=contract,
-        delivery=delivery,
-        rows=stored,
-        folder=folder,
-        hidden=hidden,
-        plain=plain,
-        moved=moves,
-    )
+    with ThreadPoolExecutor(1) as beside:
+        measuring = beside.submit(measure, contract, plain)
+        faults, fault_rows = write_faults(connection, folder)
+        if moves:
+            hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
+        files = write_partitions(
+            connection=connection,
+            contract=contract,
+            delivery=delivery,
+            rows=stored,
+            folder=folder,
+            hidden=hidden,
+            plain=plain,
+            moved=moves,
+        )
+        measured = measuring.result()
+    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered, plain, measured)
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,

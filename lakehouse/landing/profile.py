@@ -33,13 +33,15 @@ def profile_delivery(
     connection: duckdb.DuckDBPyConnection,
     delivered: int,
     plain: PlainRows,
+    measured: dict[str, Measured],
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
 
+    ``measured``: what :func:`measure` made of the plain ones.
     Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
     """
     before = past_profiles(exchange, contract, before=delivery["delivery"])
-    profile = _measure(connection, contract, delivery["received_at"], plain)
+    profile = _profile(connection, contract, delivery["received_at"], plain, measured)
     last = _last_arrival(exchange, contract, delivery["delivery"])
     profile["hours_since_last"] = _hours(delivery["received_at"] - last) if last else None
     alarms = find_alarms(contract, {"delivered": delivered, **profile}, before)
@@ -65,19 +67,26 @@ def past_profiles(exchange: Exchange, contract: Contract, *, before: str | None 
     return [{**row["profile"], "delivered": row["delivered"]} for row in rows if row["profile"]]
 
 
-def _measure(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, received: datetime, plain: PlainRows
+def measure(contract: Contract, plain: PlainRows) -> dict[str, Measured]:
+    """What a profile asks of the plain rows: they are many, and other work can be done beside."""
+    return measure_plain(plain, contract, spread=_spread(contract)) if plain.rows else {}
+
+
+def _profile(
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    received: datetime,
+    plain: PlainRows,
+    measured: dict[str, Measured],
 ) -> dict[str, Any]:
-    """One query over the rows that DuckDB has, and the plain ones where they lie; of many rows some give the
-    deciles."""
-    spread = [column.name for column in contract.columns if _has_spread(column)]
+    """One query over the rows that DuckDB has, and the plain ones as measured; of many rows some give the deciles."""
+    spread = _spread(contract)
     found, exact = _measure_exact(connection, contract, spread)
     rows = exact + plain.rows
-    if plain.rows:
-        for name, more in measure_plain(plain, contract, spread=spread).items():
-            found[name].add(more)
-        if exact > FEW * rows:
-            _count_distinct(connection, found)
+    for name, more in measured.items():
+        found[name].add(more)
+    if measured and exact > FEW * rows:
+        _count_distinct(connection, found)
     deciles = _deciles(connection, plain, spread, rows)
     columns: dict[str, dict[str, Any]] = {}
     for name, one in found.items():
@@ -141,6 +150,10 @@ def _deciles(
     sample = sample_of(connection, plain, spread, max(rows // SAMPLE, 1))
     asked = ", ".join(f"approx_quantile({identifier(name)}::DOUBLE, {INNER_DECILES})" for name in spread)
     return dict(zip(spread, connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or (), strict=True))
+
+
+def _spread(contract: Contract) -> list[str]:
+    return [column.name for column in contract.columns if _has_spread(column)]
 
 
 def _has_spread(column: Column) -> bool:

@@ -169,9 +169,12 @@ class Coded:
 
     @classmethod
     def of(cls, categories: pl.Series) -> Coded:
-        coded: Any = categories.to_arrow(compat_level=pl.CompatLevel.newest())
-        texts, codes = pl.Series(coded.dictionary), pl.Series(coded.indices)
-        return cls(texts=texts.cast(pl.String), places=codes.fill_null(len(texts)))
+        """Of categories of their own: those of all columns together would be many."""
+        codes = categories.to_physical()
+        most: Any = codes.max()
+        every = pl.Series(np.arange(0 if most is None else most + 1, dtype=np.uint32))
+        texts = every.cat.to(categories.dtype).cast(pl.String)
+        return cls(texts=texts, places=codes.fill_null(len(texts)) if codes.null_count() else codes)
 
 
 def by_name(frame: pl.DataFrame) -> dict[str, pl.Series | Coded]:

@@ -64,9 +64,17 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
     names = ", ".join(identifier(column.name) for column in contract.columns)
     marks = "".join(f", {mark_of(c)}, {local_of(c)}" for c in _in_sequence(contract))
     first, last = part * PART_LINES, (part + 1) * PART_LINES
+    typed = (
+        f"SELECT *, {_any(found, warning=False)} AS exchange_bad, {_any(found, warning=True)} AS exchange_warned "
+        f"FROM ({typed_rows(contract.columns, file.form)})"
+    )
+    if not file.whole:
+        # Of what other ways leave most rows have a fault: their text is typed once.
+        connection.execute(f"CREATE OR REPLACE TEMP TABLE typed_rest AS {_marked(contract, file, found)}")
+        typed = "FROM typed_rest"
     connection.execute(
-        f"INSERT INTO exact_rows SELECT exchange_line + {first}, {names}{marks}, "
-        f"{_any(found, warning=False)}, {_any(found, warning=True)} FROM ({typed_rows(contract.columns, file.form)})"
+        f"INSERT INTO exact_rows SELECT exchange_line + {first}, {names}{marks}, exchange_bad, exchange_warned "
+        f"FROM ({typed})"
     )
     scope = f"exchange_line BETWEEN {first} AND {last - 1}"
     for column in _in_sequence(contract):
@@ -86,6 +94,7 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
             f"INSERT INTO faults SELECT {part}, {member}, exchange_line, NULL, left(text, 500), 'malformed_row', "
             "problem, false, text FROM malformed"
         )
+    connection.execute("DROP TABLE IF EXISTS typed_rest")
     return FileRows(delivered=good + bad + malformed, bad=bad + malformed, warned=warned)
 
 
@@ -131,6 +140,23 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
     )
 
 
+def _marked(contract: Contract, file: PlainFile, found: list[Rule], source: str = "delivered") -> str:
+    """SQL of typed rows, with what they are against: a mark for each rule, and those that tell good from bad."""
+    marks = ", ".join(f"coalesce({rule.condition}, false) AS {_mark(number)}" for number, rule in enumerate(found))
+    bad, warned = (
+        " OR ".join(_mark(number) for number, rule in enumerate(found) if rule.warning == warning) or "false"
+        for warning in (False, True)
+    )
+    return (
+        f"SELECT *, {bad} AS exchange_bad, {warned} AS exchange_warned "
+        f"FROM (SELECT *{', ' if marks else ''}{marks} FROM ({typed_rows(contract.columns, file.form, source=source)}))"
+    )
+
+
+def _mark(number: int) -> str:
+    return f"exchange_f_{number}"
+
+
 def _collect(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
@@ -145,16 +171,17 @@ def _collect(
         f"CREATE OR REPLACE TEMP TABLE struck_rows AS SELECT exchange_line - {first} AS exchange_line "
         f"FROM exact_rows WHERE exchange_line >= {first} AND (exchange_bad OR exchange_warned)"
     )
-    source = "(FROM delivered SEMI JOIN struck_rows USING (exchange_line))"
     # A line may hold several rows, of which some are good.
-    bad = f"{_any(found, warning=False)} AS exchange_bad"
+    source = "FROM typed_rest WHERE exchange_bad OR exchange_warned"
+    if file.whole:
+        source = _marked(contract, file, found, "(FROM delivered SEMI JOIN struck_rows USING (exchange_line))")
     named = ", ".join(
         f"({number}, {literal(rule.rule)}, {literal(rule.column) if rule.column else 'NULL'}, "
         f"{literal(rule.expected)}, {rule.warning})"
         for number, rule in enumerate(found)
     )
     struck = ", ".join(
-        f"CASE WHEN coalesce({rule.condition}, false) AND {'NOT ' if rule.warning else ''}exchange_bad "
+        f"CASE WHEN {_mark(number)} AND {'NOT ' if rule.warning else ''}exchange_bad "
         f"THEN {{number: {number}, value: {_value_of(contract, rule)}}} END"
         for number, rule in enumerate(found)
     )
@@ -165,7 +192,7 @@ def _collect(
         SELECT {part}, {member}, exchange_line, column_name, struck.value, rule, expected, warning, row_text
         FROM (
             SELECT exchange_line, unnest([{struck}]) AS struck, to_json({{{row}}})::VARCHAR AS row_text
-            FROM (SELECT *, {bad} FROM ({typed_rows(contract.columns, file.form, source=source)}))
+            FROM ({source})
         )
         JOIN (VALUES {named}) AS r (number, rule, column_name, expected, warning) ON r.number = struck.number
         """

@@ -36,14 +36,19 @@ def write_plain_rows(
 
     The same rows give the same bytes.
     """
+    more = PlainRows(contract, folder.with_name("more"))
+    more.folder.mkdir()
     for frame in _exact_frames(connection, contract, plain):
-        plain.add(frame)
+        more.add(frame)
     written = {}
     pseudonyms = hidden.frames(connection)
-    for partition, parts in sorted(_by_partition(contract, plain).items()):
+    found: dict[str, list[tuple[pl.LazyFrame, int]]] = defaultdict(list)
+    for part in (plain, more):
+        _by_partition(contract, part, found)
+    for partition, parts in sorted(found.items()):
         path = folder / f"event_date={partition}" / "part-0.parquet"
         path.parent.mkdir(parents=True)
-        rows = _hidden(pl.concat([part for part, _ in parts]), pseudonyms).select(
+        rows = _hidden(pl.concat([one for one, _ in parts]), pseudonyms).select(
             *(column.name for column in contract.columns),
             # A category is not hashed again for each row.
             pl.lit(delivery["delivery"]).cast(pl.Categorical(pl.Categories.random())).alias("exchange_delivery"),
@@ -83,9 +88,8 @@ def _exact_frames(
         yield pl.DataFrame(batch).cast(schema)
 
 
-def _by_partition(contract: Contract, plain: PlainRows) -> dict[str, list[tuple[pl.LazyFrame, int]]]:
-    """Of each partition the rows, lazily, and how many there are."""
-    found: dict[str, list[tuple[pl.LazyFrame, int]]] = defaultdict(list)
+def _by_partition(contract: Contract, plain: PlainRows, found: dict[str, list[tuple[pl.LazyFrame, int]]]) -> None:
+    """Adds to each partition its rows, lazily, and how many there are."""
     for number, (frame, scanned) in enumerate(plain.parts()):
         values = _partitions(contract, frame)
         if len(values) == 1:
@@ -99,7 +103,6 @@ def _by_partition(contract: Contract, plain: PlainRows) -> dict[str, list[tuple[
                 rows.write_ipc(path, compression="lz4")
                 part = pl.scan_ipc(path)
             found[name].append((part, rows.height))
-    return found
 
 
 def _partitions(contract: Contract, frame: pl.DataFrame) -> list[date | None]:
