@@ -23,6 +23,7 @@ from lakehouse.exchange import Exchange
 from lakehouse.landing.erased import erased_from, erasure_key, subject_digests, subject_text
 from lakehouse.landing.intake import intake, workbench
 from lakehouse.storage.index import erasures, forgotten_salts
+from lakehouse.storage.left_behind import sweep
 
 Progress = Callable[[str], None]
 RELEASED = (
@@ -184,3 +185,5 @@ def _each_place(
         yield places.left_behind()
         progress("candidates")
         yield places.candidates()
+    # What a killed build left on this machine has rows of people in it.
+    yield Counter({"folders of killed builds": sweep(exchange.settings.home_path)})

@@ -13,6 +13,7 @@ import duckdb
 import pytest
 import sqlalchemy as sa
 
+from lakehouse.build.workplace import workplace
 from lakehouse.contracts.odcs import Contract
 from lakehouse.erasure.certificate import verify_certificate
 from lakehouse.erasure.erase import NoSubject, erase, preview
@@ -218,6 +219,19 @@ def test_what_waits_and_what_is_of_no_dataset_goes_too(house: House, contract: C
     house.drop(contract, HEADER + ROWS, name="waiting.csv")
     assert erased(house, contract)["proven_absent"]
     assert intake(house.exchange, contract) == []
+
+
+def test_what_a_killed_build_left_on_the_machine_goes_and_a_running_one_is_left_alone(
+    house: House, contract: Contract
+) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    builds = house.exchange.settings.home_path / "builds"
+    with workplace(house.exchange.settings.home_path) as running:
+        (builds / "build-dead").mkdir()
+        (builds / "build-dead" / "rows.csv").write_text(ROWS)
+        assert erased(house, contract)["taken_out"]["folders of killed builds"] == 1
+        assert running.exists()
+    assert list(builds.glob("build-*")) == []
 
 
 def test_a_dry_run_changes_nothing(house: House, contract: Contract) -> None:
