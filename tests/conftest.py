@@ -14,16 +14,36 @@ os.environ["COLUMNS"] = "200"
 pytest.register_assert_rewrite("tests.unit.storage.suite")
 
 
+# Files whose tests share one finished main job, or measure how soon Airflow answers.
+THROUGH_AIRFLOW = {"test_airflow.py", "test_approval.py", "test_guides.py", "test_main_job.py"}
+AIRFLOW, SERVERS = "tests of Airflow", "tests of other servers"
+
+
+def group(nodeid: str) -> str:
+    """Tests of one group run in one process, one after the other: their fixtures are made once."""
+    file = nodeid.split("::", 1)[0]
+    if not file.startswith("tests/integration/"):
+        return file
+    return AIRFLOW if file.rsplit("/", 1)[1] in THROUGH_AIRFLOW else SERVERS
+
+
 class SharedTests(LoadScopeScheduling):
-    """Two processes share the tests: one runs those that start servers, which wait more than they compute and
-    share a finished main job, the other begins with the rest, file by file."""
+    """Two processes share the tests: one begins with those that run through Airflow, the other with those of other
+    servers; whichever has ended goes on with the rest, file by file, so that both end at about the same time."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "integration" if nodeid.startswith("tests/integration/") else nodeid.split("::", 1)[0]
+        return group(nodeid)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedTests:
     return SharedTests(config, log)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Tests that only compute give way to those that measure how soon Airflow answers."""
+    if "PYTEST_XDIST_WORKER" in os.environ and group(item.nodeid) != AIRFLOW:
+        os.nice(max(0, 10 - os.nice(0)))
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -13,6 +14,13 @@ from typing import Any
 import pytest
 
 PROJECT = Path(__file__).resolve().parents[2]
+ROOMS = ("contracts", "dags", "plugins", "dbt_project", "expectations")
+
+
+def copied_project(target: Path) -> Path:
+    for room in ROOMS:
+        shutil.copytree(PROJECT / room, target / room, ignore=shutil.ignore_patterns("target", "logs", "staging"))
+    return target
 
 
 @dataclass(frozen=True)

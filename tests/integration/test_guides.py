@@ -19,12 +19,11 @@ from unittest import mock
 import pytest
 
 from tests.documents import GUIDES, Block, Command, blocks, commands, prints
-from tests.integration.conftest import PROJECT, Installation
+from tests.integration.conftest import Installation, copied_project
 
 pytestmark = pytest.mark.integration
 
 RUN = "exchange run"
-ROOMS = ("contracts", "dags", "plugins", "dbt_project", "expectations")
 
 
 @dataclass(kw_only=True)
@@ -92,9 +91,7 @@ def problems(
 ) -> dict[str, list[str]]:
     """What did not go as each guide says, after all were followed to their ends."""
     installation, _ = released
-    folder = tmp_path_factory.mktemp("guides") / "exchange"
-    for room in ROOMS:
-        shutil.copytree(PROJECT / room, folder / room, ignore=shutil.ignore_patterns("target", "logs", "staging"))
+    folder = copied_project(tmp_path_factory.mktemp("guides") / "exchange")
     # The places that a reader has by default.
     shutil.copytree(installation.home, folder / ".exchange")
     shutil.copytree(installation.home.parent / "lake", folder / "lake")

@@ -1,6 +1,5 @@
 """Stages of one small exchange, made once for all tests; a test that asks for one gets a copy of its own."""
 
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,13 +8,6 @@ import pytest
 
 from lakehouse.build.dbt import DbtProject
 from tests.mini_exchange import Mini
-
-
-@pytest.fixture(scope="session", autouse=True)
-def yielding() -> None:
-    """Tests that only compute give way to those that measure how soon a server answers."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        os.nice(10)
 
 
 @pytest.fixture(scope="session")
