@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -31,11 +31,14 @@ ASKED_AT_ONCE = 1000
 
 @dataclass(frozen=True, kw_only=True)
 class CleanFile:
+    """A delivery's rows in a file, which ``sharers`` deliveries have rows in."""
+
     dataset: str
     partition: str
     key: str
     delivery: str
     rows: int
+    sharers: int = 1
 
 
 # Some partitions of a mart.
@@ -99,13 +102,16 @@ def _standing(exchange: Exchange, dataset: str, partitions: Sequence[str], chang
             )
             for table in (clean_files, replaced_files)
         ]
-        for row in exchange.index.rows(sa.union_all(*asked)):
+        rows = exchange.index.rows(sa.union_all(*asked))
+        sharers = Counter(row["key"] for row in rows)
+        for row in rows:
             file = CleanFile(
                 dataset=dataset,
                 partition=row["partition"],
                 key=row["key"],
                 delivery=row["delivery"],
                 rows=row["rows"],
+                sharers=sharers[row["key"]],
             )
             found[file.partition].append(file)
     return found
@@ -150,16 +156,20 @@ def prepare_sources(
     are built (``parts``), which are known without reading a row; and ``published.area_groups``: of each mart the
     groups of areas that stand."""
 
-    def fetch(file: CleanFile) -> Path:
-        local = exchange.lake.local_path("clean", file.key)
-        return local or exchange.lake.download("clean", file.key, folder / file.key)
+    def fetch(key: str) -> Path:
+        local = exchange.lake.local_path("clean", key)
+        return local or exchange.lake.download("clean", key, folder / key)
 
-    ordered = sorted(files, key=lambda file: file.key)
+    by_key: dict[str, list[CleanFile]] = defaultdict(list)
+    for file in sorted(files, key=lambda file: (file.key, file.delivery)):
+        by_key[file.key].append(file)
     with ThreadPoolExecutor(DOWNLOADS) as pool:
-        paths = list(pool.map(fetch, ordered))
-    by_dataset: dict[str, list[Path]] = defaultdict(list)
-    for file, path in zip(ordered, paths, strict=True):
-        by_dataset[file.dataset].append(path)
+        paths = list(pool.map(fetch, by_key))
+    by_dataset: dict[str, list[_Read]] = defaultdict(list)
+    for sharing, path in zip(by_key.values(), paths, strict=True):
+        # Rows of others in the file are not asked for where only some of its deliveries are: a release's, say.
+        some = tuple(file.delivery for file in sharing) if len(sharing) < sharing[0].sharers else ()
+        by_dataset[sharing[0].dataset].append(_Read(path=path, deliveries=some))
     spans = {span_of(name, plan.mart.exchange.partition.grain) for plan, partitions in parts for name in partitions}
     reaches = _reaches(exchange, parts)
     with duckdb.connect(str(database)) as connection:
@@ -182,18 +192,33 @@ def prepare_sources(
             )
 
 
-def _clean_rows(contract: Contract, paths: Sequence[Path], reach: Sequence[Span] | None) -> str:
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """A file on this machine; ``deliveries``: whose rows of it, where not all are wanted."""
+
+    path: Path
+    deliveries: tuple[str, ...]
+
+
+def _clean_rows(contract: Contract, files: Sequence[_Read], reach: Sequence[Span] | None) -> str:
     """SQL of the files' rows with the contract's columns, those within ``reach`` where there is one; a column that a
     file of an older contract lacks is null."""
     columns = clean_columns(contract)
     nothing = ", ".join(f"NULL::{kind} AS {identifier(name)}" for name, kind in columns.items())
-    if not paths:
+    if not files:
         return f"SELECT {nothing} WHERE false"
-    listed = ", ".join(literal(str(path)) for path in paths)
+    whole = [literal(str(file.path)) for file in files if not file.deliveries]
+    sources = [f"read_parquet([{', '.join(whole)}], hive_partitioning=false, union_by_name=true)"] if whole else []
+    sources += [
+        f"(FROM read_parquet({literal(str(file.path))}, hive_partitioning=false) "
+        f"WHERE exchange_delivery IN ({', '.join(map(literal, file.deliveries))}))"
+        for file in files
+        if file.deliveries
+    ]
     names = ", ".join(f"{identifier(name)}::{kind} AS {identifier(name)}" for name, kind in columns.items())
     return (
         f"SELECT {names} FROM (SELECT {nothing} WHERE false UNION ALL BY NAME "
-        f"FROM read_parquet([{listed}], hive_partitioning=false, union_by_name=true)){_within(contract, reach)}"
+        f"{' UNION ALL BY NAME '.join(f'FROM {source}' for source in sources)}){_within(contract, reach)}"
     )
 
 

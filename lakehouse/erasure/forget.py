@@ -79,7 +79,7 @@ def _standing(exchange: Exchange, provider: str, name: str) -> set[str]:
         asked = sa.select(clean_files.c.key).where(
             clean_files.c.provider == provider, clean_files.c.dataset == contract.dataset
         )
-        urls = [exchange.lake.duckdb_url("clean", row["key"]) for row in exchange.index.rows(asked)]
+        urls = [exchange.lake.duckdb_url("clean", row["key"]) for row in exchange.index.rows(asked.distinct())]
         with exchange.duckdb() as connection:
             for start in range(0, len(urls), FILES_AT_ONCE):
                 rows = clean_rows(contract, urls[start : start + FILES_AT_ONCE])

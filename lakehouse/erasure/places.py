@@ -99,10 +99,17 @@ class Places:
             if swapped:
                 change = next_change(connection)
                 for before, file in swapped:
+                    # Others may have rows in the file, which are in the new one as they were.
+                    shared = clean_files.c.key == before["key"]
                     connection.execute(
                         sa.update(clean_files)
-                        .where(clean_files.c.key == before["key"])
-                        .values(key=file.key, rows=file.rows, bytes=file.path.stat().st_size, change=change)
+                        .where(shared, clean_files.c.delivery == delivery["delivery"])
+                        .values(rows=file.rows)
+                    )
+                    connection.execute(
+                        sa.update(clean_files)
+                        .where(shared)
+                        .values(key=file.key, bytes=file.path.stat().st_size, change=change)
                     )
             connection.execute(
                 sa.update(deliveries)
@@ -160,17 +167,21 @@ class Places:
         )
         for row in rows:
             url = self.exchange.lake.duckdb_url("clean", row["key"])
-            if not self._person_in(url):
+            # Of a file that deliveries share, this one's rows: each has its receipt restated.
+            mine = f"exchange_delivery = {literal(delivery)}"
+            person = f"{mine} AND {self._is_person()}"
+            if not self._there(url, person):
                 continue
             # Rows that only withdraw others are not among the accepted: they have line 0.
-            query = f"SELECT count(*) FROM {_clean_source(url)} WHERE exchange_line = 0 AND {self._is_person()}"
+            query = f"SELECT count(*) FROM {_clean_source(url)} WHERE exchange_line = 0 AND {person}"
             self._withdrawing += int((self.connection.execute(query).fetchone() or (0,))[0])
             path = self.folder / f"clean-{len(swapped)}.parquet"
             self.connection.execute(
-                f"COPY (SELECT * FROM {_clean_source(url)} WHERE NOT ({self._is_person()})) "
+                f"COPY (SELECT * FROM {_clean_source(url)} WHERE NOT ({person})) "
                 f"TO {literal(str(path))} (FORMAT parquet, COMPRESSION zstd)"
             )
-            (left,) = self.connection.execute(f"SELECT count(*) FROM {_clean_source(str(path))}").fetchone() or (0,)
+            query = f"SELECT count(*) FROM {_clean_source(str(path))} WHERE {mine}"
+            (left,) = self.connection.execute(query).fetchone() or (0,)
             # An empty file stays, so that builds see that its partition has changed.
             key = f"{row['key'].removesuffix('.parquet')}-{self.erasure[-8:]}.parquet"
             self.exchange.lake.upload("clean", key, path)
@@ -184,7 +195,10 @@ class Places:
         return f"coalesce({column}::VARCHAR = {literal(self.pseudonym)}, false)"
 
     def _person_in(self, url: str) -> bool:
-        query = f"SELECT 1 FROM {_clean_source(url)} WHERE {self._is_person()} LIMIT 1"
+        return self._there(url, self._is_person())
+
+    def _there(self, url: str, condition: str) -> bool:
+        query = f"SELECT 1 FROM {_clean_source(url)} WHERE {condition} LIMIT 1"
         return self.connection.execute(query).fetchone() is not None
 
     def _fetched(self, bucket: str, key: str) -> Path:

@@ -7,6 +7,7 @@ the delivery is refused; ``warning``: it is taken and the receipt says so.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import duckdb
@@ -52,14 +53,31 @@ def delivery_checks(connection: duckdb.DuckDBPyConnection, contract: Contract, d
         _check(expectation, column, "warning" if (expectation, column) in warned else "row", rows)
         for (expectation, column), rows in sorted(against.items(), key=str)
     ]
-    for quality in contract.schema_[0].quality:
-        if quality.metric == "rowCount":
-            checks.append(_row_count(quality, delivered))
-    for column in contract.columns:
-        for quality in column.quality:
-            if quality.metric == "nullValues":
-                checks.append(_null_share(connection, quality, column.name, delivered))
-    return checks
+    limited = [column.name for column in contract.columns if any(q.metric == "nullValues" for q in column.quality)]
+    nulls = {
+        name: (connection.execute(f"SELECT count(*) FROM typed WHERE {identifier(name)} IS NULL").fetchone() or (0,))[0]
+        for name in limited
+    }
+    return [*checks, *_of_all_rows(contract, delivered, nulls)]
+
+
+def checks_held(contract: Contract, delivered: int, nulls: Mapping[str, int]) -> list[dict[str, Any]]:
+    """The same of a delivery without a fault, of which ``nulls`` tells by column how many rows lack a value."""
+    held = [_check(expectation, column, "row", 0) for expectation, column in _derived(contract)]
+    return [*held, *_of_all_rows(contract, delivered, nulls)]
+
+
+def _of_all_rows(contract: Contract, delivered: int, nulls: Mapping[str, int]) -> list[dict[str, Any]]:
+    counted = [
+        _row_count(quality, delivered) for quality in contract.schema_[0].quality if quality.metric == "rowCount"
+    ]
+    missing = [
+        _null_share(nulls[column.name], quality, column.name, delivered)
+        for column in contract.columns
+        for quality in column.quality
+        if quality.metric == "nullValues"
+    ]
+    return counted + missing
 
 
 def _derived(contract: Contract) -> list[tuple[str, str | None]]:
@@ -111,8 +129,7 @@ def _row_count(quality: Quality, delivered: int) -> dict[str, Any]:
     )
 
 
-def _null_share(connection: duckdb.DuckDBPyConnection, quality: Quality, column: str, delivered: int) -> dict[str, Any]:
-    nulls = (connection.execute(f"SELECT count(*) FROM typed WHERE {identifier(column)} IS NULL").fetchone() or (0,))[0]
+def _null_share(nulls: int, quality: Quality, column: str, delivered: int) -> dict[str, Any]:
     share = nulls / delivered * 100 if quality.unit == "percent" and delivered else nulls
     limit = quality.mustBeLessOrEqualTo if quality.mustBeLessOrEqualTo is not None else quality.mustBe
     wrong = limit is not None and share > limit
@@ -121,7 +138,7 @@ def _null_share(connection: duckdb.DuckDBPyConnection, quality: Quality, column:
         "expect_column_values_to_not_be_null",
         column,
         quality.severity,
-        int(nulls),
+        nulls,
         f"{shown} of {column} without a value, at most {limit} allowed",
     )
     return {**check, "success": not wrong}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +33,38 @@ class CleanFile:
     key: str
     path: Path
     rows: int
+    # Where several deliveries share the file: how many of its rows are whose.
+    shared: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrivals:
+    """What clean rows say of their delivery, as SQL: of one, or of several that are loaded together.
+
+    ``name``: what their files are named after. ``rows`` puts the columns ``exchange_delivery`` and
+    ``exchange_known_at`` to rows; ``line`` is a row's own, whose ``exchange_line`` counts through all of them.
+    """
+
+    name: str
+    line: str
+    delivery: str
+    known_at: str
+    joined: str = ""
+
+    @classmethod
+    def one(cls, delivery: dict[str, Any]) -> Arrivals:
+        return cls(
+            name=delivery["delivery"],
+            line="exchange_line",
+            delivery=literal(delivery["delivery"]),
+            known_at=f"TIMESTAMPTZ {literal(delivery['received_at'].isoformat())}",
+        )
+
+    def told(self, rows: str) -> str:
+        return (
+            f"SELECT r.*, {self.delivery} AS exchange_delivery, {self.known_at} AS exchange_known_at "
+            f"FROM ({rows}) AS r {self.joined}"
+        )
 
 
 def touched_partitions(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows) -> list[str]:
@@ -92,10 +124,11 @@ def standing_files(
             clean_files.c.partition.in_(partitions),
             clean_files.c.delivery < before,
         )
-        .order_by(clean_files.c.key)
+        .order_by(clean_files.c.key, clean_files.c.delivery)
     )
     rows = exchange.index.rows(asked)
-    urls = [exchange.lake.duckdb_url("clean", row["key"]) for row in rows if row["delivery"] not in instead]
+    standing = dict.fromkeys(row["key"] for row in rows if row["delivery"] not in instead)
+    urls = [exchange.lake.duckdb_url("clean", key) for key in standing]
     wanted = frozenset(partitions)
     urls += [
         str(file.path)
@@ -106,9 +139,12 @@ def standing_files(
     return Standing(asked=asked, keys=tuple(row["key"] for row in rows), urls=tuple(urls))
 
 
-def clean_rows(contract: Contract, urls: Sequence[str]) -> str:
+def clean_rows(contract: Contract, urls: Sequence[str], *, before: str | None = None) -> str:
     """SQL of the rows of clean files, at least one, in the types of today's contract: a column that files of an
-    older version lack is NULL, and so is a value that has no place in today's type."""
+    older version lack is NULL, and so is a value that has no place in today's type.
+
+    ``before``: only rows of deliveries before that one; of a file that several share some may be of later ones.
+    """
     listed = ", ".join(literal(url) for url in urls)
     columns = clean_columns(contract)
     nothing = ", ".join(f"NULL AS {identifier(name)}" for name in columns)
@@ -118,6 +154,7 @@ def clean_rows(contract: Contract, urls: Sequence[str]) -> str:
     return (
         f"SELECT {typed} FROM (FROM read_parquet([{listed}], hive_partitioning=false, union_by_name=true) "
         f"UNION ALL BY NAME SELECT {nothing} WHERE false)"
+        + (f" WHERE exchange_delivery < {literal(before)}" if before else "")
     )
 
 
@@ -142,14 +179,30 @@ def write_partitions(
         return []
     if plain.rows and not moved:
         written = write_plain_rows(connection, contract, delivery, plain, hidden, folder / "clean")
-        return _clean_files(contract, delivery, hidden, written)
+        return _clean_files(contract, delivery["delivery"], hidden, written)
+    source = "FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh"
+    return write_rows(connection, contract, Arrivals.one(delivery), source, rows=rows, folder=folder, hidden=hidden)
+
+
+def write_rows(
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    arrivals: Arrivals,
+    source: str,
+    *,
+    rows: int,
+    folder: Path,
+    hidden: Hidden,
+) -> list[CleanFile]:
+    """Writes the ``rows`` of ``source``, SQL of rows with ``exchange_withdrawn``: a file for each event date."""
+    told = arrivals.told(hidden.written(source))
     if rows <= MORSEL:
-        return _write(connection, contract, delivery, folder, hidden, moved)
+        return _write(connection, contract, arrivals, told, folder, hidden)
     # Threads that write beside each other would split partitions, and otherwise each time.
     (threads,) = connection.execute("SELECT current_setting('threads')").fetchone() or (1,)
     connection.execute("SET threads = 1")
     try:
-        return _write(connection, contract, delivery, folder, hidden, moved)
+        return _write(connection, contract, arrivals, told, folder, hidden)
     finally:
         connection.execute(f"SET threads = {threads}")
 
@@ -157,20 +210,18 @@ def write_partitions(
 def _write(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
-    delivery: dict[str, Any],
+    arrivals: Arrivals,
+    source: str,
     folder: Path,
     hidden: Hidden,
-    moved: bool,
 ) -> list[CleanFile]:
-    source = hidden.written("FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh")
     names = ", ".join(identifier(column.name) for column in contract.columns)
     keys = ", ".join(hidden.order(column.name for column in contract.primary_key))
     written = connection.execute(
         f"""
         COPY (
-            SELECT {names}, {literal(delivery["delivery"])} AS exchange_delivery, exchange_line,
-                   TIMESTAMPTZ {literal(delivery["received_at"].isoformat())} AS exchange_known_at,
-                   exchange_withdrawn, event_date
+            SELECT {names}, exchange_delivery, {arrivals.line} AS exchange_line, exchange_known_at, exchange_withdrawn,
+                   event_date
             FROM (
                 SELECT *, {partition_of(contract)} AS event_date FROM ({source})
                 ORDER BY event_date, {keys}, exchange_line
@@ -181,13 +232,11 @@ def _write(
         """
     ).fetchall()
     paths = {Path(path): int(rows) for path, rows, *_ in written if rows}
-    return _clean_files(contract, delivery, hidden, paths)
+    return _clean_files(contract, arrivals.name, hidden, paths)
 
 
-def _clean_files(
-    contract: Contract, delivery: dict[str, Any], hidden: Hidden, paths: dict[Path, int]
-) -> list[CleanFile]:
-    written_as = f"{delivery['delivery']}{epoch_mark(hidden.state)}"
+def _clean_files(contract: Contract, name: str, hidden: Hidden, paths: dict[Path, int]) -> list[CleanFile]:
+    written_as = f"{name}{epoch_mark(hidden.state)}"
     return [
         CleanFile(
             partition=path.parent.name.removeprefix("event_date="),

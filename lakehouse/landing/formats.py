@@ -20,9 +20,14 @@ SAVE_ANEW = "Save it as an .xlsx workbook without a password, or as csv, and del
 
 def form_of(path: Path, name: str, forms: Sequence[FileForm]) -> FileForm:
     """Raises :class:`DeliveryRefused` for a file of none of these forms."""
+    return form_of_head(head_of(path), name, forms)
+
+
+def form_of_head(head: bytes, name: str, forms: Sequence[FileForm]) -> FileForm:
+    """The same of a file that begins with ``head``, of :data:`HEAD` bytes where it has as many."""
     by_format: dict[str, FileForm] = {form.format: form for form in forms}
     encodings = {getattr(form, "encoding", "utf-8") for form in forms}
-    seen = _formats_seen(head_of(path), encodings)
+    seen = _formats_seen(head, encodings)
     for found in seen:
         if found in by_format:
             return by_format[found]

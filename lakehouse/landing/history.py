@@ -40,6 +40,7 @@ def history(
         sa.select(clean_files.c.key)
         .where(clean_files.c.provider == contract.provider, clean_files.c.dataset == contract.dataset)
         .order_by(clean_files.c.key)
+        .distinct()
     )
     if not files:
         return []

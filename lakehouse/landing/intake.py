@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
@@ -18,15 +19,19 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.clean import CleanFile, Standing, StandingChanged
 from lakehouse.landing.erased import erased_from
+from lakehouse.landing.joined import is_joinable
 from lakehouse.landing.load import load
-from lakehouse.landing.receipt import Sender, build_receipt, receipt_html, receipt_json
+from lakehouse.landing.receipt import Sender, receipt_html, receipt_json
 from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.repeats import repeats
 from lakehouse.landing.reseal import went_whole, with_erased, without_erased
-from lakehouse.landing.seal import seal_inbox
+from lakehouse.landing.seal import seal_pages
+from lakehouse.landing.together import LEAST, MOST, Together, batch_of, between_them, load_together
 from lakehouse.storage.index import (
     clean_files,
     deliveries,
     delivery_profiles,
+    hold_changes,
     next_change,
     profile_row,
     upsert,
@@ -46,35 +51,174 @@ def intake(exchange: Exchange, contract: Contract, *, progress: Progress = lambd
     May be killed at any point and run again: sealed bytes are never lost, a clean file is seen only once the
     index names it, and a delivery that was loaded is not loaded again.
     """
-    seal_inbox(exchange, contract)
-    return load_sealed(exchange, contract, progress=progress)
+    return [receipt for page in intake_pages(exchange, contract, progress=progress) for receipt in page]
+
+
+def intake_pages(
+    exchange: Exchange, contract: Contract, *, progress: Progress = lambda _: None
+) -> Iterator[list[dict[str, Any]]]:
+    """The same, some receipts at a time: however many files wait, memory holds a page of them."""
+    for _ in seal_pages(exchange, contract, progress=progress):
+        pass
+    yield from load_pages(exchange, contract, progress=progress)
 
 
 def load_sealed(exchange: Exchange, contract: Contract, *, progress: Progress = lambda _: None) -> list[dict[str, Any]]:
     """Loads what is sealed and writes the receipts that are not written yet. Returns them, in order."""
-    pending = exchange.index.rows(
+    return [receipt for page in load_pages(exchange, contract, progress=progress) for receipt in page]
+
+
+def load_pages(
+    exchange: Exchange, contract: Contract, *, progress: Progress = lambda _: None
+) -> Iterator[list[dict[str, Any]]]:
+    """The same, some receipts at a time."""
+    page = _pending(exchange, contract, after="")
+    if not page:
+        return
+    with workbench(exchange, contract) as (connection, folder):
+        while page:
+            last = page[-1]["delivery"]
+            yield from _load_page(exchange, contract, page, connection, folder, progress)
+            page = _pending(exchange, contract, after=last)
+
+
+def _pending(exchange: Exchange, contract: Contract, *, after: str) -> list[dict[str, Any]]:
+    rows = exchange.index.rows(
         sa.select(deliveries)
         .where(
             deliveries.c.provider == contract.provider,
             deliveries.c.dataset == contract.dataset,
             deliveries.c.receipt_written.is_(False),
             deliveries.c.status != "claimed",
+            deliveries.c.delivery > after,
         )
         .order_by(deliveries.c.delivery)
+        .limit(MOST)
     )
-    if not pending:
-        return []
-    receipts = []
-    with workbench(exchange, contract) as (connection, folder):
-        for row in pending:
-            delivery = dict(row)
-            receipt = row["receipt"] or _take_in(exchange, contract, delivery, connection, folder)
-            write_receipt(exchange, receipt, title=contract.name, raw_key=delivery["raw_key"])
-            progress(f"{contract.key}: {row['file']}: {receipt['message']}")
-            for alarm in (receipt.get("profile") or {}).get("alarms", []):
-                progress(f"{contract.key}: {row['file']}: {alarm}")
-            receipts.append(receipt)
-    return receipts
+    return [dict(row) for row in rows]
+
+
+def _load_page(
+    exchange: Exchange,
+    contract: Contract,
+    page: list[dict[str, Any]],
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    progress: Progress,
+) -> Iterator[list[dict[str, Any]]]:
+    """Loads deliveries in their order: small ones together, and alone where there is anything to say of one."""
+    left, odd = deque(page), set[str]()
+    joinable = is_joinable(contract) and erased_from(exchange, contract) is None
+    while left:
+        members = batch_of(left, odd) if joinable else []
+        if len(members) >= LEAST:
+            try:
+                receipts = _take_in_together(exchange, contract, members, odd, connection, folder)
+            except StandingChanged:
+                names = [delivery["delivery"] for delivery in left]
+                left = deque(dict(row) for row in exchange.index.rows(_named(names)))
+                continue
+            done = [left.popleft() for _ in receipts]
+            if done:
+                write_receipts(
+                    exchange,
+                    [(receipt, delivery["raw_key"]) for receipt, delivery in zip(receipts, done, strict=True)],
+                    title=contract.name,
+                )
+                files = f"{len(done):,} files, {done[0]['file']} to {done[-1]['file']}"
+                progress(f"{contract.key}: {files}: {_sum(receipts)}")
+                _tell_alarms(contract, receipts, progress)
+                yield receipts
+            continue
+        delivery = left.popleft()
+        receipt = delivery["receipt"] or _take_in(exchange, contract, delivery, connection, folder)
+        write_receipts(exchange, [(receipt, delivery["raw_key"])], title=contract.name)
+        progress(f"{contract.key}: {delivery['file']}: {receipt['message']}")
+        _tell_alarms(contract, [receipt], progress)
+        yield [receipt]
+
+
+def _named(names: Sequence[str]) -> sa.Select[Any]:
+    return sa.select(deliveries).where(deliveries.c.delivery.in_(names)).order_by(deliveries.c.delivery)
+
+
+def _tell_alarms(contract: Contract, receipts: Sequence[dict[str, Any]], progress: Progress) -> None:
+    for receipt in receipts:
+        for alarm in (receipt.get("profile") or {}).get("alarms", []):
+            progress(f"{contract.key}: {receipt['file']}: {alarm}")
+
+
+def _sum(receipts: Sequence[dict[str, Any]]) -> str:
+    counts = {kind: sum(receipt[kind] for receipt in receipts) for kind in ("accepted", "corrections", "duplicates")}
+    return ", ".join(f"{count:,} {kind}" for kind, count in counts.items())
+
+
+def _take_in_together(
+    exchange: Exchange,
+    contract: Contract,
+    members: list[dict[str, Any]],
+    odd: set[str],
+    connection: duckdb.DuckDBPyConnection,
+    scratch: Path,
+) -> list[dict[str, Any]]:
+    """The receipts of the first of the members, which were loaded together; none where the first is to be loaded
+    alone. Adds to ``odd``. Raises :class:`lakehouse.landing.clean.StandingChanged`."""
+    between = between_them(contract, members)
+    if (late := exchange.index.row(between)) is not None:
+        members = [member for member in members if member["delivery"] < late["delivery"]]
+        between = between_them(contract, members)
+        if len(members) < LEAST:
+            odd |= {member["delivery"] for member in members}
+            return []
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        taken = load_together(exchange, contract, members, connection, Path(name))
+        odd |= taken.odd
+        if taken.receipts:
+            upload_clean(exchange, taken.files)
+            _record_together(exchange, members[: len(taken.receipts)], taken, between)
+    return taken.receipts
+
+
+def _record_together(
+    exchange: Exchange, members: list[dict[str, Any]], taken: Together, between: sa.Select[Any]
+) -> None:
+    """One transaction: from here on the rows of all stand, or of none."""
+    names = [member["delivery"] for member in members]
+    with exchange.index.begin() as connection:
+        hold_changes(connection)
+        if taken.standing is not None:
+            taken.standing.require_unchanged(connection)
+        won = connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.delivery.in_(names), deliveries.c.status == "sealed")
+            .values(status="loaded")
+        )
+        if won.rowcount < len(names) or connection.execute(between.where(deliveries.c.delivery.not_in(names))).first():
+            raise StandingChanged
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.delivery == sa.bindparam("loaded"))
+            .values(
+                status=sa.bindparam("becomes"),
+                receipt=sa.bindparam("told", type_=sa.JSON),
+                contract_version=sa.bindparam("version"),
+            ),
+            [
+                {
+                    "loaded": receipt["delivery"],
+                    "becomes": index_status(receipt),
+                    "told": receipt,
+                    "version": receipt["contract_version"],
+                }
+                for receipt in taken.receipts
+            ],
+        )
+        connection.execute(sa.delete(delivery_profiles).where(delivery_profiles.c.delivery.in_(names)))
+        connection.execute(sa.insert(delivery_profiles), [profile_row(receipt) for receipt in taken.receipts])
+        if taken.files:
+            change = next_change(connection)
+            rows = [row for file in taken.files for row in index_rows(members[0], file, change)]
+            connection.execute(sa.insert(clean_files), rows)
 
 
 @contextmanager
@@ -130,49 +274,6 @@ def _take_erased_out(
     return rows
 
 
-def repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) -> dict[str, Any] | None:
-    """The receipt of bytes that were loaded before by the same contract, or ``None``."""
-    if is_extract(delivery):
-        # Sealed only where the source had answered otherwise in between.
-        return None
-    earlier = exchange.index.row(
-        sa.select(deliveries.c.delivery, deliveries.c.receipt)
-        .where(
-            deliveries.c.provider == contract.provider,
-            deliveries.c.dataset == contract.dataset,
-            deliveries.c.sha256 == delivery["sha256"],
-            deliveries.c.status == "loaded",
-            deliveries.c.delivery < delivery["delivery"],
-        )
-        .order_by(deliveries.c.delivery.desc())
-    )
-    # By another version of the contract the same bytes may mean something else: they are read anew.
-    if earlier is None or earlier["receipt"]["contract_version"] != contract.version:
-        return None
-    return repetition(contract, delivery, earlier["receipt"])
-
-
-def is_extract(delivery: dict[str, Any]) -> bool:
-    return str(delivery["inbox_key"]).startswith("extract/")
-
-
-def repetition(contract: Contract, delivery: dict[str, Any], earlier: dict[str, Any]) -> dict[str, Any]:
-    """The receipt of a delivery whose bytes came before, with that receipt."""
-    rows = int(earlier["delivered"])
-    return build_receipt(
-        sender=Sender.of(contract),
-        delivery=delivery,
-        status="repeated",
-        delivered=rows,
-        duplicates=rows,
-        message=f"These very bytes were delivered before, as {earlier['delivery']}: nothing was changed.",
-        next_step=(
-            "Nothing is to be done. If you meant to send newer data, check which file was sent; to take a later "
-            "correction back, deliver the rows in question in a file of their own."
-        ),
-    )
-
-
 def record(
     exchange: Exchange,
     delivery: dict[str, Any],
@@ -205,7 +306,8 @@ def record(
         upsert(connection, delivery_profiles, profile_row(receipt))
         if files:
             change = next_change(connection)
-            connection.execute(sa.insert(clean_files), [index_row(delivery, file, change) for file in files])
+            rows = [row for file in files for row in index_rows(delivery, file, change)]
+            connection.execute(sa.insert(clean_files), rows)
     return receipt
 
 
@@ -214,17 +316,22 @@ def index_status(receipt: dict[str, Any]) -> str:
     return receipt["status"] if receipt["status"] in ("refused", "repeated") else "loaded"
 
 
-def index_row(delivery: dict[str, Any], file: CleanFile, change: int) -> dict[str, Any]:
-    return {
-        "provider": delivery["provider"],
-        "dataset": delivery["dataset"],
-        "partition": file.partition,
-        "key": file.key,
-        "delivery": delivery["delivery"],
-        "rows": file.rows,
-        "bytes": file.path.stat().st_size,
-        "change": change,
-    }
+def index_rows(delivery: dict[str, Any], file: CleanFile, change: int) -> list[dict[str, Any]]:
+    """What the index says of a clean file: of each delivery that has rows in it."""
+    size = file.path.stat().st_size
+    return [
+        {
+            "provider": delivery["provider"],
+            "dataset": delivery["dataset"],
+            "partition": file.partition,
+            "key": file.key,
+            "delivery": name,
+            "rows": rows,
+            "bytes": size,
+            "change": change,
+        }
+        for name, rows in (file.shared or {delivery["delivery"]: file.rows}).items()
+    ]
 
 
 def faults_key(receipt: dict[str, Any], name: str = "faults") -> str:
@@ -237,6 +344,22 @@ def write_receipt(exchange: Exchange, receipt: dict[str, Any], *, title: str, ra
 
     ``raw_key``: ``None`` where nothing of the delivery may be kept.
     """
+    write_receipts(exchange, [(receipt, raw_key)], title=title)
+
+
+def write_receipts(exchange: Exchange, receipts: Sequence[tuple[dict[str, Any], str | None]], *, title: str) -> None:
+    """The same of several, each with its ``raw_key``."""
+    with ThreadPoolExecutor(min(UPLOADS, len(receipts))) as pool:
+        list(pool.map(lambda one: _put_receipt(exchange, *one, title=title), receipts))
+    with exchange.index.begin() as connection:
+        connection.execute(
+            sa.update(deliveries)
+            .where(deliveries.c.delivery.in_([receipt["delivery"] for receipt, _ in receipts]))
+            .values(receipt_written=True)
+        )
+
+
+def _put_receipt(exchange: Exchange, receipt: dict[str, Any], raw_key: str | None, *, title: str) -> None:
     bucket, dataset = landing_bucket(receipt["provider"]), receipt["dataset"]
     key = f"receipts/{dataset}/{receipt['delivery']}"
     if raw_key is not None:
@@ -253,10 +376,6 @@ def write_receipt(exchange: Exchange, receipt: dict[str, Any], *, title: str, ra
     exchange.lake.write_bytes(bucket, f"{key}.json", receipt_json(receipt), content_type="application/json")
     page = receipt_html(receipt, title=title)
     exchange.lake.write_bytes(bucket, f"{key}.html", page, content_type="text/html; charset=utf-8")
-    with exchange.index.begin() as connection:
-        connection.execute(
-            sa.update(deliveries).where(deliveries.c.delivery == receipt["delivery"]).values(receipt_written=True)
-        )
 
 
 def _exchange_quarantine(exchange: Exchange, receipt: dict[str, Any]) -> None:

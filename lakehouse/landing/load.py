@@ -198,11 +198,12 @@ def _reconciled(
     trial: bool,
 ) -> Loaded:
     moves = rows_move(contract)
-    hidden = _hidden(exchange, contract, connection, trial)
+    hidden = hidden_ids(exchange, contract, connection, trial)
     partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
     standing = replace(standing, vault=hidden.state)
-    rows = hidden.known(clean_rows(contract, standing.urls)) if standing.urls else None
+    earlier = clean_rows(contract, standing.urls, before=delivery["delivery"]) if standing.urls else None
+    rows = hidden.known(earlier) if earlier else None
     if moves and rows is not None:
         rows = without_withdrawn(rows)
     result = reconcile(connection=connection, contract=contract, standing=rows, plain=plain)
@@ -252,7 +253,7 @@ def _reconciled(
         profile=profile,
         checks=checks,
         partitions=sorted({file.partition for file in files}),
-        message=_message(result, refused),
+        message=accepted_message(result, refused),
         next_step=(
             "Deliver the refused rows again once they are corrected; the accepted ones need not be sent again."
             if refused
@@ -262,7 +263,8 @@ def _reconciled(
     return Loaded(receipt=receipt, files=files, faults=faults, fault_rows=fault_rows, standing=standing)
 
 
-def _hidden(exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, trial: bool) -> Hidden:
+def hidden_ids(exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, trial: bool) -> Hidden:
+    """Raises :class:`lakehouse.landing.clean.StandingChanged` where others took in people meanwhile."""
     try:
         return hide_ids(exchange, contract, connection, stored=not trial)
     except VaultChanged:
@@ -271,19 +273,23 @@ def _hidden(exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyC
 
 def _warnings(connection: duckdb.DuckDBPyConnection, contract: Contract, tally: Tally) -> list[dict[str, Any]]:
     found = summarise_faults(connection, contract, warnings=True) if tally.warned else []
+    return [*found, *column_warnings(tally.unknown, tally.dropped, tally.delivered)]
+
+
+def column_warnings(unknown: Iterable[str], dropped: Iterable[str], rows: int) -> list[dict[str, Any]]:
+    """Entries for columns that the contract does not know, and for optional ones that are not there."""
     more = (
         "only columns of the contract; this one was not loaded",
         "If it matters, ask for it to be added to the contract.",
     )
     less = "this optional column too; it is empty throughout", "If it is gone for good, ask for it to be taken out."
     return [
-        *found,
-        *(column_entry("unknown_column", name, tally.delivered, *more) for name in tally.unknown),
-        *(column_entry("dropped_column", name, tally.delivered, *less) for name in tally.dropped),
+        *(column_entry("unknown_column", name, rows, *more) for name in unknown),
+        *(column_entry("dropped_column", name, rows, *less) for name in dropped),
     ]
 
 
-def _message(result: Reconciled, refused: int) -> str:
+def accepted_message(result: Reconciled, refused: int) -> str:
     parts = [f"{result.accepted:,} row{'' if result.accepted == 1 else 's'} accepted"]
     if result.corrections:
         parts.append(f"{result.corrections:,} of them corrections")

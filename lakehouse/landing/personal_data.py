@@ -27,7 +27,7 @@ def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contra
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE personal (exchange_line BIGINT, column_name VARCHAR, kind VARCHAR, found VARCHAR)"
     )
-    for column in _searched(contract):
+    for column in searched_columns(contract):
         if column.logicalType == "string":
             _search_text(connection, column, plain)
         else:
@@ -41,7 +41,7 @@ def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contra
     return refused
 
 
-def _searched(contract: Contract) -> Iterator[Column]:
+def searched_columns(contract: Contract) -> Iterator[Column]:
     """Columns that anybody may read, but for published contacts and those whose values are listed or shapes."""
     for column in contract.columns:
         listed = any(quality.metric == "invalidValues" and quality.severity == "error" for quality in column.quality)
@@ -91,7 +91,7 @@ def _refuse(connection: duckdb.DuckDBPyConnection, contract: Contract) -> int:
     )
     row = ", ".join(f"{literal(c.name)}: {identifier(c.name)}::VARCHAR" for c in contract.columns)
     values = " ".join(
-        f"WHEN {literal(column.name)} THEN {identifier(column.name)}::VARCHAR" for column in _searched(contract)
+        f"WHEN {literal(column.name)} THEN {identifier(column.name)}::VARCHAR" for column in searched_columns(contract)
     )
     connection.execute(
         f"""

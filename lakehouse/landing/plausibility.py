@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from math import log
 from statistics import median
@@ -75,14 +76,19 @@ def levels(
     found = connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or ()
     summary = {}
     for column, middle, values in zip(columns, found[::2], found[1::2], strict=True):
-        enough = values >= (PRIVATE_VALUES if column.classification.private else 1)
-        if enough and middle:
-            summary[column.name] = {"median": float(f"{middle:.3g}"), "values": values * every}
+        if level := level_of(column, middle, values):
+            summary[column.name] = {**level, "values": values * every}
     return summary
 
 
-def usual_levels(exchange: Exchange, contract: Contract) -> dict[str, Usual]:
-    """Of each column the level of the last deliveries that were taken; none where too few were."""
+def level_of(column: Column, middle: float | None, values: int) -> dict[str, float] | None:
+    """What a receipt says of the median of so many values; nothing where they are too few."""
+    enough = values >= (PRIVATE_VALUES if column.classification.private else 1)
+    return {"median": float(f"{middle:.3g}"), "values": values} if enough and middle else None
+
+
+def known_levels(exchange: Exchange, contract: Contract) -> list[dict[str, dict[str, float]]]:
+    """The levels of the last deliveries that were taken, the newest first."""
     rows = exchange.index.rows(
         sa.select(deliveries.c.receipt)
         .where(
@@ -93,9 +99,14 @@ def usual_levels(exchange: Exchange, contract: Contract) -> dict[str, Usual]:
         .order_by(deliveries.c.delivery.desc())
         .limit(HISTORY)
     )
+    return [row["receipt"].get("levels", {}) for row in rows]
+
+
+def usual_levels(known_before: Iterable[dict[str, dict[str, float]]]) -> dict[str, Usual]:
+    """Of each column the level of deliveries before; none where too few were."""
     earlier: dict[str, list[dict[str, float]]] = defaultdict(list)
-    for row in rows:
-        for name, level in row["receipt"].get("levels", {}).items():
+    for levels_then in known_before:
+        for name, level in levels_then.items():
             earlier[name].append(level)
     found = {}
     for name, known in earlier.items():
@@ -109,7 +120,14 @@ def changed_units(exchange: Exchange, contract: Contract, now: dict[str, dict[st
     """An entry for the receipt for each column whose unit seems to have changed."""
     if contract.exchange.thresholds.unit_change == "ignore" or not now:
         return []
-    usual = usual_levels(exchange, contract)
+    return unlike_levels(contract, now, known_levels(exchange, contract))
+
+
+def unlike_levels(
+    contract: Contract, now: dict[str, dict[str, float]], known: Iterable[dict[str, dict[str, float]]]
+) -> list[dict[str, Any]]:
+    """The same, by the levels that are ``known`` of deliveries before."""
+    usual = usual_levels(known)
     entries = []
     for name, level in now.items():
         factor = _factor(usual[name], level["median"]) if name in usual else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -42,8 +43,21 @@ def profile_delivery(
     """
     before = past_profiles(exchange, contract, before=delivery["delivery"])
     profile = _profile(connection, contract, delivery["received_at"], plain, measured)
-    last = _last_arrival(exchange, contract, delivery["delivery"])
-    profile["hours_since_last"] = _hours(delivery["received_at"] - last) if last else None
+    last = last_arrival(exchange, contract, delivery["delivery"])
+    return judge_profile(contract, delivery, profile, delivered=delivered, before=before, last=last)
+
+
+def judge_profile(
+    contract: Contract,
+    delivery: dict[str, Any],
+    profile: dict[str, Any],
+    *,
+    delivered: int,
+    before: Sequence[dict[str, Any]],
+    last: datetime | None,
+) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """What was measured of a delivery, held to those ``before``, of which the ``last`` came then."""
+    profile["hours_since_last"] = hours_of(delivery["received_at"] - last) if last else None
     alarms = find_alarms(contract, {"delivered": delivered, **profile}, before)
     profile["alarms"] = [alarm.words for alarm in alarms]
     return profile, [_warning(contract, alarm, delivered) for alarm in alarms]
@@ -91,9 +105,9 @@ def _profile(
     columns: dict[str, dict[str, Any]] = {}
     for name, one in found.items():
         columns[name] = {
-            "null_share": _share(rows - one.values, rows),
+            "null_share": share_of(rows - one.values, rows),
             # The count of distinct values is an estimate.
-            "distinct_share": min(1.0, _share(one.distinct, one.values)),
+            "distinct_share": min(1.0, share_of(one.distinct, one.values)),
         }
         if name in spread:
             inner = deciles[name]
@@ -102,11 +116,11 @@ def _profile(
                 "mean": one.total / one.values if one.values else None,
             }
     event = contract.exchange.time
-    newest = _newest(found[event.column].most if event else None, contract, received)
+    newest = newest_of(found[event.column].most if event else None, contract, received)
     return {
         "rows": rows,
         "newest_event": newest.isoformat() if newest else None,
-        "age_hours": _hours(received - newest) if newest else None,
+        "age_hours": hours_of(received - newest) if newest else None,
         "columns": columns,
     }
 
@@ -153,14 +167,14 @@ def _deciles(
 
 
 def _spread(contract: Contract) -> list[str]:
-    return [column.name for column in contract.columns if _has_spread(column)]
+    return [column.name for column in contract.columns if has_spread(column)]
 
 
-def _has_spread(column: Column) -> bool:
+def has_spread(column: Column) -> bool:
     return column.logicalType in ("integer", "number") and not column.classification.private
 
 
-def _newest(value: Any, contract: Contract, received: datetime) -> datetime | None:
+def newest_of(value: Any, contract: Contract, received: datetime) -> datetime | None:
     """The moment up to which the rows reach; of a date and of a private time the end of the day."""
     if value is None or contract.exchange.time is None:
         return None
@@ -173,7 +187,7 @@ def _newest(value: Any, contract: Contract, received: datetime) -> datetime | No
     )
 
 
-def _last_arrival(exchange: Exchange, contract: Contract, delivery: str) -> datetime | None:
+def last_arrival(exchange: Exchange, contract: Contract, delivery: str) -> datetime | None:
     row = exchange.index.row(
         sa.select(delivery_profiles.c.received_at)
         .where(
@@ -187,11 +201,11 @@ def _last_arrival(exchange: Exchange, contract: Contract, delivery: str) -> date
     return row["received_at"] if row else None
 
 
-def _share(part: int, whole: int) -> float:
+def share_of(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
 
 
-def _hours(span: timedelta) -> float:
+def hours_of(span: timedelta) -> float:
     return round(span.total_seconds() / 3600, 2)
 
 

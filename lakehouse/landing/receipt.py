@@ -141,10 +141,14 @@ def build_receipt(
     levels: dict[str, dict[str, float]] | None = None,
     contract_change: dict[str, Any] | None = None,
     profile: dict[str, Any] | None = None,
+    batch: str | None = None,
     message: str,
     next_step: str,
 ) -> dict[str, Any]:
-    """The receipt as data. Raises ``AssertionError`` if the rows do not add up: no such receipt may leave."""
+    """The receipt as data. Raises ``AssertionError`` if the rows do not add up: no such receipt may leave.
+
+    ``batch``: what the clean files are named after that it shares with others.
+    """
     if delivered != accepted + refused + duplicates:
         raise AssertionError(
             f"receipt of {delivery['delivery']}: {delivered} delivered is not "
@@ -184,6 +188,7 @@ def build_receipt(
         "before": None,
         "released_from_quarantine": 0,
         "generation": 0,
+        "batch": batch,
         "profile": profile,
         "message": message,
         "next_step": next_step,

@@ -65,7 +65,7 @@ def rotate(exchange: Exchange, provider: str, *, dry_run: bool = True, progress:
             epoch=vault.state.epoch + 1,
             people=sum(len(vault.people(column)[0]) for column in _people_columns(exchange, provider)),
             files=len(files),
-            rows=sum(row["rows"] for _, row in files),
+            rows=sum(int(row["rows"]) for _, row in files),
             bytes=sum(row["bytes"] for _, row in files),
         )
         if dry_run:
@@ -92,12 +92,19 @@ def _people_columns(exchange: Exchange, provider: str) -> list[Column]:
 
 
 def _files(exchange: Exchange, provider: str) -> Iterator[tuple[Contract, dict[str, Any]]]:
-    """The clean files that stand, in the order of their keys."""
+    """The clean files that stand, in the order of their keys; one that deliveries share with the rows of all."""
     for contract in _contracts(exchange, provider):
-        asked = sa.select(clean_files).where(
-            clean_files.c.provider == provider, clean_files.c.dataset == contract.dataset
+        asked = (
+            sa.select(
+                clean_files.c.key,
+                sa.func.sum(clean_files.c.rows).label("rows"),
+                sa.func.max(clean_files.c.bytes).label("bytes"),
+            )
+            .where(clean_files.c.provider == provider, clean_files.c.dataset == contract.dataset)
+            .group_by(clean_files.c.key)
+            .order_by(clean_files.c.key)
         )
-        for row in exchange.index.rows(asked.order_by(clean_files.c.key)):
+        for row in exchange.index.rows(asked):
             yield contract, dict(row)
 
 
@@ -166,7 +173,13 @@ def _turn(exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyCon
             f"pseudonyms, `exchange replay {contract.key} --again` writes it anew"
         )
     values = f"r.* REPLACE ({', '.join(replaced)})" if replaced else "r.*"
-    order = ", ".join([*(identifier(key.name) for key in contract.primary_key if key.name in there), "exchange_line"])
+    order = ", ".join(
+        [
+            *(identifier(key.name) for key in contract.primary_key if key.name in there),
+            "exchange_delivery",
+            "exchange_line",
+        ]
+    )
     connection.execute(
         f"COPY (SELECT * FROM (SELECT {values} {rows}) ORDER BY {order}) TO {literal(str(path))} "
         "(FORMAT parquet, COMPRESSION zstd)"

@@ -7,6 +7,9 @@ import json
 import re
 import tempfile
 import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -20,10 +23,38 @@ from lakehouse.landing.receipt import Sender
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.lake import Entry, ObjectNotFound
 
+Progress = Callable[[str], None]
+# Files that are sealed together, where they are small, and how many of them move at a time.
+PAGE_FILES, PAGE_BYTES = 500, 64 << 20
+TRANSFERS = 8
 
-def waiting(exchange: Exchange, contract: Contract) -> list[Entry]:
-    """The files in a dataset's inbox, by name."""
-    return list(exchange.lake.list(landing_bucket(contract.provider), inbox_prefix(contract.dataset)))
+
+@dataclass(frozen=True, kw_only=True)
+class Arrival:
+    """A file of an inbox, or an answer of a source: its name, where it lies, and which of all that lay there."""
+
+    file: str
+    key: str
+    version: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fetched:
+    """The bytes of a claimed delivery, on this machine, and where they come from."""
+
+    claim: dict[str, Any]
+    path: Path
+    sha256: str
+    source: dict[str, Any]
+
+
+def is_waited_for(exchange: Exchange, contract: Contract) -> bool:
+    """Whether a file lies in a dataset's inbox."""
+    return next(_waiting(exchange, contract), None) is not None
+
+
+def _waiting(exchange: Exchange, contract: Contract) -> Iterator[Entry]:
+    return exchange.lake.list(landing_bucket(contract.provider), inbox_prefix(contract.dataset))
 
 
 def settled(exchange: Exchange, entries: list[Entry]) -> list[Entry]:
@@ -41,15 +72,38 @@ def settled(exchange: Exchange, entries: list[Entry]) -> list[Entry]:
     return [entry for entry in entries if _stands(exchange, entry)]
 
 
-def seal_inbox(exchange: Exchange, contract: Contract) -> list[str]:
+def seal_inbox(exchange: Exchange, contract: Contract, *, progress: Progress = lambda _: None) -> list[str]:
     """Seals every file that waits in the inbox, then clears it. Returns the deliveries sealed.
 
     Safe to repeat after a death at any point: a claim in the index names each arrival before its bytes move,
     so a second pass takes up the same delivery.
     """
-    sender = Sender.of(contract)
-    sealed = (seal_entry(exchange, sender, entry) for entry in settled(exchange, waiting(exchange, contract)))
-    return [delivery for delivery in sealed if delivery is not None]
+    return [delivery for page in seal_pages(exchange, contract, progress=progress) for delivery in page]
+
+
+def seal_pages(exchange: Exchange, contract: Contract, *, progress: Progress = lambda _: None) -> Iterator[list[str]]:
+    """The same, some files at a time, of an inbox that is listed no further than they go: memory holds a page."""
+    sender, done = Sender.of(contract), 0
+    for page in pages(_waiting(exchange, contract)):
+        sealed = [name for name in seal_entries(exchange, sender, settled(exchange, page)) if name is not None]
+        done += len(sealed)
+        if done > len(sealed):
+            progress(f"{contract.key}: {done:,} files sealed")
+        yield sealed
+
+
+def pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """As many at a time as are sealed together: one that is large, alone."""
+    page: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if page and (len(page) == PAGE_FILES or size + entry.size > PAGE_BYTES):
+            yield page
+            page, size = [], 0
+        page.append(entry)
+        size += entry.size
+    if page:
+        yield page
 
 
 def seal_page(exchange: Exchange, contract: Contract, *, name: str, path: Path, source: dict[str, Any]) -> str | None:
@@ -65,10 +119,10 @@ def seal_page(exchange: Exchange, contract: Contract, *, name: str, path: Path, 
     # An answer that comes back after another one is news: the source has taken its correction back.
     same = last is not None and last["inbox_version"].startswith(sha256)
     version = last["inbox_version"] if last and same else f"{sha256}@{datetime.now(UTC):%Y%m%dT%H%M%S%f}"
-    claim = _claim(exchange, sender, file=name, key=key, version=version)
+    [claim] = _claims(exchange, sender, [Arrival(file=name, key=key, version=version)])
     if claim["status"] != "claimed":
         return str(claim["delivery"]) if claim["status"] == "sealed" else None
-    _to_raw(exchange, sender, claim, path, source)
+    _to_raw(exchange, sender, [Fetched(claim=claim, path=path, sha256=sha256, source=source)])
     return str(claim["delivery"])
 
 
@@ -77,34 +131,63 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def seal_entry(exchange: Exchange, sender: Sender, entry: Entry) -> str | None:
-    """Seals one file of an inbox and takes it out. ``None`` where it was still being written, or is gone."""
-    name = PurePosixPath(entry.key).name
+def seal_entries(exchange: Exchange, sender: Sender, entries: Sequence[Entry]) -> list[str | None]:
+    """Seals files of an inbox and takes them out. ``None`` for one that was still being written, or is gone.
+
+    Of all of them together: claimed in one transaction, then in ``raw``, then known as sealed, then out of the inbox.
+    """
+    if not entries:
+        return []
     # On S3 the same bytes keep their version: the time tells one arrival of them from the next.
-    version = f"{entry.version}@{entry.modified:%Y%m%dT%H%M%S%f}"
-    claim = _claim(exchange, sender, file=name, key=entry.key, version=version)
-    if claim["status"] == "claimed":
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "delivered"
-            try:
-                exchange.lake.download(entry.bucket, entry.key, path)
-            except ObjectNotFound:
+    versions = [f"{entry.version}@{entry.modified:%Y%m%dT%H%M%S%f}" for entry in entries]
+    arrivals = [
+        Arrival(file=PurePosixPath(entry.key).name, key=entry.key, version=version)
+        for entry, version in zip(entries, versions, strict=True)
+    ]
+    claims = _claims(exchange, sender, arrivals)
+    gone = set()
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(TRANSFERS) as pool:
+        new = [(claim, entry) for claim, entry in zip(claims, entries, strict=True) if claim["status"] == "claimed"]
+        fetched = list(pool.map(lambda one: _fetch(exchange, one[0], one[1], Path(name)), new))
+        for (claim, _), found in zip(new, fetched, strict=True):
+            if found is None:
                 _forget(exchange, claim)
-                return None
-            if not _stands(exchange, entry):
-                _forget(exchange, claim)
-                return None
-            _to_raw(exchange, sender, claim, path, {"kind": "drop", "inbox_key": entry.key})
+                gone.add(claim["delivery"])
+        _to_raw(exchange, sender, [found for found in fetched if found is not None])
+        kept = [
+            (claim, entry, version)
+            for claim, entry, version in zip(claims, entries, versions, strict=True)
+            if claim["delivery"] not in gone
+        ]
+        list(pool.map(lambda one: _clear(exchange, one[1]), kept))
+    if kept:
+        with exchange.index.begin() as connection:
+            # The same name may be dropped again: only an arrival that still lies in the inbox owns its version.
+            connection.execute(
+                sa.update(deliveries)
+                .where(deliveries.c.delivery == sa.bindparam("claimed"))
+                .values(inbox_version=sa.bindparam("owned")),
+                [
+                    {"claimed": claim["delivery"], "owned": f"{version}#{claim['delivery']}"}
+                    for claim, _, version in kept
+                ],
+            )
+    return [None if claim["delivery"] in gone else str(claim["delivery"]) for claim in claims]
+
+
+def _fetch(exchange: Exchange, claim: dict[str, Any], entry: Entry, folder: Path) -> Fetched | None:
+    try:
+        path = exchange.lake.download(entry.bucket, entry.key, folder / claim["delivery"])
+    except ObjectNotFound:
+        return None
+    if not _stands(exchange, entry):
+        return None
+    return Fetched(claim=claim, path=path, sha256=_sha256(path), source={"kind": "drop", "inbox_key": entry.key})
+
+
+def _clear(exchange: Exchange, entry: Entry) -> None:
     if _stands(exchange, entry):
         exchange.lake.delete(entry.bucket, entry.key)
-    with exchange.index.begin() as connection:
-        # The same name may be dropped again: only an arrival that still lies in the inbox owns its version.
-        connection.execute(
-            sa.update(deliveries)
-            .where(deliveries.c.delivery == claim["delivery"])
-            .values(inbox_version=f"{version}#{claim['delivery']}")
-        )
-    return str(claim["delivery"])
 
 
 def _stands(exchange: Exchange, entry: Entry) -> bool:
@@ -112,32 +195,44 @@ def _stands(exchange: Exchange, entry: Entry) -> bool:
     return now is not None and now.version == entry.version
 
 
-def _claim(exchange: Exchange, sender: Sender, *, file: str, key: str, version: str) -> dict[str, Any]:
-    """The delivery that this arrival is: the one claimed before, or a new one."""
+def _claims(exchange: Exchange, sender: Sender, arrivals: Sequence[Arrival]) -> list[dict[str, Any]]:
+    """The deliveries that these arrivals are: those claimed before, or new ones, whose ids sort as they stand here."""
     query = sa.select(deliveries).where(
         deliveries.c.provider == sender.provider,
-        deliveries.c.inbox_key == key,
-        deliveries.c.inbox_version == version,
+        deliveries.c.inbox_key.in_([arrival.key for arrival in arrivals]),
+        deliveries.c.inbox_version.in_([arrival.version for arrival in arrivals]),
     )
     with exchange.index.begin() as connection:
-        found = connection.execute(query).mappings().first()
-        if found is not None:
-            return dict(found)
-        received = datetime.now(UTC)
-        digest = hashlib.sha256(f"{sender.provider}/{key}/{version}".encode()).hexdigest()[:8]
-        values = {
-            "delivery": f"{received:%Y%m%dT%H%M%S%f}Z-{digest}",
-            "provider": sender.provider,
-            "dataset": sender.dataset,
-            "file": file,
-            "inbox_key": key,
-            "inbox_version": version,
-            "received_at": received,
-            "status": "claimed",
-            "receipt_written": False,
-        }
-        connection.execute(sa.insert(deliveries).values(**values))
-        return values
+        known = {(row["inbox_key"], row["inbox_version"]): dict(row) for row in connection.execute(query).mappings()}
+        first = datetime.now(UTC)
+        claims = [
+            known.get((arrival.key, arrival.version))
+            or _new_claim(sender, arrival, first + place * datetime.resolution)
+            for place, arrival in enumerate(arrivals)
+        ]
+        new = [
+            claim
+            for claim, arrival in zip(claims, arrivals, strict=True)
+            if (arrival.key, arrival.version) not in known
+        ]
+        if new:
+            connection.execute(sa.insert(deliveries), new)
+    return claims
+
+
+def _new_claim(sender: Sender, arrival: Arrival, received: datetime) -> dict[str, Any]:
+    digest = hashlib.sha256(f"{sender.provider}/{arrival.key}/{arrival.version}".encode()).hexdigest()[:8]
+    return {
+        "delivery": f"{received:%Y%m%dT%H%M%S%f}Z-{digest}",
+        "provider": sender.provider,
+        "dataset": sender.dataset,
+        "file": arrival.file,
+        "inbox_key": arrival.key,
+        "inbox_version": arrival.version,
+        "received_at": received,
+        "status": "claimed",
+        "receipt_written": False,
+    }
 
 
 def _forget(exchange: Exchange, claim: dict[str, Any]) -> None:
@@ -147,34 +242,50 @@ def _forget(exchange: Exchange, claim: dict[str, Any]) -> None:
         connection.execute(sa.delete(deliveries).where(mine, deliveries.c.status == "claimed"))
 
 
-def _to_raw(exchange: Exchange, sender: Sender, claim: dict[str, Any], path: Path, source: dict[str, Any]) -> None:
-    sha256 = _sha256(path)
-    earlier = exchange.index.row(
-        sa.select(deliveries.c.raw_key).where(
+def _to_raw(exchange: Exchange, sender: Sender, fetched: Sequence[Fetched]) -> None:
+    """Puts delivered bytes into ``raw``, the same ones once; then one transaction says so of all."""
+    if not fetched:
+        return
+    earlier = exchange.index.rows(
+        sa.select(deliveries.c.sha256, deliveries.c.raw_key).where(
             deliveries.c.provider == sender.provider,
             deliveries.c.dataset == sender.dataset,
-            deliveries.c.sha256 == sha256,
+            deliveries.c.sha256.in_([one.sha256 for one in fetched]),
             deliveries.c.raw_key.is_not(None),
         )
     )
-    raw_key = earlier["raw_key"] if earlier else _seal(exchange, sender, claim, path, sha256, source)
+    raw_keys: dict[str, str] = {row["sha256"]: row["raw_key"] for row in earlier}
+    new: dict[str, Fetched] = {}
+    for one in fetched:
+        if one.sha256 not in raw_keys:
+            new.setdefault(one.sha256, one)
+    with ThreadPoolExecutor(TRANSFERS) as pool:
+        raw_keys |= dict(zip(new, pool.map(lambda one: _seal(exchange, sender, one), new.values()), strict=True))
     with exchange.index.begin() as connection:
         connection.execute(
             sa.update(deliveries)
-            .where(deliveries.c.delivery == claim["delivery"], deliveries.c.status == "claimed")
+            .where(deliveries.c.delivery == sa.bindparam("claimed"), deliveries.c.status == "claimed")
             .values(
                 status="sealed",
-                sha256=sha256,
-                bytes=path.stat().st_size,
-                raw_key=raw_key,
+                sha256=sa.bindparam("hash"),
+                bytes=sa.bindparam("size"),
+                raw_key=sa.bindparam("place"),
                 contract_version=sender.contract_version,
-            )
+            ),
+            [
+                {
+                    "claimed": one.claim["delivery"],
+                    "hash": one.sha256,
+                    "size": one.path.stat().st_size,
+                    "place": raw_keys[one.sha256],
+                }
+                for one in fetched
+            ],
         )
 
 
-def _seal(
-    exchange: Exchange, sender: Sender, claim: dict[str, Any], path: Path, sha256: str, source: dict[str, Any]
-) -> str:
+def _seal(exchange: Exchange, sender: Sender, fetched: Fetched) -> str:
+    claim, path, sha256 = fetched.claim, fetched.path, fetched.sha256
     received: datetime = claim["received_at"]
     folder = f"{sender.provider}/{sender.dataset}/{received:%Y/%m/%d}/{sha256}"
     raw_key = f"{folder}/{_safe_name(claim['file'])}"
@@ -189,7 +300,7 @@ def _seal(
         "received_at": received.isoformat(),
         "contract_version": sender.contract_version,
         "simulated": sender.simulated,
-        "source": source,
+        "source": fetched.source,
     }
     text = json.dumps(origin, indent=1, ensure_ascii=False)
     exchange.lake.write_bytes("raw", f"{folder}/origin.json", text.encode(), content_type="application/json")

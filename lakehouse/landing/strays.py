@@ -11,7 +11,7 @@ from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import record, write_receipt
 from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry
 from lakehouse.landing.refusal import DeliveryRefused
-from lakehouse.landing.seal import seal_entry, settled
+from lakehouse.landing.seal import pages, seal_entries, settled
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.lake import Entry
 
@@ -30,8 +30,8 @@ def refuse_strays(exchange: Exchange, provider: str) -> list[dict[str, Any]]:
     """Seals each stray file in ``raw`` under ``<provider>/_unknown/``, moves it to ``refused/`` and writes a
     receipt that names the datasets. Returns the receipts. May be killed and run again, as intake may."""
     sender = Sender(provider=provider, dataset=UNKNOWN, contract_version="none")
-    for entry in settled(exchange, stray_files(exchange, provider)):
-        seal_entry(exchange, sender, entry)
+    for page in pages(stray_files(exchange, provider)):
+        seal_entries(exchange, sender, settled(exchange, page))
     pending = exchange.index.rows(
         sa.select(deliveries)
         .where(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import duckdb
 
 from lakehouse.contracts.derive import duckdb_type
+from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.excel import excel_rules
 from lakehouse.landing.local_time import has_local_time
@@ -96,6 +97,22 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
         )
     connection.execute("DROP TABLE IF EXISTS typed_rest")
     return FileRows(delivered=good + bad + malformed, bad=bad + malformed, warned=warned)
+
+
+def type_joined(connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm) -> set[int]:
+    """The same of the rows of many files, which are numbered by part already, without their faults: the parts in which
+    there is any are returned, to be looked at alone."""
+    found = [*rules(contract, form, damaged=False), *excel_rules(contract, form)]
+    names = ", ".join(identifier(column.name) for column in contract.columns)
+    connection.execute(
+        f"INSERT INTO exact_rows SELECT exchange_line, {names}, {_any(found, warning=False)}, "
+        f"{_any(found, warning=True)} FROM ({typed_rows(contract.columns, form)})"
+    )
+    struck = connection.execute(
+        f"SELECT exchange_line // {PART_LINES} FROM exact_rows WHERE exchange_bad OR exchange_warned "
+        f"UNION SELECT exchange_line // {PART_LINES} FROM malformed"
+    ).fetchall()
+    return {part for (part,) in struck}
 
 
 def _in_sequence(contract: Contract) -> list[Column]:

@@ -18,7 +18,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import uncovered
 from lakehouse.landing.scorecard import overdue
-from lakehouse.landing.seal import waiting
+from lakehouse.landing.seal import is_waited_for
 from lakehouse.landing.strays import stray_files
 from lakehouse.orchestrate.airflow_client import AirflowClient, DagRun
 from lakehouse.orchestrate.airflow_process import running
@@ -208,7 +208,7 @@ def _start_datasets(
             drop(exchange, contract, fresh)
             if len(fresh) < len(files):
                 outcome.notes.append(f"{key}: {len(files) - len(fresh)} of {len(files)} files were delivered before")
-        if waiting(exchange, contract) or _unfinished(exchange, contract):
+        if is_waited_for(exchange, contract) or _unfinished(exchange, contract):
             runs.append(client.trigger(dag_id(contract)))
     if any(stray_files(exchange, provider) for provider in sorted({c.provider for c in contracts.values()})):
         runs.append(client.trigger("strays"))

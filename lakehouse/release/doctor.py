@@ -47,7 +47,10 @@ CERTIFICATES = "_erasures"
 CLEAN_NAME = re.compile(
     r"(?P<delivery>.+?)(?:-replay(?P<generation>\d+))?(?:-epoch(?P<epoch>\d+))?-part-\d+(?:-[0-9a-f]{8})*\.parquet"
 )
+# Between the first and the last delivery in the name of a file that several share.
+SHARED = "-to-"
 Rows = list[dict[str, Any]]
+_AGAIN: dict[str, Any] = {"status": "sealed", "receipt": None, "receipt_written": False}
 
 
 @dataclass(kw_only=True)
@@ -231,14 +234,19 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
                 "rows": rows,
                 "bytes": entry.size,
             }
-            by_delivery[delivery, int(written["generation"] or 0)].append(file)
+            generation = int(written["generation"] or 0)
+            found = _by_sharer(exchange, file) if SHARED in delivery else [file]
+            for one in found:
+                by_delivery[one["delivery"], generation].append(one)
     kept: Rows = []
     replaced: Rows = []
     for delivery, row in arrivals.items():
         generation = row["receipt"].get("generation", 0) if row["receipt"] else 0
         for former in range(generation):
             replaced += by_delivery.get((delivery, former), [])
-        files = by_delivery.get((delivery, generation), [])
+        # What a batch wrote that came to its end in another way is no delivery's.
+        batch = row["receipt"].get("batch") if row["receipt"] else None
+        files = [file for file in by_delivery.get((delivery, generation), []) if file.get("batch") == batch]
         if row["status"] != "loaded":
             continue
         rows = sum(file["rows"] for file in files)
@@ -250,8 +258,41 @@ def _clean_files(exchange: Exchange, arrivals: dict[str, dict[str, Any]], rebuil
                 f"{delivery}: its clean files hold {rows:,} rows, its receipt says {row['receipt']['accepted']:,} were "
                 "accepted: it will be loaded again"
             )
-            row |= {"status": "sealed", "receipt": None, "receipt_written": False}
-    return kept, replaced
+            row |= _AGAIN
+    return _whole_batches(kept, by_delivery, arrivals, rebuilt), [_plain(file) for file in replaced]
+
+
+def _by_sharer(exchange: Exchange, file: dict[str, Any]) -> Rows:
+    """A file that deliveries share, once for each of them, with its rows."""
+    url = literal(exchange.lake.duckdb_url("clean", file["key"]))
+    query = f"SELECT exchange_delivery, count(*) FROM read_parquet({url}, hive_partitioning=false) GROUP BY 1"
+    with exchange.duckdb() as connection:
+        counts = connection.execute(query).fetchall()
+    return [{**file, "batch": file["delivery"], "delivery": delivery, "rows": rows} for delivery, rows in counts]
+
+
+def _plain(file: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in file.items() if name != "batch"}
+
+
+def _whole_batches(
+    kept: Rows, found: dict[tuple[str, int], Rows], arrivals: dict[str, dict[str, Any]], rebuilt: Rebuilt
+) -> Rows:
+    """The files that hold, without those of a batch in which a delivery does not: all of that is loaded again, or the
+    rows of that one would be there twice."""
+    holding = {(file["key"], file["delivery"]) for file in kept}
+    keys = {file["key"] for file in kept}
+    broken = {
+        file["batch"]
+        for files in found.values()
+        for file in files
+        if file["key"] in keys and (file["key"], file["delivery"]) not in holding
+    }
+    again = {file["delivery"] for file in kept if file.get("batch") in broken - {None}}
+    for delivery in sorted(again):
+        rebuilt.problems.append(f"{delivery}: shares a clean file with one that does not hold: it will be loaded again")
+        arrivals[delivery] |= _AGAIN
+    return [_plain(file) for file in kept if file["delivery"] not in again]
 
 
 def _row_counts(exchange: Exchange, entries: list[Entry]) -> list[int]:

@@ -54,6 +54,8 @@ deliveries = sa.Table(
     sa.Index("deliveries_by_status", "provider", "dataset", "status"),
 )
 
+# Which deliveries have rows in which file; many small ones may share one. `rows` are the delivery's, `bytes` the
+# file's.
 clean_files = sa.Table(
     "clean_files",
     metadata,
@@ -61,7 +63,7 @@ clean_files = sa.Table(
     sa.Column("dataset", sa.String, primary_key=True),
     sa.Column("partition", sa.String, primary_key=True),
     sa.Column("key", sa.String, primary_key=True),
-    sa.Column("delivery", sa.String, nullable=False),
+    sa.Column("delivery", sa.String, primary_key=True),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("change", sa.BigInteger, nullable=False),
@@ -96,7 +98,7 @@ replaced_files = sa.Table(
     sa.Column("dataset", sa.String, primary_key=True),
     sa.Column("partition", sa.String, primary_key=True),
     sa.Column("key", sa.String, primary_key=True),
-    sa.Column("delivery", sa.String, nullable=False),
+    sa.Column("delivery", sa.String, primary_key=True),
     sa.Column("rows", sa.BigInteger, nullable=False),
     sa.Column("bytes", sa.BigInteger, nullable=False),
     sa.Column("change", sa.BigInteger, nullable=False),
@@ -275,6 +277,8 @@ class Index:
     def create(self) -> None:
         """Makes the tables that are missing. Idempotent."""
         metadata.create_all(self.engine)
+        for table in (clean_files, replaced_files):
+            _widen_key(self.engine, table)
         with self.engine.begin() as connection:
             if connection.execute(sa.select(changes.c.last)).first() is None:
                 connection.execute(sa.insert(changes).values(last=0))
@@ -328,6 +332,19 @@ def upsert(connection: Connection, table: sa.Table, values: dict[str, Any]) -> N
     keys = [column == values[column.name] for column in table.primary_key]
     connection.execute(sa.delete(table).where(*keys))
     connection.execute(sa.insert(table).values(**values))
+
+
+def _widen_key(engine: Engine, table: sa.Table) -> None:
+    """A table from before files could be shared takes no second delivery of a file: its rows go into a new one."""
+    keys = sa.inspect(engine).get_pk_constraint(table.name)["constrained_columns"]
+    if set(keys) == {column.name for column in table.primary_key}:
+        return
+    with engine.begin() as connection:
+        rows = [dict(row) for row in connection.execute(sa.select(table)).mappings()]
+        table.drop(connection)
+        table.create(connection)
+        if rows:
+            connection.execute(sa.insert(table), rows)
 
 
 def _engine(url: str) -> Engine:

@@ -133,7 +133,9 @@ class House:
 
     def clean(self, contract: Contract, columns: str = "*", order: str = "ALL") -> list[tuple[Any, ...]]:
         """Rows of all clean files that the index names; ``standing`` ones are the newest of each key."""
-        rows = self.exchange.index.rows(sa.select(clean_files.c.key).where(clean_files.c.dataset == contract.dataset))
+        rows = self.exchange.index.rows(
+            sa.select(clean_files.c.key).where(clean_files.c.dataset == contract.dataset).distinct()
+        )
         if not rows:
             return []
         urls = [self.exchange.lake.duckdb_url("clean", row["key"]) for row in rows]

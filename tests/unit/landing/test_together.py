@@ -1,0 +1,334 @@
+"""Small deliveries that are loaded together end as they would alone."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from lakehouse.contracts.odcs import Contract
+from lakehouse.erasure.erase import erase
+from lakehouse.landing import intake as intaking
+from lakehouse.landing.intake import intake
+from lakehouse.landing.replay import replay
+from lakehouse.landing.rotate import rotate
+from lakehouse.landing.seal import seal_inbox
+from lakehouse.release.doctor import rebuild_index
+from lakehouse.storage.index import Index, clean_files, deliveries
+from tests.unit.landing.conftest import METER, READ_AT, USE, House, column
+from tests.unit.landing.test_seal import Killed, dying_at, outcome
+
+HEAD = "meter,read_at,use_kwh,note\n"
+COLUMNS = [METER, READ_AT, USE, column("note", "string")]
+
+
+def rows(*lines: str, head: str = HEAD) -> str:
+    return head + "".join(f"{line}\n" for line in lines)
+
+
+def good(number: int, use: float = 1.0) -> str:
+    """Two rows of the meter's own, in two partitions."""
+    day = 1 + number % 27
+    return rows(f"m{number},2024-01-{day:02} 10:00,{use},", f"m{number},2024-01-{day + 1:02} 11:30,{use + 0.5},ok")
+
+
+def mix() -> list[str | bytes]:
+    """About sixty deliveries: most of them good, the others as deliveries are."""
+    odd: dict[int, str | bytes] = {
+        3: good(2),  # the very bytes of the one before
+        4: rows("m2,2024-01-03 10:00,7,"),  # a correction
+        5: rows("m2,2024-01-03 10:00,7,"),  # and once more
+        6: rows("m2,2024-01-03 10:00,1.0,"),  # and back
+        9: "",
+        11: HEAD,
+        13: rows("m13,never,1,", "m13,2024-01-02 10:00,1,"),
+        15: rows("m15,2024-01-02 10:00,-4,"),
+        17: b"\x89PNG\r\n",
+        19: rows("m19,2024-01-02 10:00", "m19,2024-01-02 11:00,2,"),
+        20: rows('m20,2024-01-02 10:00,3,"said ""so"""'),
+        21: good(21).replace("\n", "\r\n"),
+        22: good(22).rstrip("\n"),
+        23: rows("m23,2024-01-02 10:00,3,æøå").encode("utf-8"),
+        24: rows("m24,2024-01-02 10:00,3,æøå").encode("latin-1"),
+        26: rows("2024-01-02 10:00,m26,5,", head="read_at,meter,use_kwh,note\n"),
+        27: rows("2024-01-02 10:00,m27,5,", head="read_at,meter,use_kwh,note\n"),
+        28: rows("m28,2024-01-02 10:00,5,,x", head="meter,read_at,use_kwh,note,more\n"),
+        29: rows("m29,2024-01-02 10:00,5,,x", head="meter,read_at,use_kwh,note,more\n"),
+        30: rows("m30,5", head="meter,use_kwh\n"),
+        31: rows("m31,2024-01-02 10:00,5", head="meter,read_at,use_kwh\n"),
+        33: rows("m33,2024-01-02 10:00,5,write to a@b.dk"),
+        35: rows("m35,2024-01-02 10:00,5,", "m35,2024-01-02 10:00,6,", "m35,2024-01-02 10:00,5,"),
+        37: rows("", "m37,2024-01-02 10:00,5,", "", "m37,2024-01-03 10:00,5,"),
+        39: rows(*(f"m39,2024-02-01 {hour:02}:00,1{hour:02}.000," for hour in range(24))),
+        41: rows("m5,2024-01-06 10:00,9,", "m41,2024-01-06 10:00,9,"),
+        42: rows("m5,2024-01-06 10:00,9,", "m41,2024-01-06 10:00,9,"),
+    }
+    return [odd.get(number, good(number)) for number in range(58)]
+
+
+def compared(house: House, contract: Contract) -> dict[str, Any]:
+    """All that deliveries come to, without what tells one run from the next."""
+    found = house.exchange.index.rows(sa.select(deliveries).order_by(deliveries.c.file))
+    names = {row["delivery"]: row["file"] for row in found}
+
+    def named(value: Any) -> Any:
+        text = json.dumps(value)
+        for delivery, file in names.items():
+            text = text.replace(delivery, file)
+        return json.loads(text)
+
+    receipts = []
+    for row in found:
+        receipt = json.loads(house.published(contract, row["receipt"], "json"))
+        assert receipt == row["receipt"]
+        assert house.published(contract, receipt, "html")
+        profile = receipt.pop("profile") or {}
+        for gone in ("batch", "received_at"):
+            receipt.pop(gone)
+        for gone in ("hours_since_last", "age_hours", "newest_event"):
+            profile.pop(gone, None)
+        receipts.append((named(receipt), profile, row["status"], row["raw_key"].rsplit("/", 2)[1]))
+    clean = house.clean(contract, "exchange_delivery, exchange_line, * EXCLUDE (exchange_delivery, exchange_known_at)")
+    known = house.clean(contract, "exchange_delivery, exchange_known_at")
+    arrived = {row["delivery"]: row["received_at"] for row in found}
+    assert all(at == arrived[delivery] for delivery, at in known)
+    return {
+        "receipts": receipts,
+        "clean": sorted(((names[delivery], *values) for delivery, *values in clean), key=str),
+        "quarantine": [
+            [entry["row"] for entry in house.quarantine(contract, row["receipt"])] for row in found if row["receipt"]
+        ],
+    }
+
+
+def together(
+    house: House, contract: Contract, contents: list[str | bytes], ending: str = "csv"
+) -> list[dict[str, Any]]:
+    for number, content in enumerate(contents):
+        house.drop(contract, content, f"{number:03}.{ending}")
+    return intake(house.exchange, contract)
+
+
+def alone(house: House, contract: Contract, contents: list[str | bytes], ending: str = "csv") -> None:
+    for number, content in enumerate(contents):
+        house.deliver(contract, content, f"{number:03}.{ending}")
+
+
+@pytest.mark.parametrize("corrections", ["newest_wins", "refuse"])
+def test_a_mix_of_deliveries_comes_to_the_same_together_and_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, corrections: str
+) -> None:
+    monkeypatch.setattr(intaking, "LEAST", 2)
+    contents = mix() if corrections == "newest_wins" else [*mix()[:8], *mix()[40:44]]
+    ends = []
+    for way in (together, alone):
+        house = House(tmp_path / way.__name__)
+        contract = house.contract(COLUMNS, corrections=corrections)
+        way(house, contract, contents)
+        ends.append(compared(house, contract))
+        shared = {row["key"] for row in index_rows(house)}
+        assert (len(index_rows(house)) > len(shared)) == (way is together)
+    for (one, *more), (other, *others) in zip(ends[0]["receipts"], ends[1]["receipts"], strict=True):
+        assert one == other
+        assert more == others, one["file"]
+    assert ends[0] == ends[1]
+    if corrections == "newest_wins":
+        statuses = {receipt["status"] for receipt, *_ in ends[0]["receipts"]}
+        assert statuses == {"accepted", "partly_accepted", "refused", "repeated"}
+
+
+def index_rows(house: House) -> list[Any]:
+    return list(house.exchange.index.rows(sa.select(clean_files)))
+
+
+def test_ndjson_comes_to_the_same_together_and_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intaking, "LEAST", 2)
+    line = '{{"meter": "m{0}", "read_at": "2024-01-0{0}T10:00:00Z", "use_kwh": {1}{2}}}\n'.format
+    contents: list[str | bytes] = [
+        line(1, 1, ""),
+        line(2, "2.50", ', "note": "x"') + "\n" + line(3, 1, ""),
+        line(4, 1, ', "colour": "red"'),
+        line(5, 1, "").rstrip(),
+        '{"meter": "m6"}\n' + line(6, 1, ""),
+        line(7, '"many"', ""),
+        line(1, 3, ""),
+        line(8, 1, ""),
+        line(1, 3, ""),
+    ]
+    ends = []
+    for way in (together, alone):
+        house = House(tmp_path / way.__name__)
+        contract = house.contract(COLUMNS, forms=[{"format": "ndjson"}])
+        way(house, contract, contents, "ndjson")
+        ends.append(compared(house, contract))
+        assert any(row["receipt"]["batch"] for row in found(house)) == (way is together)
+    assert ends[0] == ends[1]
+
+
+def found(house: House) -> list[Any]:
+    return list(house.exchange.index.rows(sa.select(deliveries).order_by(deliveries.c.delivery)))
+
+
+def filled(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, contents: list[str | bytes], **more: Any
+) -> tuple[House, Contract]:
+    """An exchange that has loaded these together."""
+    house = House(folder)
+    contract = house.contract(COLUMNS, **more)
+    with monkeypatch.context() as patch:
+        patch.setattr(intaking, "LEAST", 2)
+        receipts = together(house, contract, contents)
+    assert {receipt["batch"] for receipt in receipts} not in ({None}, set())
+    return house, contract
+
+
+def test_dying_at_any_call_and_running_again_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intaking, "LEAST", 2)
+    contents = [good(1), good(2), rows("m1,2024-01-02 10:00,9,")]
+
+    def fresh(folder: str) -> tuple[House, Contract]:
+        house = House(tmp_path / folder)
+        contract = house.contract(COLUMNS)
+        for number, content in enumerate(contents):
+            house.drop(contract, content, f"{number}.csv")
+        return house, contract
+
+    house, contract = fresh("undisturbed")
+    with dying_at(10_000, house.exchange, monkeypatch) as made:
+        intake(house.exchange, contract)
+        calls = made()
+    expected = outcome(house, contract)
+    assert len(expected["rows"]) == 5
+    # Calls of several threads come in any order: each is died at all the same.
+    for call in range(1, calls + 1, 3):
+        house, contract = fresh(f"dying at {call}")
+        with dying_at(call, house.exchange, monkeypatch), pytest.raises(Killed):
+            intake(house.exchange, contract)
+        intake(house.exchange, contract)
+        assert outcome(house, contract) == expected, f"killed at call {call} of {calls}"
+        house.exchange.index.close()
+        shutil.rmtree(house.folder, ignore_errors=True)
+
+
+def test_a_batch_is_replayed_as_one_and_what_is_odd_by_then_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, contract = filled(tmp_path / "h", monkeypatch, [good(1, 5), good(2, 50), good(3, 6), good(4, 7)])
+    [batch] = {row["receipt"]["batch"] for row in found(house)}
+    before = house.clean(contract)
+    stricter = house.contract([METER, READ_AT, {**USE, "logicalTypeOptions": {"maximum": 40}}, COLUMNS[3]])
+    assert {one.file: one.after["refused"] for one in replay(house.exchange, stricter, again=True, dry_run=True)} == {
+        "000.csv": 0, "001.csv": 2, "002.csv": 0, "003.csv": 0
+    }  # fmt: skip
+    assert house.clean(contract) == before
+    replay(house.exchange, stricter, again=True)
+    batches = [row["receipt"]["batch"] for row in found(house)]
+    assert batches[1] is None
+    assert batches[2] == batches[3] != batch
+    assert len(house.clean(contract)) == 6
+    assert {row["receipt"]["generation"] for row in found(house)} == {1}
+    assert len(house.quarantine(contract, found(house)[1]["receipt"])) == 2
+    index = sorted(map(str, index_rows(house)))
+    assert rebuild_index(house.exchange).problems == []
+    assert [str(row).partition("change")[0] for row in sorted(map(str, index_rows(house)))] == [
+        str(row).partition("change")[0] for row in index
+    ]
+    replay(house.exchange, contract, again=True)
+    assert sorted(map(str, house.clean(contract))) == sorted(map(str, before))
+
+
+def test_replaying_a_batch_that_comes_out_the_same_leaves_its_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, contract = filled(tmp_path / "h", monkeypatch, [good(number) for number in range(4)])
+    before = index_rows(house)
+    outcomes = replay(house.exchange, contract, again=True)
+    assert [outcome.partitions for outcome in outcomes] == [()] * 4
+    assert index_rows(house) == before
+
+
+def test_an_index_is_made_again_from_shared_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    house, contract = filled(tmp_path / "h", monkeypatch, [good(number) for number in range(4)])
+    house.deliver(contract, good(9), "last.csv")
+    before, rows_before = index_rows(house), house.clean(contract)
+    # What a batch left that was killed before it was recorded.
+    [one, *_] = [row["key"] for row in before if "-to-" in row["key"]]
+    folder, _, name = one.rpartition("/")
+    url = house.exchange.lake.local_path("clean", one)
+    assert url is not None
+    house.exchange.lake.upload("clean", f"{folder}/{name[:-18]}00000000-part-0.parquet", url)
+    assert rebuild_index(house.exchange).problems == []
+    assert {(row["key"], row["delivery"], row["rows"]) for row in index_rows(house)} == {
+        (row["key"], row["delivery"], row["rows"]) for row in before
+    }
+    # One whose receipt is lost is loaded again, and with it those that it shares a file with.
+    for ending in ("json", "html"):
+        lost = found(house)[1]["delivery"]
+        house.exchange.lake.delete("landing-town", f"receipts/readings/{lost}.{ending}")
+    assert len(rebuild_index(house.exchange).problems) == 3
+    assert [receipt["delivery"] for receipt in intake(house.exchange, contract)] == [
+        row["delivery"] for row in found(house)[:4]
+    ]
+    assert house.clean(contract) == rows_before
+
+
+def test_deliveries_between_are_judged_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of the middle was loaded before the others, by another process."""
+    monkeypatch.setattr(intaking, "LEAST", 2)
+    house = House(tmp_path / "h")
+    contract = house.contract(COLUMNS)
+    for number in range(5):
+        house.drop(contract, rows(f"m,2024-01-01 10:00,{number}.000,"), f"{number}.csv")
+    names = seal_inbox(house.exchange, contract)
+    with house.exchange.index.begin() as connection:
+        connection.execute(sa.update(deliveries).where(deliveries.c.delivery != names[2]).values(status="claimed"))
+    intake(house.exchange, contract)
+    with house.exchange.index.begin() as connection:
+        connection.execute(sa.update(deliveries).where(deliveries.c.status == "claimed").values(status="sealed"))
+    receipts = intake(house.exchange, contract)
+    assert [receipt["corrections"] for receipt in receipts] == [0, 1, 1, 1]
+    assert [receipt["batch"] is None for receipt in receipts] == [False, False, False, False]
+    assert receipts[0]["batch"] == receipts[1]["batch"] != receipts[2]["batch"]
+
+
+def test_an_index_of_before_takes_shared_files(tmp_path: Path) -> None:
+    index = Index(f"sqlite:///{tmp_path / 'old.db'}")
+    with index.begin() as connection:
+        connection.execute(
+            sa.text(
+                "CREATE TABLE clean_files (provider VARCHAR, dataset VARCHAR, partition VARCHAR, key VARCHAR, "
+                "delivery VARCHAR NOT NULL, rows BIGINT NOT NULL, bytes BIGINT NOT NULL, change BIGINT NOT NULL, "
+                "PRIMARY KEY (provider, dataset, partition, key))"
+            )
+        )
+        connection.execute(sa.text("INSERT INTO clean_files VALUES ('p', 'd', '2024-01-01', 'k', 'one', 1, 2, 3)"))
+    index.create()
+    index.create()
+    with index.begin() as connection:
+        row = dict(connection.execute(sa.select(clean_files)).mappings().one())
+        connection.execute(sa.insert(clean_files).values(**{**row, "delivery": "two"}))
+    assert [row["delivery"] for row in index.rows(sa.select(clean_files))] == ["one", "two"]
+    index.close()
+
+
+def test_a_person_is_taken_out_of_a_file_that_deliveries_share(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intaking, "LEAST", 2)
+    house = House(tmp_path / "h")
+    contract = house.contract([{**METER, "classification": "identifier"}, READ_AT, USE])
+    for number, meter in enumerate(["person", "other", "person"]):
+        house.drop(contract, f"meter,read_at,use_kwh\n{meter},2024-01-01 1{number}:00,{number}\n", f"{number}.csv")
+    intake(house.exchange, contract)
+    assert len({row["key"] for row in index_rows(house)}) == 1
+    certificate = erase(house.exchange, contract, subject="person", reason="asked for it")
+    assert certificate["proven_absent"]
+    assert certificate["taken_out"]["clean rows"] == 2
+    assert house.clean(contract, "use_kwh::INT") == [(1,)]
+    assert [row["rows"] for row in index_rows(house)] == [0, 1, 0]
+    assert [row["receipt"]["accepted"] for row in found(house)] == [0, 1, 0]
+    rotate(house.exchange, "town", dry_run=False)
+    assert house.clean(contract, "use_kwh::INT") == [(1,)]
+    assert rebuild_index(house.exchange).problems == []
