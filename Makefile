@@ -6,7 +6,7 @@ STAMP := .venv/.requirements
 ROWS ?= 5000000
 CITY ?= .exchange/city
 
-.PHONY: setup run test bench bench-privacy bench-anonymity check lint types airflow requirements docs-tables clean
+.PHONY: setup run test bench bench-tiny bench-privacy bench-anonymity check lint types airflow requirements docs-tables clean
 .DEFAULT_GOAL := run
 
 setup: $(STAMP)
@@ -30,6 +30,10 @@ test: setup
 # Loading against plain DuckDB; `make bench SIZE=10GB` loads one csv of that size and tells its peak of memory.
 bench: setup
 	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/loading.py $(if $(SIZE),--size $(SIZE),--rows $(ROWS))
+
+# What a file costs where very many small ones are dropped; `make bench-tiny FILES=100000 ODD=100`.
+bench-tiny: setup
+	@PYTHONPATH=$(CURDIR) $(BIN)/python bench/tiny.py $(if $(FILES),--files $(FILES)) $(if $(ODD),--odd $(ODD))
 
 # Private marts of a simulated city from delivery to gate: seconds and memory of policies and attacks.
 bench-privacy: setup

@@ -12,6 +12,12 @@
 {%- endmacro %}
 {% macro duckdb__columns_as_struct(columns) -%} struct_pack({{ columns | join(', ') }}) {%- endmacro %}
 
+{# Two values as one that compares by the first, and where that is equal by the second. #}
+{% macro in_order(first, second) -%}
+    {{ adapter.dispatch('in_order')(first, second) }}
+{%- endmacro %}
+{% macro duckdb__in_order(first, second) -%} row({{ first }}, {{ second }}) {%- endmacro %}
+
 {# Of a group's whole numbers the second largest (the largest again where two are equal), 0 without one. #}
 {% macro second_largest(value) -%}
     {{ adapter.dispatch('second_largest')(value) }}

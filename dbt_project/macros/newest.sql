@@ -3,8 +3,10 @@
    key_columns: list of columns; columns: list of the others that are wanted. A row that a later delivery has
    withdrawn, since it belongs to another partition by now, is none.
    Delivery ids sort by arrival, so a delivery's rank and its line make one whole number, which compares
-   twice as fast as the two. #}
+   twice as fast as the two. Of rows of one line the one with the greatest values counts, in the order of the
+   columns, as it does at intake, where all of the contract's are compared. #}
 {% macro newest(relation, key_columns, columns) -%}
+    {%- set value = columns_as_struct(columns + ['exchange_withdrawn']) %}
     select
         {{ key_columns | join(', ') }},
         {%- for column in columns %}
@@ -13,7 +15,7 @@
     from (
         select
             {{ key_columns | join(', ') }},
-            {{ value_at_greatest(columns_as_struct(columns + ['exchange_withdrawn']), 'arrival * 1099511627776 + exchange_line') }} as newest
+            {{ value_at_greatest(value, in_order('arrival * 1099511627776 + exchange_line', value)) }} as newest
         from {{ relation }}
         inner join (
             select exchange_delivery, row_number() over (order by exchange_delivery) as arrival

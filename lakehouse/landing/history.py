@@ -73,6 +73,8 @@ def _hidden(exchange: Exchange, contract: Contract, where: Mapping[str, str]) ->
 def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: datetime | None) -> str:
     keys = ", ".join(identifier(column.name) for column in contract.primary_key)
     columns = ", ".join(identifier(column.name) for column in contract.columns)
+    # Of rows of one line the one with the greatest values stands.
+    place = f"(exchange_delivery, exchange_line, {columns})"
     matches = " AND ".join(f"{identifier(name)} = {literal(value)}" for name, value in where.items())
     time = contract.exchange.time
     observed = identifier(time.column) if time else "NULL"
@@ -84,6 +86,6 @@ def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: da
         )
         SELECT {columns}, {observed} AS observed_at, exchange_known_at AS known_at, exchange_delivery AS delivery,
                exchange_line AS line,
-               row_number() OVER (PARTITION BY {keys} ORDER BY exchange_delivery DESC, exchange_line DESC) = 1 AS stands
-        FROM known ORDER BY {keys}, exchange_delivery, exchange_line
+               row_number() OVER (PARTITION BY {keys} ORDER BY {place} DESC) = 1 AS stands
+        FROM known ORDER BY {keys}, {place}
     """

@@ -50,7 +50,7 @@ def withdraw_moved(connection: duckdb.DuckDBPyConnection, contract: Contract, st
         f"""
         CREATE OR REPLACE TEMP TABLE stored AS
         SELECT exchange_line, {names}, {place} IS DISTINCT FROM last_value({place}) OVER (
-            PARTITION BY {keys} ORDER BY exchange_line ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            PARTITION BY {keys} ORDER BY exchange_line, {names} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) AS exchange_withdrawn
         FROM fresh
         """
@@ -62,7 +62,7 @@ def withdraw_moved(connection: duckdb.DuckDBPyConnection, contract: Contract, st
             INSERT INTO stored
             SELECT 0, {names}, true FROM (
                 SELECT {columns} FROM (
-                    SELECT arg_max(s, (s.exchange_delivery, s.exchange_line)) AS newest
+                    SELECT arg_max(s, (s.exchange_delivery, s.exchange_line, s)) AS newest
                     FROM ({standing}) AS s SEMI JOIN stored USING ({keys}) GROUP BY {keys}
                 )
             )

@@ -88,7 +88,8 @@ def _find_winners(
         return 0
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE winners AS "
-        f"SELECT {_list(keys)}, arg_max({_value(values)}, (exchange_delivery, exchange_line)) AS exchange_value "
+        f"SELECT {_list(keys)}, arg_max({_value(values)}, (exchange_delivery, exchange_line, "
+        f"{_value(values)})) AS exchange_value "
         f"FROM ({standing}) SEMI JOIN exact_typed USING ({_list(keys)}) GROUP BY {_list(keys)}"
     )
     return int((connection.execute("SELECT count(*) FROM winners").fetchone() or (0,))[0])

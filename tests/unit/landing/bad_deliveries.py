@@ -92,8 +92,8 @@ def shapes(house: House) -> Contract:
 @dataclass(frozen=True, kw_only=True)
 class Case:
     """A bad delivery. ``stands``: meter → newest value in ``clean`` when all is done. ``rule``: the first of the
-    receipt's errors, or of its warnings. ``before``: good deliveries that came first. ``told``: words that the
-    receipt has to hold, ``hidden``: words that it must not."""
+    receipt's errors, or of its warnings. ``before``: good deliveries that came first, ``beside``: with it. ``told``:
+    words that the receipt has to hold, ``hidden``: words that it must not."""
 
     name: str
     make: Callable[[], bytes | str]
@@ -103,6 +103,7 @@ class Case:
     file: str = "delivery.csv"
     contract: Callable[[House], Contract] = readings
     before: tuple[str, ...] = ()
+    beside: tuple[str, ...] = ()
     told: str = ""
     hidden: str = ""
 

@@ -35,6 +35,12 @@ from tests.unit.landing.bad_deliveries import (
 
 WIDE = [*HEADER.split(","), *(f"extra_{number}" for number in range(9_996))]
 
+
+def tiny(number: int) -> str:
+    """A file of one row, of a meter of its own."""
+    return f"{HEADER}\nM{number:03},{DAY},{number},ok\n"
+
+
 FILES: list[Case] = [
     refused("an empty file", lambda: b"", "empty_file"),
     refused("a header and nothing else", of_rows(), "no_rows"),
@@ -77,6 +83,14 @@ FILES: list[Case] = [
     taken(
         "columns in another order",
         lambda: "note,use_kwh,read_at,meter\n" + "".join(f"ok,{v},{DAY},{m}\n" for m, v in GOOD.items()),
+    ),
+    taken(
+        "columns in another order than in the delivery before",
+        lambda: "note,use_kwh,read_at,meter\n" + "".join(f"ok,{v + 1},{DAY},{m}\n" for m, v in GOOD.items()),
+        "reordered_columns",
+        before=(CSV,),
+        stands={meter: value + 1 for meter, value in GOOD.items()},
+        told="meter, read_at, use_kwh, note",
     ),
     taken("a column more", lambda: CSV.replace("\n", ",x\n").replace("note,x", "note,operator"), "unknown_column"),
     taken(
@@ -189,6 +203,26 @@ FILES: list[Case] = [
         "a zip of 300 tiny files, a stand-in for a million",
         lambda: zipped((f"{n}.csv", CSV) for n in range(300)),
         file="r.zip",
+    ),
+    taken(
+        "a tiny file among 60 that were dropped at once, a stand-in for a million",
+        lambda: tiny(60),
+        beside=tuple(tiny(number) for number in range(60)),
+        stands={f"M{number:03}": float(number) for number in range(61)},
+    ),
+    partly(
+        "a tiny file with a wrong row among 60 that were dropped at once",
+        lambda: tiny(60) + f"M061,{DAY},many,wrong\n",
+        "not_a_number",
+        beside=tuple(tiny(number) for number in range(60)),
+        stands={f"M{number:03}": float(number) for number in range(61)},
+    ),
+    refused(
+        "a tiny empty file among 60 that were dropped at once",
+        lambda: "",
+        "empty_file",
+        beside=tuple(tiny(number) for number in range(60)),
+        stands={f"M{number:03}": float(number) for number in range(60)},
     ),
     refused(
         "a zip with a picture beside the data",

@@ -77,7 +77,13 @@ def test_a_bad_delivery_ends_in_its_receipt(case: Case, house: House, outcomes: 
         assert house.deliver(contract, earlier, f"earlier-{number}.csv")["status"] == "accepted"
     content = case.make()
     data = content.encode() if isinstance(content, str) else content
-    receipt = house.deliver(contract, data, case.file)
+    for number, other in enumerate(case.beside):
+        house.drop(contract, other, f"{number:03}.csv")
+    house.drop(contract, data, case.file)
+    receipts = {receipt["file"]: receipt for receipt in intake(house.exchange, contract)}
+    receipt = receipts.pop(case.file)
+    assert receipt["delivered"] == receipt["accepted"] + receipt["refused"] + receipt["duplicates"]
+    assert [other["status"] for other in receipts.values()] == ["accepted"] * len(case.beside)
     outcomes[case.name] = receipt
 
     entries = receipt["errors"] or receipt["warnings"]

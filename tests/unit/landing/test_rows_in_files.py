@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.contracts.load import ContractError
+from lakehouse.landing.history import history
 from lakehouse.orchestrate.inputs import match_inputs
 from tests.unit.landing.conftest import READINGS, House, column, faults
 
@@ -224,3 +225,18 @@ def test_one_file_of_the_inputs_may_be_several_datasets(house: House) -> None:
     matched = match_inputs(house.exchange, house.folder / "inputs")
     assert matched.files == {"town/stop_times": [feed], "town/stops": [feed]}
     assert matched.unmatched == []
+
+
+def test_of_rows_of_one_line_with_one_key_the_same_stands_wherever_it_is_asked(house: House) -> None:
+    contract = house.contract(NESTED, forms=[{"format": "ndjson", "unnest": "data.values"}])
+
+    def line(*uses: int) -> str:
+        values = [{"t": "2024-01-01T00:00", "use_kwh": use} for use in uses]
+        return json.dumps({"device": {"id": "a"}, "data": {"values": values}, "batch": "n"})
+
+    first = house.deliver(contract, line(7, 9, 8), "first.json")
+    assert (first["accepted"], first["corrections"]) == (3, 2)
+    assert house.deliver(contract, line(9), "same.json")["duplicates"] == 1
+    versions = history(house.exchange, contract, where={"meter": "a"})
+    assert [(version["use_kwh"], version["stands"]) for version in versions] == [(7, False), (8, False), (9, True)]
+    assert house.deliver(contract, line(8), "back.json")["corrections"] == 1
