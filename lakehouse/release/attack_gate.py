@@ -22,7 +22,7 @@ from lakehouse.release.attacks import attack, entry_of
 from lakehouse.release.manifest import Candidate, File, latest_manifest
 from lakehouse.release.noise_gate import attack_noisy, differing_from_draw, unpaid_draws, unseen_noisy_faults
 from lakehouse.release.patterns import standing_patterns
-from lakehouse.release.self_test import unseen_faults
+from lakehouse.release.self_test import unseen_faults, unseen_open_faults
 from lakehouse.storage.lake import ObjectNotFound
 
 if TYPE_CHECKING:
@@ -30,18 +30,20 @@ if TYPE_CHECKING:
     from lakehouse.gates.report import GateResult
 
 GATE = "Attacks on the candidate and all earlier releases"
+# Of an open mart, which no attack is for.
+SELF_TEST = "The gate's test of itself"
 REPORT = "attacks.json"
 
 
 def attack_candidate(
     exchange: Exchange, mart: Mart, made: Candidate, files: Mapping[File, Path], columns: Sequence[ColumnContract]
 ) -> list[GateResult]:
-    """One result an attack, and those of the record and of the gate's test of itself; none for an open mart. The
-    cells stand in ``reports/<mart>/<candidate>/attacks.json`` and nowhere else: a reason goes to the index, to logs
+    """One result an attack, and those of the record and of the gate's test of itself; the last alone for an open mart.
+    The cells stand in ``reports/<mart>/<candidate>/attacks.json`` and nowhere else: a reason goes to the index, to logs
     and to the job's report."""
     policy = mart.exchange.privacy
     if isinstance(policy, OpenPolicy):
-        return []
+        return [_self_test(unseen_open_faults(exchange, mart=mart, files=files, columns=columns), gate=SELF_TEST)]
     grain = mart.exchange.partition.grain
     try:
         if isinstance(policy, DpPolicy):
@@ -126,9 +128,10 @@ def _others(differing: int, unseen: Sequence[str]) -> Iterator[GateResult]:
     yield _self_test(unseen)
 
 
-def _self_test(unseen: Sequence[str]) -> GateResult:
+def _self_test(unseen: Sequence[str], *, gate: str = GATE) -> GateResult:
     expected = "each known fault, put into a copy of a partition, is seen by its check"
-    return _check("gate_sees_known_faults", expected, not unseen, f"green on {'; '.join(unseen) or 'none'}")
+    found = f"green on {'; '.join(unseen) or 'none'}"
+    return _check("gate_sees_known_faults", expected, not unseen, found, gate=gate)
 
 
 def write_report(exchange: Exchange, made: Candidate, outcomes: Sequence[Outcome]) -> None:
@@ -149,7 +152,7 @@ def _cannot_be_audited(why: str) -> GateResult:
     return _check("attack_possible", expected, False, why)
 
 
-def _check(name: str, expected: str, success: bool, found: str) -> GateResult:
+def _check(name: str, expected: str, success: bool, found: str, *, gate: str = GATE) -> GateResult:
     from lakehouse.gates.report import GateResult
 
-    return GateResult.of_check(name, expected=expected, success=success, found=found, gate=GATE)
+    return GateResult.of_check(name, expected=expected, success=success, found=found, gate=gate)

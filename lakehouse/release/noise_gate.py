@@ -23,9 +23,8 @@ from lakehouse.privacy.attacks.noise import attack_noise, attack_policy
 from lakehouse.privacy.attacks.outcome import Outcome
 from lakehouse.privacy.dp import noise_of
 from lakehouse.privacy.ledger import BUCKET, entries
-from lakehouse.release.file_faults import CANARY, PHYSICAL, faulty_tables, physical_passes
+from lakehouse.release.file_faults import CANARY, PHYSICAL, faulty_tables, green_on
 from lakehouse.release.manifest import Candidate, File, Manifest, read_manifest
-from lakehouse.release.text_scan import found_in_files
 from lakehouse.storage.index import releases
 from lakehouse.storage.sql import identifier, literal
 
@@ -166,12 +165,9 @@ def unseen_noisy_faults(
         for fault, faulty in (*faulty_tables(mart, policy, table), _redrawn(policy, table)):
             path = folder / f"{fault}.parquet"
             pq.write_table(faulty, path, compression="zstd")
-            if fault == CANARY:
-                if not found_in_files(connection, mart, [path]):
-                    found.append(f"{fault}: no_personal_data_in_texts")
-            elif fault in PHYSICAL:
-                if physical_passes(path, sample, columns, PHYSICAL[fault]):
-                    found.append(f"{fault}: {PHYSICAL[fault]}")
+            if fault == CANARY or fault in PHYSICAL:
+                if green := green_on(connection, mart, path, sample, columns, fault):
+                    found.append(f"{fault}: {green}")
             elif differing_from_draw(exchange, connection, mart, policy, sample.partition, path, folder) == 0:
                 found.append(f"{fault}: cells_are_as_drawn")
     found += _unseen_doubled(policy, table, sample)

@@ -11,11 +11,12 @@ from typer.testing import CliRunner
 
 from lakehouse.cli import app
 from lakehouse.privacy.vault import Vault
+from lakehouse.release import file_faults
 from lakehouse.release.attacks import attack_release
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.storage.index import candidates
-from tests.mini_exchange import WATER, Mini
+from tests.mini_exchange import TRAFFIC, WATER, Mini
 
 
 def candidate(mini: Mini) -> str:
@@ -62,6 +63,26 @@ def test_a_candidate_that_isolates_nobody_passes_and_says_what_was_tried(built: 
     report = json.loads(built.exchange.lake.read_bytes("reports", f"{WATER}/{name}/results.json"))
     passed = {result["name"] for result in report["results"] if result["success"]}
     assert {"gate_sees_known_faults", "cells_are_as_recorded", "attack_differencing"} <= passed
+
+
+@pytest.mark.parametrize(
+    ("check", "unseen"),
+    [
+        ("physical_passes", "an identifier column let through: parquet_columns; nulls: parquet_nulls"),
+        ("found_in_files", "a CPR number in a text: no_personal_data_in_texts"),
+    ],
+)
+def test_an_open_mart_s_gate_tests_itself_too(
+    built: Mini, monkeypatch: pytest.MonkeyPatch, check: str, unseen: str
+) -> None:
+    [name] = [row["candidate"] for row in waiting_candidates(built.exchange) if row["mart"] == TRAFFIC]
+    monkeypatch.setattr(file_faults, check, lambda *_: check == "physical_passes")
+    with pytest.raises(CandidateBlocked, match=f"is seen by its check. Found: green on {unseen}"):
+        gate(built.exchange, mart=built.mart(TRAFFIC), candidate=name)
+    monkeypatch.undo()
+    assert gate(built.exchange, mart=built.mart(TRAFFIC), candidate=name)["status"] == "passed"
+    report = json.loads(built.exchange.lake.read_bytes("reports", f"{TRAFFIC}/{name}/results.json"))
+    assert "gate_sees_known_faults" in {result["name"] for result in report["results"] if result["success"]}
 
 
 def test_a_file_that_says_otherwise_than_its_record_is_refused(built: Mini) -> None:
