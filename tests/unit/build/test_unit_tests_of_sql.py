@@ -48,7 +48,7 @@ def test_every_unit_test_is_green_and_a_wrong_expectation_red(exchange: Exchange
     project = DbtProject(exchange)
     database, target = tmp_path / DATABASE, tmp_path / "target"
     # dbt takes the types of what a test does not give from relations that stand: as a build makes them, of no row.
-    prepare_sources(exchange, files=[], spans=[], database=database, folder=tmp_path / "inputs")
+    prepare_sources(exchange, files=[], parts=[], database=database, folder=tmp_path / "inputs")
     wanted = ["--select", "+test_type:unit", "--exclude-resource-type", "test"]
     ran = project._invoke(["build", "--empty", *wanted], database=database, target=target).result.results
     found = {result.node.name: result for result in ran if str(result.node.resource_type) == "unit_test"}
