@@ -66,4 +66,4 @@ docs-tables: setup
 	@WRITE_DOCS=1 $(BIN)/python -m pytest tests/unit/landing/test_bad_deliveries.py
 
 clean:
-	rm -rf .exchange lake dbt_project/target dbt_project/logs dbt_project/models/staging
+	rm -rf .exchange lake dbt_project/target dbt_project/logs dbt_project/models/staging dbt_project/models/anonymised/generated

@@ -17,7 +17,8 @@
     {%- if not execute -%}
         {{ return({
             'k': {'month': 1}, 'cap': {'value': 0}, 'max_share_percent': 0, 'p_percent': 0,
-            'partition': {'area': 'area', 'name': 'name', 'k': 1, 'frozen_for': 'month'}
+            'partition': {'area': 'area', 'name': 'name', 'k': 1, 'frozen_for': 'month'},
+            'unit': 'unit', 'measure': 'measure', 'sums': {}
         }) }}
     {%- endif -%}
     {%- set policy = stated_in(mart).privacy -%}
@@ -37,6 +38,19 @@
         {{ exceptions.raise_compiler_error(mart ~ ".yml states no config.meta.exchange.privacy of kind suppress") }}
     {%- endif -%}
     {{ return({'dimensions': stated.privacy.dimensions, 'partition': stated.partition.column, 'measure': stated.privacy.measure}) }}
+{%- endmacro %}
+
+{# {columns: [{name, data_type}], measure} of a mart with a policy of kind dp. #}
+{% macro stated_noise(mart) -%}
+    {%- if not execute -%}
+        {{ return({'columns': [{'name': 'm', 'data_type': 'bigint'}], 'measure': 'm'}) }}
+    {%- endif -%}
+    {%- set policy = stated_in(mart).privacy -%}
+    {%- if not policy or policy.kind != 'dp' -%}
+        {{ exceptions.raise_compiler_error(mart ~ ".yml states no config.meta.exchange.privacy of kind dp") }}
+    {%- endif -%}
+    {%- set columns = graph.nodes['model.' ~ project_name ~ '.' ~ mart].columns.values() | list -%}
+    {{ return({'columns': columns, 'measure': policy.measure}) }}
 {%- endmacro %}
 
 {% macro stated_in(model_name) -%}

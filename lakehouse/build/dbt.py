@@ -12,6 +12,8 @@ from typing import Any
 
 from lakehouse.build.lineage import Lineage, lineage_of, parents
 from lakehouse.contracts.derive import write_staging
+from lakehouse.contracts.mart import sound_marts
+from lakehouse.contracts.policy_models import write_policy_models
 from lakehouse.exchange import Exchange
 from lakehouse.storage.spatial import extension_path
 
@@ -50,7 +52,8 @@ class CompiledNode:
 
 
 class DbtProject:
-    """The dbt project of an exchange, parsed. Staging models are generated from the contracts first.
+    """The dbt project of an exchange, parsed. Staging models are generated from the contracts first, and those between
+    private use and published cells from the marts' policies.
 
     ``built`` is called after each invocation that builds, with the folder in which dbt left its artifacts, which goes
     with the build. Raises :class:`BuildFailed` where dbt cannot parse it.
@@ -60,7 +63,9 @@ class DbtProject:
         self._settings = exchange.settings
         self._built = built
         self._folder = exchange.settings.home_path / "dbt"
-        write_staging(exchange.contracts, exchange.settings.dbt_path / "models" / "staging")
+        models = exchange.settings.dbt_path / "models"
+        write_staging(exchange.contracts, models / "staging")
+        write_policy_models(sound_marts(exchange.settings.marts_path), models / "anonymised" / "generated")
         self.manifest: Any = None
         self.manifest = self._parse()
 

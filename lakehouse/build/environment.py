@@ -14,8 +14,8 @@ from lakehouse.settings import PROJECT, Settings
 
 PINS = "requirements.txt"
 PACKAGE = Path(__file__).parents[1]
-# Made from the contracts, by dbt, or by Python; of code that is none.
-MADE = frozenset({"staging", "target", "logs", "dbt_packages", "__pycache__"})
+# Made from contracts and marts, by dbt, or by Python; of code that is none.
+MADE = frozenset({"staging", "generated", "target", "logs", "dbt_packages", "__pycache__"})
 PINNED = ("python", "duckdb", "pyarrow", "dbt")
 
 

@@ -9,6 +9,7 @@ import yaml
 
 from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.contracts.written import write_all
 
 LINEAGE_COLUMNS = {
     "exchange_delivery": ("VARCHAR", "the delivery that brought the row; ids sort by time of arrival"),
@@ -117,7 +118,6 @@ def write_staging(contracts: dict[str, Contract], folder: Path) -> list[Path]:
 
     Only files that differ are written, so that dbt's partial parsing is kept.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     wanted: dict[Path, str] = {}
     for contract in contracts.values():
         wanted[folder / f"{source_name(contract)}.sql"] = staging_sql(contract)
@@ -135,10 +135,4 @@ def write_staging(contracts: dict[str, Contract], folder: Path) -> list[Path]:
     wanted[folder / "staging.yml"] = "# Generated from contracts/; changes here are lost.\n" + yaml.safe_dump(
         properties, sort_keys=False, allow_unicode=True, width=110
     )
-    for path in folder.glob("*"):
-        if path not in wanted:
-            path.unlink()
-    for path, text in wanted.items():
-        if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
-    return sorted(wanted)
+    return write_all(wanted, folder)

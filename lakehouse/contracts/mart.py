@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -211,6 +212,13 @@ def read_marts(folder: Path) -> dict[str, Mart]:
     if faults:
         raise ContractError(faults)
     return marts
+
+
+def sound_marts(folder: Path) -> Iterator[Mart]:
+    """Those marts of a folder that can be read: what is wrong with the others is told by :func:`read_marts`."""
+    for path in sorted(folder.glob("*.yml")):
+        with suppress(ContractError):
+            yield read_mart(path)
 
 
 def _mart_faults(mart: Mart) -> Iterator[tuple[Position, str]]:

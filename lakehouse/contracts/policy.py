@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt, StringConstraint
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 Relation = Annotated[str, StringConstraints(pattern=r"^[a-z_][a-z0-9_]*\.[a-z_][a-z0-9_]*$")]
+# It stands in SQL between quotes.
+Plain = Annotated[str, StringConstraints(pattern=r"^[\w +.,/-]+$")]
 Rho = Annotated[Decimal, Field(gt=0, le=100, max_digits=12, decimal_places=9)]
 
 
@@ -66,6 +68,26 @@ class Numbered(Strict):
     column: Name
 
 
+class Sums(Strict):
+    """What is summed, and by what: from this and the policy the models between private use and published cells are
+    written (:mod:`lakehouse.contracts.policy_models`), and the mart is one macro call.
+
+    ``of``: the model of private use, one row a unit and fully measured hour, with the columns ``unit``, ``hour``, the
+    policy's measure (a whole number), the area's if the policy has a ``partition``, ``kinds`` and ``apart``. ``kinds``:
+    columns of the mart by which small groups are merged, step by step as ``merge`` says (of each column the value in
+    the wider group). ``apart``: columns across which nothing is ever summed. ``neighbours``: of a ``partition``, the
+    model of two columns, ``area_code`` and ``neighbour_code``.
+    """
+
+    of: Name
+    unit: Name
+    hour: Name
+    kinds: tuple[Name, ...] = ()
+    apart: tuple[Name, ...] = ()
+    merge: tuple[dict[Name, Plain], ...] = ()
+    neighbours: Name | None = None
+
+
 class AggregatePolicy(Strict):
     """Cells of at least ``k`` units, none holding more than its share.
 
@@ -73,7 +95,8 @@ class AggregatePolicy(Strict):
     The mart has the columns ``measure``, ``<unit>s`` (how many units a cell holds), ``period_grain`` (one of
     the keys of ``k``) and ``period_hours``. ``cap``: the most that a unit gives to an hour, whole units of
     the measure. ``ceiling``: up to which use a unit is counted at all. ``partition``: how areas are merged.
-    ``numbered``: where the contributions name a unit by a number that is another in the next build.
+    ``numbered``: where the contributions name a unit by a number that is another in the next build. ``sums``: what the
+    models of contributions and groups are written from; without it they are somebody's own.
     """
 
     kind: Literal["aggregate"]
@@ -88,7 +111,28 @@ class AggregatePolicy(Strict):
     p_percent: int = Field(ge=0, le=100)
     contributions: Relation
     numbered: Numbered | None = None
+    sums: Sums | None = None
     release: ReleasePolicy = ReleasePolicy()
+
+    @model_validator(mode="after")
+    def _can_be_merged(self) -> AggregatePolicy:
+        if self.sums is None:
+            return self
+        if not self.contributions.startswith("anonymised.") or not self.contributions.endswith("_contributions"):
+            raise ValueError(
+                f"contributions is {self.contributions!r}: with sums it is anonymised.<name>_contributions, and the "
+                "models that are written are named <name>_…"
+            )
+        if self.partition is not None:
+            if self.sums.neighbours is None or self.sums.kinds or self.sums.merge:
+                raise ValueError("with a partition, sums has neighbours, and neither kinds nor merge")
+        elif not self.sums.kinds or self.sums.neighbours:
+            raise ValueError("without a partition, sums has kinds (and merge), and no neighbours")
+        elif not self.sums.merge or set(self.sums.merge[-1]) != set(self.sums.kinds):
+            raise ValueError(f"the last step of merge gives a value to each of: {', '.join(self.sums.kinds)}")
+        elif unknown := {column for step in self.sums.merge for column in step} - set(self.sums.kinds):
+            raise ValueError(f"merge names {', '.join(sorted(unknown))}, which is none of the kinds")
+        return self
 
     @property
     def units(self) -> str:

@@ -19,7 +19,8 @@ ROOMS = ("contracts", "dags", "plugins", "dbt_project", "expectations")
 
 def copied_project(target: Path) -> Path:
     for room in ROOMS:
-        shutil.copytree(PROJECT / room, target / room, ignore=shutil.ignore_patterns("target", "logs", "staging"))
+        made = shutil.ignore_patterns("target", "logs", "staging", "generated")
+        shutil.copytree(PROJECT / room, target / room, ignore=made)
     return target
 
 

@@ -48,7 +48,9 @@ def _small_inputs(city: Path, target: Path) -> Path:
 
 def _copied_project(target: Path) -> Path:
     for name in ("contracts", "dags", "plugins", "dbt_project", "expectations"):
-        shutil.copytree(PROJECT / name, target / name, ignore=shutil.ignore_patterns("target", "logs", "staging"))
+        shutil.copytree(
+            PROJECT / name, target / name, ignore=shutil.ignore_patterns("target", "logs", "staging", "generated")
+        )
     return target
 
 
