@@ -16,7 +16,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from lakehouse.contracts.extension import DatasetExtension, ParseRule
-from lakehouse.contracts.extract_stores import DATABASES
+from lakehouse.contracts.extract_stores import OTHER_DATABASES, READ_DATABASES
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
@@ -181,7 +181,7 @@ class Server(Strict):
     def address(self) -> str | None:
         """What a connector is given: the `location`; of a database `<type>://<host>:<port>/<database>?schema=<schema>`;
         of a bucket at an endpoint that is not AWS's `<endpointUrl>/<bucket>/<prefix>`."""
-        if self.type in DATABASES:
+        if self.type in (*READ_DATABASES, *OTHER_DATABASES):
             port = f":{self.port}" if self.port else ""
             schema = f"?schema={quote(self.schema_, safe='')}" if self.schema_ else ""
             return f"{self.type}://{self.host}{port}/{quote(self.database or '', safe='')}{schema}"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import date
 
-from lakehouse.contracts.extract_stores import SqlRead
+from lakehouse.contracts.extract_stores import OTHER_DATABASES, OTHERS, SqlRead
 from lakehouse.contracts.form_rules import Place, form_faults
 from lakehouse.contracts.odcs import Column, Contract
 
@@ -182,7 +182,9 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
     if extension.extract is not None:
         kinds = extension.extract.server_types
         if not any(server.type in kinds and server.address for server in contract.servers):
-            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live address"
+            other = isinstance(extension.extract, SqlRead) and any(s.type in OTHER_DATABASES for s in contract.servers)
+            why = f"; {OTHERS}" if other else ""
+            yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live address{why}"
         if extension.history_start is None and extension.extract.by_interval:
             yield ("exchange",), "`history_start` is missing: the day from which the extract is asked for"
     formats = {form.format for form in extension.delivery.forms}

@@ -17,16 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.exc import DBAPIError, InterfaceError, NoSuchTableError, OperationalError, SQLAlchemyError
 from sqlalchemy.sql.elements import ColumnElement
 
-from lakehouse.contracts.extract_stores import DATABASES, SqlInterval, SqlTable
+from lakehouse.contracts.extract_stores import OTHER_DATABASES, OTHERS, READ_DATABASES, SqlInterval, SqlTable
 from lakehouse.sources.page import Asked, Page, SourceError, Watermark
 from lakehouse.sources.patience import Patience
 
-_DRIVERS = {
-    "postgresql": "postgresql+psycopg2",
-    "postgres": "postgresql+psycopg2",
-    "mysql": "mysql+pymysql",
-    "sqlserver": "mssql+pyodbc",
-}
+_DRIVER = "postgresql+psycopg2"
 _BATCH_ROWS = 5_000  # what is in memory at a time
 
 
@@ -48,7 +43,7 @@ class SqlConnector:
     ) -> None:
         """`credential` is `user:password`; `columns` are the physical names of the columns that are wanted.
 
-        Raises SourceError if `address` is no database's, or its driver is not installed.
+        Raises SourceError if `address` is not PostgreSQL's.
         """
         self._arguments = arguments
         self._columns = list(columns)
@@ -209,35 +204,31 @@ def _engine(
 ) -> tuple[sa.Engine, str | None, str]:
     """An engine whose transactions are read-only and see one moment, the schema, and a name for messages."""
     kind = address.partition("://")[0]
-    if kind not in DATABASES:
+    if kind in OTHER_DATABASES:
+        raise SourceError(f"{address.partition('?')[0]} is a server of type {kind}; {OTHERS}")
+    if kind not in READ_DATABASES:
         raise SourceError(
             f"{address!r} is no database's address: state a server of type postgresql with host, port, database and "
             "schema in the contract, and set EXCHANGE_EXTRACTS=live"
         )
-    url = sa.make_url(_DRIVERS[kind] + address.removeprefix(kind))
+    url = sa.make_url(_DRIVER + address.removeprefix(kind))
     schema = str(url.query["schema"]) if "schema" in url.query else None
     shown = f"{url.set(query={}).set(drivername=kind).render_as_string()}#{schema or ''}.{arguments.table}"
     if credential:
         user, _, password = credential.partition(":")
         url = url.set(username=user, password=password)
-    options: dict[str, Any] = {}
-    if url.get_backend_name() == "postgresql":
-        patience = round(arguments.statement_timeout_seconds * 1000)
-        options = {
+    patience = round(arguments.statement_timeout_seconds * 1000)
+    engine = sa.create_engine(
+        url.set(query={}),
+        poolclass=sa.NullPool,
+        hide_parameters=True,
+        isolation_level="REPEATABLE READ",
+        connect_args={
             "options": f"-c timezone=UTC -c statement_timeout={patience}",
             "connect_timeout": max(2, round(arguments.timeout_seconds)),
             "sslmode": arguments.tls,
-        }
-    try:
-        engine = sa.create_engine(
-            url.set(query={}),
-            poolclass=sa.NullPool,
-            hide_parameters=True,
-            isolation_level="REPEATABLE READ",
-            connect_args=options,
-        )
-    except ModuleNotFoundError as error:
-        raise SourceError(f"{shown}: install the package {error.name}, by which SQLAlchemy reads {kind}") from None
+        },
+    )
     return engine.execution_options(postgresql_readonly=True), schema, shown
 
 

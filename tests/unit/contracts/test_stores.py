@@ -6,9 +6,12 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
+from lakehouse.contracts.extract_stores import SqlTable
 from lakehouse.contracts.load import ContractError, read_contract
 from lakehouse.contracts.odcs import Server
 from lakehouse.settings import PROJECT
+from lakehouse.sources.page import SourceError
+from lakehouse.sources.sql_table import SqlConnector
 
 
 @pytest.mark.parametrize(
@@ -55,8 +58,16 @@ def test_a_table_without_parquet_among_the_forms_and_without_a_server_is_refused
     problems = {(fault.field, fault.problem) for fault in refused.value.faults}
     assert problems == {
         ("exchange.delivery.forms", "a table is delivered as Parquet: add {format: parquet}"),
-        (
-            "servers",
-            "the extract needs a server of type postgresql or postgres or mysql or sqlserver with its live address",
-        ),
+        ("servers", "the extract needs a server of type postgresql or postgres with its live address"),
     }
+    document["servers"] = [{"server": "source", "type": "mysql", "host": "h", "port": 3306, "database": "d"}]
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(ContractError, match="with its live address; of databases only PostgreSQL is read: have"):
+        read_contract(path)
+
+
+@pytest.mark.parametrize("kind", ["mysql", "sqlserver"])
+def test_another_database_than_postgresql_is_refused_by_its_connector(kind: str) -> None:
+    arguments = SqlTable(connector="sql_table", table="t", key=("id",), mode="full")
+    with pytest.raises(SourceError, match=f"is a server of type {kind}; of databases only PostgreSQL is read"):
+        SqlConnector(arguments=arguments, address=f"{kind}://h:1/d?schema=s", credential=None, columns=["id"])
