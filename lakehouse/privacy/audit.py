@@ -1,10 +1,12 @@
 """Differencing: what all cells ever published of the same units tell together, releases and marts alike.
 
 The unknowns are what a unit contributed to a period. Cells of one period are equations in the same unknowns; an hour
-in a day in a month makes one block of them. A unit whose contribution was corrected between two releases is two
-unknowns, for the difference of the two sums would tell of the correction.
+in a day in a month makes one block of them, of groups that share units: others have no unknown in common. A unit whose
+contribution was corrected between two releases is two unknowns, for the difference of the two sums would tell of the
+correction.
 
-Work is bounded by the block: hours are blocks of their own unless a day or a month over them is published as well.
+Work is bounded by the block: hours of a group are blocks of their own unless a day or a month over them is published of
+the same units as well.
 """
 
 from __future__ import annotations
@@ -92,15 +94,16 @@ def examine(connection: duckdb.DuckDBPyConnection) -> Audit:
 
 def prepare(connection: duckdb.DuckDBPyConnection) -> None:
     """The table ``signatures``: of each block, the sets of cells that units are in, and how many are in each set."""
+    _find_kin(connection)
     connection.execute(
         """
         CREATE OR REPLACE TEMP TABLE placed AS
         SELECT cell, starts, ends, least,
-               sum(begins) OVER (ORDER BY starts, ends DESC, cell ROWS UNBOUNDED PRECEDING) AS block
+               sum(begins) OVER (ORDER BY kin, starts, ends DESC, cell ROWS UNBOUNDED PRECEDING) AS block
         FROM (
             SELECT *, coalesce(starts >= max(ends) OVER (
-                ORDER BY starts, ends DESC, cell ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
-            ), true)::INTEGER AS begins FROM cells
+                PARTITION BY kin ORDER BY starts, ends DESC, cell ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+            ), true)::INTEGER AS begins FROM cells JOIN kin_of_cells USING (cell)
         )
         """
     )
@@ -109,7 +112,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         """
         CREATE OR REPLACE TEMP TABLE equations AS
         SELECT placed.*, (min(starts) OVER same, max(ends) OVER same) <> (max(starts) OVER same, min(ends) OVER same)
-                        AS nested
+                        AS nested, count(*) OVER same = 1 AS alone
         FROM placed WHERE cell IN (
             SELECT min(cell) FROM placed JOIN (
                 SELECT cell, count(*) AS units, sum(hash(unit, contribution)) AS print FROM members GROUP BY cell
@@ -120,6 +123,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         """
     )
     _split_nested(connection)
+    # A block of one cell has one signature: no unit is to be followed through it. They are nearly all of a release.
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE signatures AS
@@ -133,12 +137,58 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
         blocks AS (
             SELECT block, min(starts) AS starts, max(least) AS least
             FROM equations GROUP BY block
+        ),
+        alone AS (
+            SELECT cell, count(*) AS held, sum(contribution)::BIGINT AS given
+            FROM members SEMI JOIN (FROM equations WHERE alone) USING (cell) GROUP BY cell
+        ),
+        few AS (
+            SELECT cell, list(unit) AS units FROM members SEMI JOIN (
+                SELECT cell FROM alone JOIN equations USING (cell) WHERE held < least
+            ) USING (cell) GROUP BY cell
         )
         SELECT block, any_value(starts) AS starts, any_value(least) AS least, cells,
                count(*) AS held, sum(given)::BIGINT AS given,
                CASE WHEN count(*) < any_value(least) THEN list(unit) ELSE [] END AS units
         FROM units JOIN blocks USING (block) GROUP BY block, cells
+        UNION ALL
+        SELECT block, starts, least, [cell], held, given, coalesce(units, [])
+        FROM alone JOIN equations USING (cell) LEFT JOIN few USING (cell)
         """
+    )
+
+
+def _find_kin(connection: duckdb.DuckDBPyConnection) -> None:
+    """The table ``kin_of_cells``: cells of one number are of series that share units, directly or through others.
+    Cells of others have no unit in common, so nothing is told by taking them together."""
+    connection.execute(
+        """
+        CREATE OR REPLACE TEMP TABLE kin_of_cells AS
+        SELECT cell, dense_rank() OVER (ORDER BY mart, release, series) - 1 AS kin FROM cells
+        """
+    )
+    shared = connection.execute(
+        """
+        SELECT DISTINCT list(kin ORDER BY kin) FROM (
+            SELECT DISTINCT unit, kin FROM members JOIN kin_of_cells USING (cell)
+        ) GROUP BY unit HAVING count(*) > 1
+        """
+    ).fetchall()
+    label: dict[int, int] = {}
+
+    def found(kin: int) -> int:
+        while label.get(kin, kin) != kin:
+            kin = label[kin]
+        return kin
+
+    # Series are few: groups of units by releases.
+    for (together,) in shared:
+        first = found(together[0])
+        label |= {found(other): first for other in together[1:]}
+    connection.execute(
+        "UPDATE kin_of_cells SET kin = given.label FROM (SELECT unnest($kin) AS kin, unnest($label) AS label) AS given "
+        "WHERE given.kin = kin_of_cells.kin",
+        {"kin": sorted(label), "label": [found(kin) for kin in sorted(label)]},
     )
 
 
@@ -146,7 +196,7 @@ def prepare(connection: duckdb.DuckDBPyConnection) -> None:
 # that are published, and the rest of it, if there is any, an unknown of its own; so a month.
 UNKNOWNS = """
     SELECT block, cell, unit, 0::UBIGINT AS leaf, contribution
-    FROM members JOIN equations USING (cell) WHERE NOT nested
+    FROM members JOIN equations USING (cell) WHERE NOT nested AND NOT alone
     UNION ALL
     SELECT block, cell, unit, leaf, rest FROM nested_own WHERE bare OR rest <> 0
     UNION ALL

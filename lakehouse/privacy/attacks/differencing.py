@@ -19,8 +19,8 @@ def differencing(connection: duckdb.DuckDBPyConnection) -> Outcome:
         chance=0,
         limit=0,
         passed=found.passed,
-        found=f"{groups:,} groups below K isolated{unproven}, in {found.blocks:,} periods, of which in "
-        f"{found.overlapping:,} cells share units",
+        found=f"{groups:,} groups below K isolated{unproven}, in {found.blocks:,} periods of a group, in "
+        f"{found.overlapping:,} of which cells share units",
         cells=tuple(
             f"{group.units} of at least {group.least} units isolated by {' '.join(group.cells)}"
             for group in found.isolated[:NAMED]

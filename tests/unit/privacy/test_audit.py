@@ -13,7 +13,8 @@ def test_disjoint_cells_of_k_and_more_isolate_nothing() -> None:
         assert city.publish() == 12
         found = audit(city.connection)
     assert found.passed
-    assert (found.blocks, found.overlapping) == (4, 0)
+    # Three areas on four days: no two cells have anything to do with each other.
+    assert (found.blocks, found.overlapping) == (12, 0)
 
 
 def test_a_cell_of_k_minus_1_is_named() -> None:
@@ -98,7 +99,7 @@ def test_a_month_beside_all_of_its_days_tells_nothing_more() -> None:
         city.publish(grain="month")
         found = audit(city.connection)
     assert found.passed
-    assert found.overlapping == 1
+    assert found.overlapping == 2, "one an area"
 
 
 def test_a_day_keeps_to_its_own_k_beside_hours_of_others() -> None:
@@ -187,3 +188,13 @@ def test_a_new_geography_that_cuts_off_a_few_households_is_found() -> None:
         found = audit(city.connection)
     assert not found.passed
     assert {group.units for group in found.isolated} == {6}
+
+
+def test_a_month_of_one_group_and_days_of_another_are_apart() -> None:
+    """By the clock the month holds the days; without a unit in common that says nothing, and costs nothing."""
+    with record(households=40, areas=2, days=5) as city:
+        city.publish(where="area = 'a0'")
+        city.publish(where="area = 'a1'", grain="month")
+        found = audit(city.connection)
+    assert found.passed
+    assert (found.blocks, found.overlapping) == (6, 0)
