@@ -118,10 +118,72 @@ def few_distinct(texts: pl.Series) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Typed:
-    """Values of a column, and of which rows they are not to be trusted."""
+    """Values of a column, and of which rows they are not to be trusted.
+
+    Columns are made whole only where all of it is asked for: most of the price is that of fresh memory.
+    """
 
     values: pl.Series
     doubtful: Marks
+
+    def full(self) -> pl.Series:
+        return self.values
+
+    def kept(self, marks: pl.Series) -> pl.Series:
+        """The values of the rows that are marked."""
+        return self.values.filter(marks)
+
+    def comparable(self) -> pl.Series:
+        """What differs where values do, and mostly is the same where they are."""
+        return self.values
+
+    def ends(self) -> tuple[Any, Any]:
+        """No value is less than the first or greater than the second; ``None`` where there is none."""
+        return self.values.min(), self.values.max()
+
+
+@dataclass(frozen=True, kw_only=True)
+class TypedOnce(Typed):
+    """Each distinct value, and the ``places`` of those of the rows."""
+
+    places: pl.Series
+
+    def full(self) -> pl.Series:
+        return self.values.gather(self.places)
+
+    def kept(self, marks: pl.Series) -> pl.Series:
+        return self.values.gather(self.places.filter(marks))
+
+    def comparable(self) -> pl.Series:
+        return self.places
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rounded(Typed):
+    """Decimals as whole numbers of their last digit; ``there`` marks those that are any, if some are none."""
+
+    column: Column
+    there: pl.Series | None
+
+    def full(self) -> pl.Series:
+        return self._decimals(self.values, self.there)
+
+    def kept(self, marks: pl.Series) -> pl.Series:
+        return self._decimals(self.values.filter(marks), None if self.there is None else self.there.filter(marks))
+
+    def ends(self) -> tuple[Any, Any]:
+        scale = _precision_and_scale(self.column)[1]
+        least, most = super().ends()
+        return None if least is None else Decimal(least).scaleb(-scale), Decimal(most or 0).scaleb(-scale)
+
+    def _decimals(self, units: pl.Series, there: pl.Series | None) -> pl.Series:
+        low = units.to_numpy()
+        halves = np.empty(2 * len(low), np.int64)
+        halves[0::2] = low
+        np.right_shift(low, 63, out=halves[1::2])
+        empty = None if there is None else pa.py_buffer(np.packbits(there.to_numpy(), bitorder="little"))
+        type_ = pa.decimal128(*_precision_and_scale(self.column))
+        return pl.Series(pa.Array.from_buffers(type_, len(low), [empty, pa.py_buffer(halves)]))
 
 
 def read_values(planned: Planned, read: pl.Series) -> Typed:
@@ -131,17 +193,21 @@ def read_values(planned: Planned, read: pl.Series) -> Typed:
     return _rounded(planned.column, read)
 
 
-def _rounded(column: Column, read: pl.Series) -> Typed:
+def _precision_and_scale(column: Column) -> tuple[int, int]:
+    found = DECIMAL_TYPE.fullmatch(duckdb_type(column))
+    assert found is not None
+    return int(found[1]), int(found[2])
+
+
+def _rounded(column: Column, read: pl.Series) -> Rounded:
     """Decimals with more digits than the contract's, rounded half away from zero.
 
     A value in the middle may have been rounded by the reader, to either side: it is doubtful.
     """
-    scale = DECIMAL_TYPE.fullmatch(duckdb_type(column))
-    assert scale is not None
     array = read.to_arrow()
     halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
-    made, doubtful = np.empty(2 * len(array), np.int64), np.empty(len(array), bool)
-    limit = 10 ** min(int(scale[1]), 18)
+    made, doubtful = np.empty(len(array), np.int64), np.empty(len(array), bool)
+    limit = 10 ** min(_precision_and_scale(column)[0], 18)
     for first in range(0, len(array), BLOCK):
         rows, words = slice(first, first + BLOCK), slice(2 * first, 2 * (first + BLOCK))
         low = halves[words][0::2].copy()
@@ -150,14 +216,9 @@ def _rounded(column: Column, read: pl.Series) -> Typed:
         doubtful[rows] = (
             (value * UNIT - low == HALF) | (halves[words][1::2] != low >> 63) | (value >= limit) | (value <= -limit)
         )
-        made[words][0::2] = value
-        made[words][1::2] = value >> 63
-    type_ = pa.decimal128(int(scale[1]), int(scale[2]))
-    empty = array.buffers()[0]
-    if empty is not None and array.offset:
-        empty = array.is_valid().buffers()[1]
-    values = pa.Array.from_buffers(type_, len(array), [empty, pa.py_buffer(made)])
-    return Typed(values=pl.Series(values), doubtful=doubtful)
+        made[rows] = value
+    there = read.is_not_null() if read.null_count() else None
+    return Rounded(values=pl.Series(made), doubtful=doubtful, column=column, there=there)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -211,8 +272,8 @@ class TextTyping:
         places = coded.places.to_numpy()
         # Few columns have doubts, and fewer rows lack a text.
         some = doubts[:-1].any() or (doubts[-1] and len(places) and places.max() == len(coded.texts))
-        return Typed(
-            values=each.values.gather(coded.places), doubtful=doubts[places] if some else np.zeros(len(places), bool)
+        return TypedOnce(
+            values=each.values, places=coded.places, doubtful=doubts[places] if some else np.zeros(len(places), bool)
         )
 
     def _typed_once(self, texts: pl.Series) -> Typed:
@@ -254,38 +315,36 @@ class RowRules:
             for column in self._read
         }
 
-    def broken(self, connection: duckdb.DuckDBPyConnection, frame: pl.DataFrame) -> Marks | None:
+    def broken(self, connection: duckdb.DuckDBPyConnection, typed: Mapping[str, Typed], rows: int) -> Marks | None:
         """Which rows are against one of the rules; ``None`` where none is."""
-        outside = [column.name for column in self._read if not _within(column, frame[column.name])]
+        outside = [column.name for column in self._read if not _within(column, typed[column.name])]
         found = [*self._several, *(rule for name in outside for rule in self._limits[name])]
         if not found:
             return None
-        asked = frame if self._several else frame.select("exchange_line", *outside)
+        asked = list(typed) if self._several else outside
+        frame = pl.DataFrame({"exchange_line": np.arange(rows), **{name: typed[name].full() for name in asked}})
         texts = ", ".join(
-            f"CASE WHEN {identifier(name)} IS NOT NULL THEN '' END AS exchange_t_{name}"
-            for name in asked.columns
-            if name != "exchange_line"
+            f"CASE WHEN {identifier(name)} IS NOT NULL THEN '' END AS exchange_t_{name}" for name in asked
         )
-        connection.register("quick_rows", asked.to_arrow(compat_level=pl.CompatLevel.newest()))
+        connection.register("quick_rows", frame.to_arrow(compat_level=pl.CompatLevel.newest()))
         struck = connection.execute(
             f"SELECT exchange_line FROM (SELECT *, {texts} FROM quick_rows) WHERE {any_of(found)}"
         ).fetchnumpy()["exchange_line"]
         connection.unregister("quick_rows")
-        marks = np.zeros(frame.height, bool)
+        marks = np.zeros(rows, bool)
         marks[np.asarray(struck, np.int64)] = True
         return marks
 
 
-def _within(column: Column, values: pl.Series) -> bool:
+def _within(column: Column, typed: Typed) -> bool:
     """Whether all values keep to the column's limits for certain."""
-    options = column.logicalTypeOptions
+    options, values = column.logicalTypeOptions, typed.values
     if column.quality or (values.dtype.is_float() and not values.is_finite().all()):
         return False
     bounds = (options.minimum, options.maximum, options.exclusiveMinimum, options.exclusiveMaximum)
     if all(bound is None for bound in bounds):
         return True
-    least: Any = values.min()
-    most: Any = values.max()
+    least, most = typed.ends()
     if least is None:
         return True
     low = [Decimal(str(bound)) for bound in (options.minimum, options.exclusiveMinimum) if bound is not None]

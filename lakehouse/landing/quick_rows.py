@@ -25,6 +25,7 @@ from lakehouse.landing.quick_columns import (
     Planned,
     RowRules,
     TextTyping,
+    Typed,
     Way,
     few_distinct,
     is_decimal,
@@ -116,30 +117,34 @@ class QuickRows:
         texts, or what makes them where the reader gave too little. ``exponents``: whether decimals may have some.
         Raises :class:`TooFewPlain`.
         """
-        columns: dict[str, pl.Series] = {}
+        columns: dict[str, Typed] = {}
         empties: list[Planned] = []
         for one in self.planned:
-            values, doubts = self._column(one, read, len(doubtful))
-            columns[one.column.name] = values
-            doubtful = doubtful | doubts
-            nulls = values.null_count() if one.way is Way.READER else 0
-            if nulls and (one.column.required or nulls <= FEW * len(values)):
-                doubtful |= values.is_null().to_numpy()
+            typed = self._column(one, read, len(doubtful))
+            columns[one.column.name] = typed
+            doubtful = doubtful | typed.doubtful
+            given = read[one.place] if one.place is not None else None
+            if one.way is not Way.READER or not isinstance(given, pl.Series):
+                continue
+            nulls = given.null_count()
+            if nulls and (one.column.required or nulls <= FEW * len(doubtful)):
+                doubtful |= given.is_null().to_numpy()
             elif nulls:
                 empties.append(one)
         if empties:
-            doubtful |= self._not_empty(_made(texts), empties, columns)
+            doubtful |= self._not_empty(_made(texts), empties, read)
         if exponents:
             doubtful |= self._with_exponents(_made(texts))
-        frame = pl.DataFrame({"exchange_line": np.arange(len(doubtful)), **columns})
-        doubtful |= _like_neighbour(frame, self.contract)
-        broken = self._rules.broken(self.connection, frame)
+        doubtful |= _like_neighbour(columns, self.contract)
+        broken = self._rules.broken(self.connection, columns, len(doubtful))
         if broken is not None:
             doubtful |= broken
-        numbered = frame.with_columns(pl.col("exchange_line") + (self._first + line))
-        kept = numbered.filter(pl.Series(~doubtful)) if doubtful.any() else numbered
-        self._plain.add(kept)
-        self.count(len(doubtful), kept.height)
+        kept = pl.Series(~doubtful)
+        lines = np.flatnonzero(~doubtful) + (self._first + line)
+        self._plain.add(
+            pl.DataFrame({"exchange_line": lines, **{name: typed.kept(kept) for name, typed in columns.items()}})
+        )
+        self.count(len(doubtful), len(lines))
         return np.flatnonzero(doubtful)
 
     def count(self, lines: int, kept: int) -> None:
@@ -153,27 +158,28 @@ class QuickRows:
         """Takes the rows of this file out of ``plain`` again."""
         self._plain.drop_from(self._first)
 
-    def _column(self, one: Planned, read: Mapping[str, pl.Series | Coded], rows: int) -> tuple[pl.Series, Marks]:
+    def _column(self, one: Planned, read: Mapping[str, pl.Series | Coded], rows: int) -> Typed:
         if one.place is None:
-            empty = self._texts[one.column.name].typed(pl.Series([None], dtype=pl.String))
-            return empty.values.new_from_index(0, rows), np.zeros(rows, bool)
+            nothing = Coded(
+                texts=pl.Series([], dtype=pl.String), places=pl.repeat(0, rows, dtype=pl.UInt32, eager=True)
+            )
+            return self._texts[one.column.name].typed_distinct(nothing)
         given = read[one.place]
         if isinstance(given, Coded):
-            typed = self._texts[one.column.name].typed_distinct(given)
-        elif one.way is Way.READER:
-            typed = read_values(one, given)
-        else:
-            typed = self._texts[one.column.name].typed(given)
-        return typed.values, typed.doubtful
+            return self._texts[one.column.name].typed_distinct(given)
+        if one.way is Way.READER:
+            return read_values(one, given)
+        return self._texts[one.column.name].typed(given)
 
-    def _not_empty(self, texts: pl.DataFrame, empties: list[Planned], columns: dict[str, pl.Series]) -> Marks:
+    def _not_empty(self, texts: pl.DataFrame, empties: list[Planned], read: Mapping[str, pl.Series | Coded]) -> Marks:
         """Rows of which the reader gave no number although there is a text."""
         doubtful = np.zeros(texts.height, bool)
         for place, one in placed(empties):
             nulls = pl.Series(["", *self.form.null_values, *one.column.parse.null_values], dtype=pl.String)
-            text = texts[place]
+            text, given = texts[place], read[place]
+            assert isinstance(given, pl.Series)
             empty = text.is_null() | text.is_in(nulls.implode())
-            doubtful |= (columns[one.column.name].is_null() & ~empty).to_numpy()
+            doubtful |= (given.is_null() & ~empty).to_numpy()
         return doubtful
 
     def _with_exponents(self, texts: pl.DataFrame) -> Marks:
@@ -189,12 +195,11 @@ def _made(texts: pl.DataFrame | Callable[[], pl.DataFrame]) -> pl.DataFrame:
     return texts if isinstance(texts, pl.DataFrame) else texts()
 
 
-def _like_neighbour(frame: pl.DataFrame, contract: Contract) -> Marks:
-    """Rows with the key of the one before or behind: repeated keys stand so, most often."""
-    same = pl.all_horizontal(pl.col(key.name) == pl.col(key.name).shift(1) for key in contract.primary_key)
-    marked = frame.select(same=same.fill_null(False)).select(
-        pl.col("same") | pl.col("same").shift(-1, fill_value=False)
-    )
+def _like_neighbour(columns: Mapping[str, Typed], contract: Contract) -> Marks:
+    """Rows with the key of the one before or behind: most repeated keys stand so, the others are found later."""
+    keys = pl.DataFrame({key.name: columns[key.name].comparable() for key in contract.primary_key})
+    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in keys.columns).fill_null(False)
+    marked = keys.select(same=same).select(pl.col("same") | pl.col("same").shift(-1, fill_value=False))
     return marked.to_series().to_numpy()
 
 

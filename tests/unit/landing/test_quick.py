@@ -341,3 +341,16 @@ def test_records_written_alike_are_split_at_commas_and_land_the_same(
     assert quickly["faults"] == exactly["faults"]
     assert quickly["rows"] == exactly["rows"]
     assert quickly == exactly
+
+
+def test_a_required_field_that_no_record_has_is_missed_in_each(
+    tmp_path: Path, ways: list[Rest | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_ndjson, "MOST_UNLIKE", 1)
+    lines = [f'{{"meter":{n},"read_at":"2024-05-05 10:00:00","flow_m3":1.5}}' for n in range(300)]
+    whole = '{"meter":7,"read_at":"2024-05-06 10:00:00","flow_m3":1.5,"use_kwh":2}'
+    house = House(tmp_path)
+    contract = house.contract(COLUMNS, forms=[{"format": "ndjson"}], thresholds={"max_refused_share": 1})
+    receipt = house.deliver(contract, "\n".join([*lines, whole]), "a.ndjson")
+    assert ways[0] is not None
+    assert (receipt["accepted"], receipt["refused"]) == (1, 300)
