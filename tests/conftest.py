@@ -41,9 +41,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedTests:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Tests that only compute give way to those that measure how soon Airflow answers."""
-    if "PYTEST_XDIST_WORKER" in os.environ and group(item.nodeid) != AIRFLOW:
-        os.nice(max(0, 10 - os.nice(0)))
+    """Tests that only compute give way to those of servers, and all to those that measure how soon Airflow answers."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        yields = {AIRFLOW: 0, SERVERS: 5}.get(group(item.nodeid), 10)
+        os.nice(max(0, yields - os.nice(0)))
 
 
 @pytest.fixture(scope="session")

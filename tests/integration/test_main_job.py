@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,12 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
-from tests.integration.conftest import PROJECT, Installation
+from lakehouse.exchange import Exchange
+from lakehouse.orchestrate.airflow_process import running
+from lakehouse.orchestrate.inputs import loopback_datasets, match_inputs
+from lakehouse.settings import Settings
+from lakehouse.sources.loopback import LoopbackApi
+from tests.integration.conftest import Installation, copied_project
 
 pytestmark = pytest.mark.integration
 
@@ -37,20 +42,14 @@ MARTS = {
     "bike_trips_by_district_hour",
 }
 WITHHELD = {"heat_households_by_building"}
-SMALL = ("aarhus/parking", "energinet/elspot_prices", "energinet/consumption_de35_hour")
+# All that two of them are made of.
+SMALL = ("aarhus/parking", "dmi/station_daily", "energinet/elspot_prices", "energinet/consumption_de35_hour")
+SMALL_MARTS = ("electricity_use_by_sector_hour", "parking_occupancy_by_hour")
 
 
 def _small_inputs(city: Path, target: Path) -> Path:
     for dataset in SMALL:
         shutil.copytree(city / dataset, target / dataset)
-    return target
-
-
-def _copied_project(target: Path) -> Path:
-    for name in ("contracts", "dags", "plugins", "dbt_project", "expectations"):
-        shutil.copytree(
-            PROJECT / name, target / name, ignore=shutil.ignore_patterns("target", "logs", "staging", "generated")
-        )
     return target
 
 
@@ -149,81 +148,30 @@ def test_a_private_mart_shows_no_meter_and_no_small_cell(released: tuple[Install
             assert cells.loc[cells["period_grain"] == grain, "households"].ge(least).all()
 
 
-def test_again_nothing_is_new_and_it_says_why(released: tuple[Installation, dict[str, Any]]) -> None:
-    installation, _ = released
-    before = installation.json("releases")
-    done = installation.command("run")
-    assert "Nothing new was released" in done.stdout
-    assert "No delivery was new" in done.stdout
-    assert installation.json("releases") == before
-
-
-@dataclass(frozen=True)
-class Small:
-    """A run on few datasets, undisturbed, on a copy of the project; and what it ended in."""
-
-    installation: Installation
-    project: Path
-    inputs: Path
-    files: dict[str, list[tuple[str, str]]]
-    receipts: list[tuple[Any, ...]]
-
-
-def _counts(installation: Installation) -> list[tuple[Any, ...]]:
-    names = ("provider", "dataset", "file", "delivered", "accepted", "refused", "duplicates")
-    return sorted(tuple(receipt[name] for name in names) for receipt in installation.json("receipts"))
-
-
-@pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory, city: Path) -> Small:
-    base = tmp_path_factory.mktemp("small")
-    project = _copied_project(base / "project")
-    inputs = _small_inputs(city, base / "inputs")
-    extra = {"EXCHANGE_PROJECT": str(project), "EXCHANGE_INPUTS": str(inputs)}
-    installation = Installation(base / "home", (base / "lake").as_uri(), extra)
-    installation.command("run")
-    return Small(installation, project, inputs, _files(installation), _counts(installation))
-
-
-def test_a_blocked_candidate_publishes_nothing_and_the_former_release_reads(small: Small) -> None:
-    installation, project, before = small.installation, small.project, small.files
-    assert set(before) == {"parking_occupancy_by_hour", "electricity_use_by_sector_hour"}
-
-    suite = project / "expectations" / "parking_occupancy_by_hour.json"
-    content = json.loads(suite.read_text())
-    content["expectations"].append(
-        {
-            "type": "expect_column_values_to_be_between",
-            "kwargs": {"column": "spaces", "min_value": 10_000_000},
-            "severity": "critical",
-            "meta": {"notes": "made to fail"},
-        }
-    )
-    suite.write_text(json.dumps(content))
-    sql = project / "dbt_project" / "models" / "marts" / "parking_occupancy_by_hour.sql"
-    sql.write_text(sql.read_text() + "\n-- a change of code: the mart is built anew\n")
-    done = installation.command("run", check=False)
-    assert done.returncode == 1
-    assert "spaces" in done.stdout
-    assert "blocked" in done.stdout
-    assert _files(installation) == before
-    reports = installation.home.parent / "lake" / "reports" / "parking_occupancy_by_hour"
-    assert any("10000000" in page.read_text().replace(",", "") for page in reports.glob("c*/index.html"))
-    release = installation.json("releases", "parking_occupancy_by_hour")[0]
-    assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{release['path']}/**/*.parquet')").fetchone() == (
-        release["rows"],
-    )
-
-
-def test_killed_at_any_point_and_run_again_ends_in_the_same_releases(tmp_path: Path, small: Small) -> None:
-    killed = Installation(tmp_path / "home", (tmp_path / "lake").as_uri(), {"EXCHANGE_INPUTS": str(small.inputs)})
+def test_killed_at_any_point_and_run_again_ends_in_the_same_releases(
+    tmp_path: Path, city: Path, released: tuple[Installation, dict[str, Any]]
+) -> None:
+    undisturbed, _ = released
+    extra = {"EXCHANGE_INPUTS": str(_small_inputs(city, tmp_path / "inputs"))}
+    killed = Installation(tmp_path / "home", (tmp_path / "lake").as_uri(), extra)
     # Killed when a source was asked and its answer not taken in yet, then while the candidates are built or gated.
     for moment in (_asked_and_not_taken_in, _building):
         _kill_at(killed, moment)
     killed.command("run")
-    assert _files(killed) == small.files
-    assert _counts(killed) == small.receipts
-    assert len(killed.json("releases")) == len(small.files)
+    files = _files(undisturbed)
+    assert _files(killed) == {mart: files[mart] for mart in SMALL_MARTS}
+    assert _counts(killed) == [counts for counts in _counts(undisturbed) if f"{counts[0]}/{counts[1]}" in SMALL]
+    assert len(killed.json("releases")) == len(SMALL_MARTS)
+
+
+def _counts(installation: Installation) -> list[tuple[Any, ...]]:
+    """Of every delivery that brought something; of a source that is asked by the hour, until when is left out."""
+    names = ("delivered", "accepted", "refused", "duplicates")
+    return sorted(
+        (found["provider"], found["dataset"], found["file"].split("Z_")[0], *(found[name] for name in names))
+        for found in installation.json("receipts")
+        if found["delivered"]
+    )
 
 
 def _asked_and_not_taken_in(installation: Installation, _said: str) -> bool:
@@ -267,3 +215,73 @@ def _kill_at(installation: Installation, moment: Callable[[Installation, str], b
         os.killpg(pid, signal.SIGKILL)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait(30)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A copy of the finished installation with a project of its own, on which Airflow runs."""
+
+    installation: Installation
+    project: Path
+
+
+@pytest.fixture(scope="module")
+def standing(
+    tmp_path_factory: pytest.TempPathFactory, released: tuple[Installation, dict[str, Any]], city: Path
+) -> Iterator[Standing]:
+    finished, _ = released
+    base = tmp_path_factory.mktemp("standing")
+    project = copied_project(base / "project")
+    shutil.copytree(finished.home, base / "home")
+    shutil.copytree(finished.home.parent / "lake", base / "lake")
+    extra = {**finished.extra, "EXCHANGE_PROJECT": str(project)}
+    installation = Installation(base / "home", (base / "lake").as_uri(), extra)
+    settings = Settings(project=project, home=installation.home, lake=installation.lake, database="")
+    exchange = Exchange(settings)
+    sources = LoopbackApi(datasets=loopback_datasets(exchange, match_inputs(exchange, city)))
+    with sources as api, running(settings, schedules=False, extract_url=api.base_url):
+        yield Standing(installation, project)
+
+
+def test_again_nothing_is_new_and_it_says_why(standing: Standing) -> None:
+    installation = standing.installation
+    before, landed = installation.json("releases"), installation.json("receipts")
+    done = installation.command("run")
+    assert "Airflow is running already" in done.stderr
+    assert "Nothing new was released" in done.stdout
+    # A source is asked for each hour that is over: where one has ended since, it had nothing in it.
+    fresh = installation.json("receipts")[len(landed) :]
+    assert [receipt["delivered"] for receipt in fresh] == [0] * len(fresh)
+    assert ("No delivery was new" in done.stdout) is not bool(fresh)
+    assert installation.json("releases") == before
+
+
+def test_a_blocked_candidate_publishes_nothing_and_the_former_release_reads(standing: Standing) -> None:
+    installation, project = standing.installation, standing.project
+    before = _files(installation)
+    assert before.keys() == MARTS
+
+    suite = project / "expectations" / "parking_occupancy_by_hour.json"
+    content = json.loads(suite.read_text())
+    content["expectations"].append(
+        {
+            "type": "expect_column_values_to_be_between",
+            "kwargs": {"column": "spaces", "min_value": 10_000_000},
+            "severity": "critical",
+            "meta": {"notes": "made to fail"},
+        }
+    )
+    suite.write_text(json.dumps(content))
+    sql = project / "dbt_project" / "models" / "marts" / "parking_occupancy_by_hour.sql"
+    sql.write_text(sql.read_text() + "\n-- a change of code: the mart is built anew\n")
+    done = installation.command("run", check=False)
+    assert done.returncode == 1
+    assert "spaces" in done.stdout
+    assert "blocked" in done.stdout
+    assert _files(installation) == before
+    reports = installation.home.parent / "lake" / "reports" / "parking_occupancy_by_hour"
+    assert any("10000000" in page.read_text().replace(",", "") for page in reports.glob("c*/index.html"))
+    release = installation.json("releases", "parking_occupancy_by_hour")[0]
+    assert duckdb.sql(f"SELECT count(*) FROM read_parquet('{release['path']}/**/*.parquet')").fetchone() == (
+        release["rows"],
+    )
