@@ -284,7 +284,9 @@ class TextTyping:
             new = new.join(known, on="text", how="anti", nulls_equal=True)
         if not new.is_empty():
             typed = self.typed(new["text"])
-            more = new.with_columns(value=typed.values, doubtful=pl.Series(typed.doubtful))
+            # A copy: DuckDB's own memory has room for a million rows, and would be kept from piece to piece.
+            values = typed.values.gather(np.arange(new.height))
+            more = new.with_columns(value=values, doubtful=pl.Series(typed.doubtful))
             known = more if known is None else pl.concat([known, more])
         self._known = known
         assert known is not None
