@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
@@ -75,16 +76,11 @@ class IntakeOperator(BaseOperator):
 
     def execute(self, context: Any) -> list[dict[str, Any]]:
         from lakehouse.exchange import Exchange
-        from lakehouse.landing.intake import intake
+        from lakehouse.landing.intake import intake_pages
         from lakehouse.lineage.events import landing_events
         from lakehouse.lineage.store import tell
 
         exchange = Exchange.from_environment()
-        receipts = intake(exchange, exchange.contract(self.dataset), progress=self.log.info)
-        tell(exchange, lambda: landing_events(exchange, receipts), warn=self.log.warning)
-        if not any(receipt["accepted"] for receipt in receipts):
-            found = f"{len(receipts)} deliveries brought no new row" if receipts else "nothing was delivered"
-            raise AirflowSkipException(f"{self.dataset}: {found}")
         names = (
             "delivery",
             "file",
@@ -95,7 +91,16 @@ class IntakeOperator(BaseOperator):
             "corrections",
             "status",
         )
-        return [{name: receipt[name] for name in names} for receipt in receipts]
+        brief: list[dict[str, Any]] = []
+        for page in intake_pages(exchange, exchange.contract(self.dataset), progress=self.log.info):
+            # Of many small deliveries an object each would cost more than loading them did.
+            told = partial(landing_events, exchange, page)
+            tell(exchange, told, warn=self.log.warning, together=len(page) > 1)
+            brief += [{name: receipt[name] for name in names} for receipt in page]
+        if not any(receipt["accepted"] for receipt in brief):
+            found = f"{len(brief)} deliveries brought no new row" if brief else "nothing was delivered"
+            raise AirflowSkipException(f"{self.dataset}: {found}")
+        return brief
 
 
 class StraysOperator(BaseOperator):

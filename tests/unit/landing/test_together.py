@@ -7,9 +7,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 import sqlalchemy as sa
 
+from lakehouse.build.inputs import CleanFile, prepare_sources
 from lakehouse.contracts.odcs import Contract
 from lakehouse.erasure.erase import erase
 from lakehouse.landing import intake as intaking
@@ -332,3 +334,26 @@ def test_a_person_is_taken_out_of_a_file_that_deliveries_share(tmp_path: Path, m
     rotate(house.exchange, "town", dry_run=False)
     assert house.clean(contract, "use_kwh::INT") == [(1,)]
     assert rebuild_index(house.exchange).problems == []
+
+
+def test_a_build_reads_of_a_shared_file_only_the_deliveries_that_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house, contract = filled(tmp_path / "h", monkeypatch, [good(1), good(2), good(3)])
+    files = [
+        CleanFile(
+            **{name: row[name] for name in ("partition", "key", "delivery", "rows")}, dataset=contract.key, sharers=n
+        )
+        for row in index_rows(house)
+        if (n := sum(other["key"] == row["key"] for other in index_rows(house)))
+    ]
+    one = [file for file in files if file.delivery == files[0].delivery]
+
+    def built(name: str, wanted: list[CleanFile]) -> set[str]:
+        database = tmp_path / f"{name}.duckdb"
+        prepare_sources(house.exchange, files=wanted, parts=[], database=database, folder=tmp_path / name)
+        with duckdb.connect(str(database)) as connection:
+            return {meter for (meter,) in connection.execute("SELECT meter FROM town.readings").fetchall()}
+
+    assert built("all", files) == {"m1", "m2", "m3"}
+    assert built("one", one) == {"m1"}
