@@ -74,33 +74,27 @@ class IntakeOperator(BaseOperator):
         super().__init__(**kwargs)
         self.dataset = dataset
 
-    def execute(self, context: Any) -> list[dict[str, Any]]:
+    def execute(self, context: Any) -> dict[str, int]:
+        """Returns what the receipts come to; each one stands in the provider's landing bucket."""
         from lakehouse.exchange import Exchange
         from lakehouse.landing.intake import intake_pages
         from lakehouse.lineage.events import landing_events
         from lakehouse.lineage.store import tell
 
         exchange = Exchange.from_environment()
-        names = (
-            "delivery",
-            "file",
-            "delivered",
-            "accepted",
-            "refused",
-            "duplicates",
-            "corrections",
-            "status",
-        )
-        brief: list[dict[str, Any]] = []
+        totals = dict.fromkeys(("deliveries", "delivered", "accepted", "refused", "duplicates", "corrections"), 0)
         for page in intake_pages(exchange, exchange.contract(self.dataset), progress=self.log.info):
             # Of many small deliveries an object each would cost more than loading them did.
             told = partial(landing_events, exchange, page)
             tell(exchange, told, warn=self.log.warning, together=len(page) > 1)
-            brief += [{name: receipt[name] for name in names} for receipt in page]
-        if not any(receipt["accepted"] for receipt in brief):
-            found = f"{len(brief)} deliveries brought no new row" if brief else "nothing was delivered"
+            totals["deliveries"] += len(page)
+            for name in totals.keys() - {"deliveries"}:
+                totals[name] += sum(receipt[name] for receipt in page)
+        if not totals["accepted"]:
+            count = totals["deliveries"]
+            found = f"{count} deliveries brought no new row" if count else "nothing was delivered"
             raise AirflowSkipException(f"{self.dataset}: {found}")
-        return brief
+        return totals
 
 
 class StraysOperator(BaseOperator):
