@@ -3,7 +3,7 @@
 It is the game of somebody who knows the target's every reading and, of the other members, nothing
 (:mod:`lakehouse.privacy.attacks.shadow_groups`). It is played on the partition in question, at each of its grains on
 two series: the one of fewest units, and the one that has the most exposed unit. Targets are units as they come and
-those that differ most from the rest.
+those that differ most from the rest; of a series of few units every one of them.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ PLAYED = """
          OR row_number() OVER (PARTITION BY grain ORDER BY exposure DESC, series) = 1
     ORDER BY grain, series
 """
+OTHERS = "SELECT count(DISTINCT unit) FROM exposures WHERE grain = $grain AND series <> $series"
 # Units are taken by their pseudonym, which is as good as chance. A series of few units draws on all of its grain: on
 # what they gave in proportion to the mean of their own series, for groups differ in their means more than in shape.
 POOL = """
@@ -103,21 +104,28 @@ def _series(connection: duckdb.DuckDBPyConnection) -> Iterator[Series]:
 def _advantage(connection: duckdb.DuckDBPyConnection, series: Series) -> Advantage:
     """Where there are too few units to draw groups from, the bound that holds whoever they are: it is the average
     over all units, so nothing can be said of single ones."""
-    units, exposed = _pool(connection, series)
+    few = series.held < LEAST_UNITS + EXPOSED
+    [others] = connection.execute(OTHERS, {"series": series.name, "grain": series.grain}).fetchone() or (0,)
+    strangers = few and others >= LEAST_UNITS
+    units, exposed = _pool(connection, series, few=few, strangers=strangers)
     if len(units) < LEAST_UNITS:
         most = bound(series.times, series.size)
         return Advantage(most, most, most, most)
-    return play(units, series.size, exposed=exposed if len(exposed) else None)
+    return play(units, series.size, exposed=exposed if len(exposed) else None, strangers=strangers)
 
 
-def _pool(connection: duckdb.DuckDBPyConnection, series: Series) -> tuple[Floats, Floats]:
-    """Series of the units that groups are drawn from, and of the most exposed ones. A unit that was not measured at
-    a time takes the mean of the time."""
+def _pool(
+    connection: duckdb.DuckDBPyConnection, series: Series, *, few: bool, strangers: bool
+) -> tuple[Floats, Floats]:
+    """Series of the units that groups are drawn from, and of those that are tried beside them: the most exposed ones,
+    or where groups are drawn from strangers all whom the series sums. A unit that was not measured at a time takes the
+    mean of the time."""
     asked = {
         "series": series.name,
         "grain": series.grain,
-        "all": series.held < LEAST_UNITS + EXPOSED,
-        "exposed": min(EXPOSED, series.held // 4),
+        "all": few,
+        # No more, for groups without any that differ are more alike than groups are, and give everyone away.
+        "exposed": series.held if strangers else min(EXPOSED, max(1, series.held // 20)),
         "units": UNITS + EXPOSED,
     }
     rows = connection.execute(POOL, asked).fetchnumpy()

@@ -42,9 +42,11 @@ class Advantage:
     worst_most: float
 
 
-def play(units: Floats, size: int, *, exposed: Floats | None = None) -> Advantage:
+def play(units: Floats, size: int, *, exposed: Floats | None = None, strangers: bool = False) -> Advantage:
     """``units``: their series, units by times. ``exposed``: series of further units that are tried as targets, of
-    whom nothing goes into what the attacker knows. Raises ``ValueError`` for fewer than ``LEAST_UNITS``."""
+    whom nothing goes into what the attacker knows. ``strangers``: the units are of other groups, scaled to this one;
+    they say what such groups come to, but none of them is in this one, and the easiest target is one of the exposed.
+    Raises ``ValueError`` for fewer than ``LEAST_UNITS``."""
     if len(units) < LEAST_UNITS:
         raise ValueError(f"{len(units)} units are too few for shadow groups: it takes {LEAST_UNITS}")
     chance = np.random.default_rng(SEED)
@@ -56,11 +58,10 @@ def play(units: Floats, size: int, *, exposed: Floats | None = None) -> Advantag
     first = min(TARGETS, len(points) // 2)
     chosen, rest = points[:first], points[first:]
     each = _told(chosen, rest, size, weights, chance)
-    named = (
-        each
-        if exposed is None
-        else np.concatenate([each, _told((exposed - mean) / scale, rest, size, weights, chance)])
-    )
+    named = each
+    if exposed is not None:
+        tried = _told((exposed - mean) / scale, rest, size, weights, chance)
+        named = tried if strangers else np.concatenate([each, tried])
     worst = float(named.max())
     return Advantage(
         all=float(each.mean()),

@@ -168,6 +168,26 @@ def test_membership_is_inferred_from_small_cells_and_not_from_large_ones() -> No
         assert membership_inference(city.connection).passed
 
 
+def few_among_others(outliers: str) -> Outcome:
+    """A month of one area of 20 households beside one of 400; some of one of them stand far out."""
+    with record(households=420, areas=1, days=30) as city:
+        city.change("UPDATE use SET area = 'few' WHERE unit < 20")
+        # What a household of the large area uses is far above what anybody of the small one does.
+        city.change("UPDATE use SET litres = litres * 9 WHERE area <> 'few'")
+        city.change(f"UPDATE use SET litres = litres * 2 WHERE unit IN ({outliers})")
+        city.publish(grain="month")
+        return membership_inference(city.connection)
+
+
+def test_of_a_group_of_few_its_own_households_are_the_targets_and_all_of_them() -> None:
+    """Groups are drawn from strangers, scaled: what gives a stranger away in a group of its own is nothing to it."""
+    stranger = few_among_others("100, 200, 300, 400")
+    assert stranger.passed, stranger.found
+    own = few_among_others("7")
+    assert not own.passed
+    assert "month, 1 sums of 20 units and more" in own.found
+
+
 def test_a_household_without_a_ceiling_is_told_from_the_sums_of_its_area() -> None:
     """Ten times what the others use, below 15 % of each sum: every threshold passes, and the attack names nobody."""
     with record(households=1600, areas=2, days=30) as city:
