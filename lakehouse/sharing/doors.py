@@ -114,7 +114,8 @@ def caller_by_link(doors: Doors, text: str, *, now: datetime) -> Caller:
         link = doors.links.read(text, now=now)
     except BadLink as error:
         return Caller(fault=str(error))
-    holder = Caller() if link.recipient is None else caller_by_name(doors.exchange, link.recipient)
+    known = link.recipient not in (None, NOBODY)
+    holder = caller_by_name(doors.exchange, str(link.recipient)) if known else Caller()
     return Caller(recipient=holder.recipient, grants=holder.grants, fault=holder.fault, link=link)
 
 
@@ -122,13 +123,7 @@ def caller_of(request: Request) -> Caller:
     """Who asks, by a link or by a token; with a fault where what they show is not good."""
     doors, now = doors_of(request), datetime.now(UTC)
     if text := request.query_params.get(PARAMETER):
-        try:
-            link = doors.links.read(text, now=now)
-        except BadLink as error:
-            return Caller(fault=str(error))
-        known = link.recipient not in (None, NOBODY)
-        holder = caller_by_name(doors.exchange, str(link.recipient)) if known else Caller()
-        return Caller(recipient=holder.recipient, grants=holder.grants, fault=holder.fault, link=link)
+        return caller_by_link(doors, text, now=now)
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if not scheme:
         return Caller()

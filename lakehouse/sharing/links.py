@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any, NoReturn
+from typing import Any
 from urllib.parse import quote
 
 import sqlalchemy as sa
@@ -51,14 +51,12 @@ class Links:
 
     def read_desk(self, text: str, *, now: datetime) -> str:
         """The reviewer's name. Raises :class:`BadLink`."""
-        reviewer, until = self._fields(_DESK, text)
-        return str(reviewer) if until > now.timestamp() else _run_out()
+        [reviewer] = self._fields(_DESK, text, now)
+        return str(reviewer)
 
     def read(self, text: str, *, now: datetime) -> Link:
         """Raises :class:`BadLink` for one that was tampered with, has run out, or was made under an earlier key."""
-        mart, major, release, path, recipient, door, until = self._fields(_RELEASES, text)
-        if until <= now.timestamp():
-            _run_out()
+        mart, major, release, path, recipient, door = self._fields(_RELEASES, text, now)
         return Link(mart=mart, major=major, release=release, path=path, recipient=recipient, door=door)
 
     def end_all(self) -> int:
@@ -73,13 +71,18 @@ class Links:
         row = self._exchange.index.row(sa.select(link_epoch.c.epoch))
         return int(row["epoch"]) if row else 1
 
-    def _fields(self, kind: str, text: str) -> list[Any]:
+    def _fields(self, kind: str, text: str, now: datetime) -> list[Any]:
+        """What was signed, without the moment of its end, which stands last."""
         try:
-            return list(self._serializer(kind).loads(text))
+            signed: list[Any] = self._serializer(kind).loads(text)
         except BadData:
             raise BadLink(
                 "the link is not whole, or the exchange has ended all links of its time: ask for a new one"
             ) from None
+        *fields, until = signed
+        if until <= now.timestamp():
+            raise BadLink("the link has run out: ask for a new one")
+        return fields
 
     def _serializer(self, kind: str) -> URLSafeSerializer:
         epoch = self.epoch()
@@ -91,7 +94,3 @@ class Links:
             salt=kind,
             signer_kwargs={"key_derivation": "hmac", "digest_method": hashlib.sha256},
         )
-
-
-def _run_out() -> NoReturn:
-    raise BadLink("the link has run out: ask for a new one")
