@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -245,12 +245,14 @@ class AskOperator(TriggerDagRunOperator):
 class AskReviewerOperator(ApprovalOperator):
     """Waits for a reviewer's answer, with a reason that is kept. Takes up no worker meanwhile.
 
-    A refusal is an answer too: what follows runs either way.
+    A refusal is an answer too: what follows runs either way. Where the answer comes before the scheduler has heard that
+    the asking half of the task ended, which takes it a second or more, Airflow 3.3.2 takes the task for lost and loses
+    the answer; the question is then asked again.
     """
 
-    def __init__(self, **kwargs: Any) -> None:
+    def __init__(self, *, retries: int = 5, retry_delay: timedelta = timedelta(seconds=2), **kwargs: Any) -> None:
         reason = Param("", type="string", description="Why; it is kept with the release. No personal data.")
-        super().__init__(params={"reason": reason}, **kwargs)
+        super().__init__(params={"reason": reason}, retries=retries, retry_delay=retry_delay, **kwargs)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         # Not the parent's: it skips what follows a refusal, which is to be kept.
