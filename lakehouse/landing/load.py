@@ -198,7 +198,7 @@ def _reconciled(
     trial: bool,
 ) -> Loaded:
     moves = rows_move(contract)
-    hidden = hidden_ids(exchange, contract, connection, trial)
+    hidden = hidden_ids(exchange, contract, connection, plain, trial)
     partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
     standing = replace(standing, vault=hidden.state)
@@ -263,10 +263,12 @@ def _reconciled(
     return Loaded(receipt=receipt, files=files, faults=faults, fault_rows=fault_rows, standing=standing)
 
 
-def hidden_ids(exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, trial: bool) -> Hidden:
+def hidden_ids(
+    exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, plain: PlainRows, trial: bool
+) -> Hidden:
     """Raises :class:`lakehouse.landing.clean.StandingChanged` where others took in people meanwhile."""
     try:
-        return hide_ids(exchange, contract, connection, stored=not trial)
+        return hide_ids(exchange, contract, connection, plain, stored=not trial)
     except VaultChanged:
         raise StandingChanged from None
 

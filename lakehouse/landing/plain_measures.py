@@ -11,7 +11,8 @@ import numpy as np
 import polars as pl
 
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.held_columns import ByPlace
+from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.privacy.personal_data import PREFILTER, SHORTEST
 from lakehouse.storage.sql import identifier
 
@@ -49,7 +50,7 @@ class _Distinct:
         self._kept = pl.Series(dtype=pl.UInt64)
 
     def add(self, values: pl.Series) -> None:
-        hashes = (values.drop_nulls() if values.null_count() else values).hash()
+        hashes = values.hash()
         if self._kept.is_empty():
             self._keep(hashes.head(FIRST_VALUES))
         self._keep(hashes)
@@ -71,17 +72,17 @@ def measure_plain(plain: PlainRows, contract: Contract, *, spread: Sequence[str]
     ends = {*spread, event.column} if event else set(spread)
     found = {name: Measured() for name in plain.columns}
     distinct = {name: _Distinct() for name in plain.columns}
-    for frame in plain:
+    for frame in plain.frames:
         for name, one in found.items():
-            values = frame[name]
-            one.values += len(values) - values.null_count()
-            distinct[name].add(values)
+            held, coding = frame.column(name)
+            weighed = coding.weighed(held)
+            one.values += weighed.number
+            distinct[name].add(weighed.hashable)
             if name in ends:
-                one.least = _of(min, one.least, values.min())
-                one.most = _of(max, one.most, values.max())
+                least, most = weighed.ends()
+                one.least, one.most = _of(min, one.least, least), _of(max, one.most, most)
             if name in spread:
-                # As DuckDB's mean is: a sum of whole numbers need not fit 64 bits.
-                one.total += float(values.cast(pl.Float64).sum())
+                one.total += weighed.total()
     for name, one in found.items():
         one.distinct = distinct[name].count()
     return found
@@ -97,25 +98,40 @@ def sample_of(connection: duckdb.DuckDBPyConnection, plain: PlainRows, columns: 
     where = f" WHERE hash(exchange_line) % {every} = 0" if every > 1 else ""
     rows = f"SELECT {names} FROM exact_typed{where}"
     if plain.rows:
-        kept = [_some(frame, every) for frame in plain.only(columns)]
+        kept = [frame.frame(columns, _some(frame, every)) for frame in plain.frames]
         connection.register("plain_sample", pl.concat(kept).select(columns).to_arrow())
         rows += " UNION ALL FROM plain_sample"
     return rows
 
 
-def _some(frame: pl.DataFrame, every: int) -> pl.DataFrame:
-    lines = frame["exchange_line"].to_numpy().astype(np.uint64)
-    return frame.filter(pl.Series(lines * SPREAD <= np.uint64((HASHES - 1) // every)))
+def _some(frame: PlainFrame, every: int) -> pl.Series:
+    assert frame.first is not None
+    lines = np.arange(frame.first, frame.first + len(frame.kept), dtype=np.uint64)
+    return pl.Series(lines * SPREAD <= np.uint64((HASHES - 1) // every))
 
 
 def suspect_texts(plain: PlainRows, column: str) -> Iterator[pl.DataFrame]:
     """Distinct texts that may hold personal data, as ``text``: more than hold any, none of those that do is lacking."""
-    for frame in plain.only([column]):
-        texts = frame[column].filter(frame[column].str.len_bytes() >= SHORTEST).unique()
+    for frame in plain.frames:
+        held, coding = frame.column(column)
+        each = coding.each if isinstance(coding, ByPlace) else held
+        texts = each.filter(each.str.len_bytes() >= SHORTEST).unique()
         suspects = texts.filter(texts.str.contains("@", literal=True) | texts.str.contains(PREFILTER))
         if not suspects.is_empty():
             yield suspects.to_frame("text")
 
 
 def any_between(plain: PlainRows, column: str, low: int, high: int) -> bool:
-    return any(bool(frame[column].is_between(low, high).any()) for frame in plain.only([column]))
+    """Whether a value may lie between them; where this is false none does."""
+    for frame in plain.frames:
+        held, coding = frame.column(column)
+        least, most = coding.ends(held)
+        if least is not None and least <= high and most >= low:
+            return True
+    return False
+
+
+def distinct_values(plain: PlainRows, column: str) -> pl.Series:
+    """Each value that a row has, once."""
+    found = [coding.weighed(held).values for held, coding in (frame.column(column) for frame in plain.frames)]
+    return pl.concat([values.unique() for values in found]).unique()

@@ -5,23 +5,113 @@ All others are in DuckDB's table ``exact_rows``. What is asked of both is asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import polars as pl
 import pyarrow as pa
-from pyarrow import dataset
 
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.held_columns import AS_THEY_ARE, ByPlace, Coding
 from lakehouse.landing.pieces import Places
 from lakehouse.storage.sql import identifier
 
 # With what DuckDB may have, and the pieces that are being read, this stays below 2 GB.
 HELD_BYTES = 400 << 20
+# Of a frame in a file so many distinct values of a column stay in memory.
+FEW_VALUES = 1024
 # DuckDB hands its filters on to Arrow, which knows none over the newer form of texts.
 ARROW = pl.CompatLevel.oldest()
+LINE = "exchange_line"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlainFrame:
+    """Rows that follow each other in a file. Of those that are not ``kept`` nothing is known.
+
+    ``held``: the columns, by ``codings``, in memory or in a file. ``first``: the line of the first row, the others
+    stand on those that follow; ``None`` where lines are held too.
+    """
+
+    first: int | None
+    kept: pl.Series
+    held: pl.DataFrame | Path
+    codings: Mapping[str, Coding]
+
+    @classmethod
+    def of(cls, rows: pl.DataFrame) -> PlainFrame:
+        """Of rows with their lines."""
+        kept = pl.repeat(True, rows.height, dtype=pl.Boolean, eager=True)
+        return cls(first=None, kept=kept, held=rows, codings=dict.fromkeys(rows.columns, AS_THEY_ARE))
+
+    @cached_property
+    def rows(self) -> int:
+        return int(self.kept.sum())
+
+    @cached_property
+    def schema(self) -> pl.Schema:
+        """Of its rows: their lines, and the contract's columns."""
+        empty = self.held.clear() if isinstance(self.held, pl.DataFrame) else pl.read_ipc(self.held).clear()
+        columns = {name: self.codings[name].values(empty[name]) for name in empty.columns if name != LINE}
+        return pl.DataFrame({LINE: pl.Series([], dtype=pl.Int64), **columns}).schema
+
+    def column(self, name: str) -> tuple[pl.Series, Coding]:
+        """A column of the rows that are kept, as it is held."""
+        column = self._read([name])[name]
+        return (column if self.rows == len(column) else column.filter(self.kept)), self.codings[name]
+
+    def frame(self, columns: Sequence[str], among: pl.Series | None = None) -> pl.DataFrame:
+        """The lines and these columns of the rows that are kept, of those ``among`` that are marked."""
+        held = self._held(columns, self.kept if among is None else self.kept & among)
+        return pl.DataFrame({LINE: held[LINE], **{name: self.codings[name].values(held[name]) for name in columns}})
+
+    def split(self, keys: Callable[[PlainFrame], pl.Series]) -> dict[Any, PlainFrame]:
+        """Frames of the rows of each key; ``keys`` gives that of each row that is kept."""
+        names = [name for name in self.codings if name != LINE]
+        held = self._held(names, self.kept).with_columns(keys(self).alias("exchange_key"))
+        parts = held.partition_by("exchange_key", as_dict=True, include_key=False, maintain_order=True)
+        codings = {LINE: AS_THEY_ARE, **{name: self.codings[name] for name in names}}
+        return {key: replace(PlainFrame.of(part), codings=codings) for (key,), part in parts.items()}
+
+    def marked(self, lines: Places) -> pl.Series:
+        """Which rows stand on one of these lines, sorted."""
+        assert self.first is not None
+        places = lines - self.first
+        marks = np.zeros(len(self.kept), bool)
+        marks[places[(places >= 0) & (places < len(marks))]] = True
+        return pl.Series(marks)
+
+    def lines(self, marks: pl.Series) -> pl.Series:
+        if self.first is None:
+            return self._read([LINE])[LINE].filter(marks)
+        return pl.Series(np.flatnonzero(marks.to_numpy()) + self.first)
+
+    def filed(self, path: Path) -> PlainFrame:
+        """The same, held in a file."""
+        assert isinstance(self.held, pl.DataFrame)
+        many = {
+            name: coding
+            for name, coding in self.codings.items()
+            if isinstance(coding, ByPlace) and len(coding.each) > FEW_VALUES
+        }
+        held = self.held.with_columns(coding.values(self.held[name]).alias(name) for name, coding in many.items())
+        held.write_ipc(path, compression="lz4", compat_level=ARROW)
+        return replace(self, held=path, codings={**self.codings, **dict.fromkeys(many, AS_THEY_ARE)})
+
+    def _held(self, columns: Sequence[str], marks: pl.Series) -> pl.DataFrame:
+        held = self._read(columns)
+        lines = self.lines(marks)
+        return (held if len(lines) == len(marks) else held.filter(marks)).with_columns(lines.alias(LINE))
+
+    def _read(self, columns: Sequence[str]) -> pl.DataFrame:
+        if isinstance(self.held, pl.DataFrame):
+            return self.held.select(columns)
+        return pl.read_ipc(self.held, columns=list(columns))
 
 
 class PlainRows:
@@ -31,56 +121,41 @@ class PlainRows:
         self.columns = [column.name for column in contract.columns]
         self.rows = 0
         self.folder = folder
-        self._frames: list[pl.DataFrame | Path] = []
+        self.frames: list[PlainFrame] = []
         self._held = 0
         self._written = 0
 
-    def add(self, frame: pl.DataFrame) -> None:
-        if frame.is_empty():
+    def add(self, frame: PlainFrame) -> None:
+        if not frame.rows:
             return
-        self.rows += frame.height
-        self._held += int(frame.estimated_size())
-        self._frames.append(frame)
+        assert isinstance(frame.held, pl.DataFrame)
+        self.rows += frame.rows
+        self._held += int(frame.held.estimated_size())
+        self.frames.append(frame)
         if self._held > HELD_BYTES:
-            self._frames = [one if isinstance(one, Path) else self._file(one) for one in self._frames]
+            self.frames = [self._filed(one) for one in self.frames]
+            self._held = 0
 
     def drop_from(self, line: int) -> None:
         """Forgets the rows from this line on."""
-        kept = [frame for frame in self if frame["exchange_line"][0] < line]
-        self._frames, self.rows, self._held = [], 0, 0
-        for frame in kept:
-            self.add(frame)
-
-    def __iter__(self) -> Iterator[pl.DataFrame]:
-        for frame in self._frames:
-            yield pl.read_ipc(frame) if isinstance(frame, Path) else frame
+        kept = [frame for frame in self.frames if frame.first is not None and frame.first < line]
+        self.frames, self.rows = kept, sum(frame.rows for frame in kept)
+        self._held = sum(int(one.held.estimated_size()) for one in kept if isinstance(one.held, pl.DataFrame))
 
     def only(self, columns: Sequence[str]) -> Iterator[pl.DataFrame]:
-        """Each frame's lines and these columns; of a file no others are read."""
-        wanted = ["exchange_line", *columns]
-        for frame in self._frames:
-            yield pl.read_ipc(frame, columns=wanted) if isinstance(frame, Path) else frame.select(wanted)
+        """Each frame's lines and these columns; no others are made or read."""
+        return (frame.frame(columns) for frame in self.frames)
 
     @property
     def schema(self) -> pl.Schema:
-        return next(iter(self)).schema
-
-    @property
-    def is_spilt(self) -> bool:
-        """Whether rows are in files."""
-        return any(isinstance(one, Path) for one in self._frames)
-
-    def parts(self) -> Iterator[tuple[pl.DataFrame, pl.LazyFrame]]:
-        """Each frame, and the same to be read later."""
-        for one, frame in zip(list(self._frames), self, strict=True):
-            yield frame, pl.scan_ipc(one) if isinstance(one, Path) else frame.lazy()
+        return self.frames[0].schema
 
     def show(self, connection: duckdb.DuckDBPyConnection) -> None:
         """Makes ``rows`` and ``typed`` hold these rows too. To be called once they have changed."""
-        if not self._frames:
+        if not self.frames:
             show_exact_rows(connection, self.columns)
             return
-        connection.register("plain_rows", self._arrow())
+        connection.register("plain_rows", _Stream(self))
         names = ", ".join(identifier(name) for name in self.columns)
         connection.execute(
             f"""
@@ -94,22 +169,15 @@ class PlainRows:
 
     def take_out(self, connection: duckdb.DuckDBPyConnection, lines: Places) -> None:
         """Moves the rows of these lines, sorted, into ``exact_rows``."""
-        if not len(lines) or not self._frames:
+        if not len(lines) or not self.frames:
             return
-        wanted = pl.Series(lines)
         taken: list[pl.DataFrame] = []
-        for number, frame in enumerate(self):
-            first, last = frame["exchange_line"][0], frame["exchange_line"][-1]
-            here = wanted.filter((wanted >= first) & (wanted <= last))
-            if here.is_empty():
-                continue
-            struck = np.zeros(frame.height, bool)
-            at = frame["exchange_line"].search_sorted(here).to_numpy()
-            struck[at[frame["exchange_line"].gather(at).to_numpy() == here.to_numpy()]] = True
-            taken.append(frame.filter(pl.Series(struck)))
-            kept, old = frame.filter(pl.Series(~struck)), self._frames[number]
-            self._frames[number] = self._file(kept) if isinstance(old, Path) else kept
-        self._frames = [one for one in self._frames if isinstance(one, Path) or not one.is_empty()]
+        for number, frame in enumerate(self.frames):
+            marks = frame.marked(lines)
+            if (marks & frame.kept).any():
+                taken.append(frame.frame(self.columns, marks))
+                self.frames[number] = replace(frame, kept=frame.kept & ~marks)
+        self.frames = [one for one in self.frames if one.rows]
         if not taken:
             return
         moved = pl.concat(taken)
@@ -123,18 +191,28 @@ class PlainRows:
         connection.unregister("taken_out")
         self.show(connection)
 
-    def _file(self, frame: pl.DataFrame) -> Path:
+    def _filed(self, frame: PlainFrame) -> PlainFrame:
+        if isinstance(frame.held, Path):
+            return frame
         self._written += 1
-        path = self.folder / f"plain-rows-{self._written}.arrow"
-        frame.write_ipc(path, compression="lz4", compat_level=ARROW)
-        self._held = 0
-        return path
+        return frame.filed(self.folder / f"plain-rows-{self._written}.arrow")
 
-    def _arrow(self) -> pa.Table | dataset.Dataset:
-        if self.is_spilt:
-            self._frames = [one if isinstance(one, Path) else self._file(one) for one in self._frames]
-            return dataset.dataset([str(path) for path in self._frames], format="ipc")
-        return pa.concat_tables([one.to_arrow(compat_level=ARROW) for one in self])
+
+class _Stream:
+    """What DuckDB reads the rows from, anew for each query, a frame at a time."""
+
+    def __init__(self, plain: PlainRows) -> None:
+        self._plain = plain
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        plain = self._plain
+        schema = plain.schema.to_frame().to_arrow(compat_level=ARROW).schema
+        batches = (
+            batch
+            for frame in plain.only(plain.columns)
+            for batch in frame.to_arrow(compat_level=ARROW).cast(schema).to_batches()
+        )
+        return pa.RecordBatchReader.from_batches(schema, batches).__arrow_c_stream__(requested_schema)
 
 
 def show_exact_rows(connection: duckdb.DuckDBPyConnection, columns: list[str]) -> None:

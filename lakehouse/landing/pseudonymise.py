@@ -15,6 +15,8 @@ import pyarrow as pa
 from lakehouse.contracts.derive import duckdb_type
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing.plain_measures import distinct_values
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.privacy.pseudonyms import hidden_columns
 from lakehouse.privacy.vault import Vault, VaultState
 from lakehouse.storage.sql import identifier
@@ -90,9 +92,16 @@ class Hidden:
 
 
 def hide_ids(
-    exchange: Exchange, contract: Contract, connection: duckdb.DuckDBPyConnection, *, stored: bool = True
+    exchange: Exchange,
+    contract: Contract,
+    connection: duckdb.DuckDBPyConnection,
+    plain: PlainRows,
+    *,
+    stored: bool = True,
 ) -> Hidden:
-    """The pseudonyms of all ids in ``typed``. ``stored``: whether new people are taken into the vault.
+    """The pseudonyms of all ids in ``typed``, ``plain`` rows among them.
+
+    ``stored``: whether new people are taken into the vault.
 
     Raises :class:`lakehouse.privacy.vault.VaultChanged` where somebody else took people in meanwhile, and
     :class:`lakehouse.privacy.keys.KeyFault`.
@@ -102,7 +111,7 @@ def hide_ids(
         return Hidden()
     vault = Vault(exchange, contract.provider, stored=stored)
     for number, column in enumerate(columns):
-        _match(connection, vault, column)
+        _match(connection, vault, column, plain)
         connection.execute(
             f"CREATE OR REPLACE TEMP TABLE pseudonyms_{number} AS "
             "SELECT *, (row_number() OVER (ORDER BY pseudonym))::INTEGER AS place FROM matched"
@@ -113,13 +122,18 @@ def hide_ids(
     return Hidden(columns=columns, keys=keys, state=vault.state)
 
 
-def _match(connection: duckdb.DuckDBPyConnection, vault: Vault, column: Column) -> None:
+def _match(connection: duckdb.DuckDBPyConnection, vault: Vault, column: Column, plain: PlainRows) -> None:
     """``matched(id, pseudonym)``: all of a column."""
     name, type_ = identifier(column.name), duckdb_type(column)
     connection.execute(f"CREATE OR REPLACE TEMP TABLE matched (id {type_}, pseudonym {type_})")
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE distinct_ids AS SELECT DISTINCT {name} AS id FROM typed WHERE {name} IS NOT NULL"
+        "CREATE OR REPLACE TEMP TABLE distinct_ids AS "
+        f"SELECT DISTINCT {name} AS id FROM exact_typed WHERE {name} IS NOT NULL"
     )
+    if plain.rows:
+        connection.register("plain_ids", distinct_values(plain, column.name).to_frame("id").to_arrow())
+        connection.execute("INSERT INTO distinct_ids FROM plain_ids ANTI JOIN distinct_ids USING (id)")
+        connection.unregister("plain_ids")
     first = 0
     while (
         ids := connection.execute(f"SELECT id FROM distinct_ids WHERE rowid >= {first} AND rowid < {first + BATCH}")

@@ -15,12 +15,12 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
 from lakehouse.contracts.derive import duckdb_type
 from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.excel import excel_rules
+from lakehouse.landing.held_columns import AS_THEY_ARE, ByPlace, Coding, InUnits, whole_numbers
 from lakehouse.landing.local_time import has_local_time
 from lakehouse.landing.pieces import Marks
 from lakehouse.landing.row_rules import Rule, rules
@@ -118,78 +118,21 @@ def few_distinct(texts: pl.Series) -> bool:
 
 @dataclass(frozen=True, kw_only=True)
 class Typed:
-    """Values of a column, and of which rows they are not to be trusted.
+    """A column as it is ``held``, and of which rows it is not to be trusted. Rows whose values differ are held
+    differently, and others mostly the same."""
 
-    Columns are made whole only where all of it is asked for: most of the price is that of fresh memory.
-    """
-
-    values: pl.Series
+    held: pl.Series
     doubtful: Marks
+    coding: Coding = AS_THEY_ARE
 
-    def full(self) -> pl.Series:
-        return self.values
-
-    def kept(self, marks: pl.Series) -> pl.Series:
-        """The values of the rows that are marked."""
-        return self.values.filter(marks)
-
-    def comparable(self) -> pl.Series:
-        """What differs where values do, and mostly is the same where they are."""
-        return self.values
-
-    def ends(self) -> tuple[Any, Any]:
-        """No value is less than the first or greater than the second; ``None`` where there is none."""
-        return self.values.min(), self.values.max()
-
-
-@dataclass(frozen=True, kw_only=True)
-class TypedOnce(Typed):
-    """Each distinct value, and the ``places`` of those of the rows."""
-
-    places: pl.Series
-
-    def full(self) -> pl.Series:
-        return self.values.gather(self.places)
-
-    def kept(self, marks: pl.Series) -> pl.Series:
-        return self.values.gather(self.places.filter(marks))
-
-    def comparable(self) -> pl.Series:
-        return self.places
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rounded(Typed):
-    """Decimals as whole numbers of their last digit; ``there`` marks those that are any, if some are none."""
-
-    column: Column
-    there: pl.Series | None
-
-    def full(self) -> pl.Series:
-        return self._decimals(self.values, self.there)
-
-    def kept(self, marks: pl.Series) -> pl.Series:
-        return self._decimals(self.values.filter(marks), None if self.there is None else self.there.filter(marks))
-
-    def ends(self) -> tuple[Any, Any]:
-        scale = _precision_and_scale(self.column)[1]
-        least, most = super().ends()
-        return None if least is None else Decimal(least).scaleb(-scale), Decimal(most or 0).scaleb(-scale)
-
-    def _decimals(self, units: pl.Series, there: pl.Series | None) -> pl.Series:
-        low = units.to_numpy()
-        halves = np.empty(2 * len(low), np.int64)
-        halves[0::2] = low
-        np.right_shift(low, 63, out=halves[1::2])
-        empty = None if there is None else pa.py_buffer(np.packbits(there.to_numpy(), bitorder="little"))
-        type_ = pa.decimal128(*_precision_and_scale(self.column))
-        return pl.Series(pa.Array.from_buffers(type_, len(low), [empty, pa.py_buffer(halves)]))
+    def values(self) -> pl.Series:
+        return self.coding.values(self.held)
 
 
 def read_values(planned: Planned, read: pl.Series) -> Typed:
     """What the reader typed, in the contract's type. Where it gave nothing, that is not doubted here."""
     if not is_decimal(planned):
-        return Typed(values=read, doubtful=np.zeros(len(read), bool))
+        return Typed(held=read, doubtful=np.zeros(len(read), bool))
     return _rounded(planned.column, read)
 
 
@@ -199,7 +142,7 @@ def _precision_and_scale(column: Column) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _rounded(column: Column, read: pl.Series) -> Rounded:
+def _rounded(column: Column, read: pl.Series) -> Typed:
     """Decimals with more digits than the contract's, rounded half away from zero.
 
     A value in the middle may have been rounded by the reader, to either side: it is doubtful.
@@ -207,7 +150,8 @@ def _rounded(column: Column, read: pl.Series) -> Rounded:
     array = read.to_arrow()
     halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
     made, doubtful = np.empty(len(array), np.int64), np.empty(len(array), bool)
-    limit = 10 ** min(_precision_and_scale(column)[0], 18)
+    precision, scale = _precision_and_scale(column)
+    limit = 10 ** min(precision, 18)
     for first in range(0, len(array), BLOCK):
         rows, words = slice(first, first + BLOCK), slice(2 * first, 2 * (first + BLOCK))
         low = halves[words][0::2].copy()
@@ -218,7 +162,7 @@ def _rounded(column: Column, read: pl.Series) -> Rounded:
         )
         made[rows] = value
     there = read.is_not_null() if read.null_count() else None
-    return Rounded(values=pl.Series(made), doubtful=doubtful, column=column, there=there)
+    return Typed(held=whole_numbers(made, there), doubtful=doubtful, coding=InUnits(precision, scale))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -263,7 +207,7 @@ class TextTyping:
         self._connection.register("quick_texts", table.to_arrow(compat_level=pl.CompatLevel.newest()))
         found = self._connection.execute(self._query).to_arrow_table()
         self._connection.unregister("quick_texts")
-        return Typed(values=pl.Series(found.column("value")), doubtful=pl.Series(found.column("broken")).to_numpy())
+        return Typed(held=pl.Series(found.column("value")), doubtful=pl.Series(found.column("broken")).to_numpy())
 
     def typed_distinct(self, coded: Coded) -> Typed:
         """Types each distinct text once."""
@@ -272,9 +216,8 @@ class TextTyping:
         places = coded.places.to_numpy()
         # Few columns have doubts, and fewer rows lack a text.
         some = doubts[:-1].any() or (doubts[-1] and len(places) and places.max() == len(coded.texts))
-        return TypedOnce(
-            values=each.values, places=coded.places, doubtful=doubts[places] if some else np.zeros(len(places), bool)
-        )
+        doubtful = doubts[places] if some else np.zeros(len(places), bool)
+        return Typed(held=coded.places, doubtful=doubtful, coding=ByPlace(each.held))
 
     def _typed_once(self, texts: pl.Series) -> Typed:
         given = pl.DataFrame({"text": texts})
@@ -285,13 +228,13 @@ class TextTyping:
         if not new.is_empty():
             typed = self.typed(new["text"])
             # A copy: DuckDB's own memory has room for a million rows, and would be kept from piece to piece.
-            values = typed.values.gather(np.arange(new.height))
+            values = typed.held.gather(np.arange(new.height))
             more = new.with_columns(value=values, doubtful=pl.Series(typed.doubtful))
             known = more if known is None else pl.concat([known, more])
         self._known = known
         assert known is not None
         found = given.join(known, on="text", how="left", nulls_equal=True, maintain_order="left")
-        return Typed(values=found["value"], doubtful=found["doubtful"].to_numpy())
+        return Typed(held=found["value"], doubtful=found["doubtful"].to_numpy())
 
 
 def _column_rules(contract: Contract, form: FileForm, column: Column) -> list[Rule]:
@@ -324,7 +267,7 @@ class RowRules:
         if not found:
             return None
         asked = list(typed) if self._several else outside
-        frame = pl.DataFrame({"exchange_line": np.arange(rows), **{name: typed[name].full() for name in asked}})
+        frame = pl.DataFrame({"exchange_line": np.arange(rows), **{name: typed[name].values() for name in asked}})
         texts = ", ".join(
             f"CASE WHEN {identifier(name)} IS NOT NULL THEN '' END AS exchange_t_{name}" for name in asked
         )
@@ -340,13 +283,13 @@ class RowRules:
 
 def _within(column: Column, typed: Typed) -> bool:
     """Whether all values keep to the column's limits for certain."""
-    options, values = column.logicalTypeOptions, typed.values
-    if column.quality or (values.dtype.is_float() and not values.is_finite().all()):
+    options, held = column.logicalTypeOptions, typed.held
+    if column.quality or (held.dtype.is_float() and not held.is_finite().all()):
         return False
     bounds = (options.minimum, options.maximum, options.exclusiveMinimum, options.exclusiveMaximum)
     if all(bound is None for bound in bounds):
         return True
-    least, most = typed.ends()
+    least, most = typed.coding.ends(held)
     if least is None:
         return True
     low = [Decimal(str(bound)) for bound in (options.minimum, options.exclusiveMinimum) if bound is not None]

@@ -18,7 +18,7 @@ from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
 from lakehouse.landing.pieces import Marks, Places
-from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.landing.quick_columns import (
     FEW,
     Coded,
@@ -139,13 +139,17 @@ class QuickRows:
         broken = self._rules.broken(self.connection, columns, len(doubtful))
         if broken is not None:
             doubtful |= broken
-        kept = pl.Series(~doubtful)
-        lines = np.flatnonzero(~doubtful) + (self._first + line)
+        places = np.flatnonzero(doubtful)
         self._plain.add(
-            pl.DataFrame({"exchange_line": lines, **{name: typed.kept(kept) for name, typed in columns.items()}})
+            PlainFrame(
+                first=self._first + line,
+                kept=pl.Series(~doubtful),
+                held=pl.DataFrame({name: typed.held for name, typed in columns.items()}),
+                codings={name: typed.coding for name, typed in columns.items()},
+            )
         )
-        self.count(len(doubtful), len(lines))
-        return np.flatnonzero(doubtful)
+        self.count(len(doubtful), len(doubtful) - len(places))
+        return places
 
     def count(self, lines: int, kept: int) -> None:
         """Counts lines, of which so many were kept. Raises :class:`TooFewPlain`."""
@@ -197,7 +201,7 @@ def _made(texts: pl.DataFrame | Callable[[], pl.DataFrame]) -> pl.DataFrame:
 
 def _like_neighbour(columns: Mapping[str, Typed], contract: Contract) -> Marks:
     """Rows with the key of the one before or behind: most repeated keys stand so, the others are found later."""
-    keys = pl.DataFrame({key.name: columns[key.name].comparable() for key in contract.primary_key})
+    keys = pl.DataFrame({key.name: columns[key.name].held for key in contract.primary_key})
     same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in keys.columns).fill_null(False)
     marked = keys.select(same=same).select(pl.col("same") | pl.col("same").shift(-1, fill_value=False))
     return marked.to_series().to_numpy()

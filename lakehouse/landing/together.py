@@ -339,7 +339,7 @@ def _reconciled(
     exchange, contract, connection = batch.exchange, batch.contract, batch.connection
     plain, first = PlainRows(contract, batch.folder), batch.members[0]["delivery"]
     moves = rows_move(contract)
-    hidden = hidden_ids(exchange, contract, connection, trial)
+    hidden = hidden_ids(exchange, contract, connection, plain, trial)
     partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
     standing = standing_files(exchange, contract, partitions, before=first, instead=instead)
     standing = replace(standing, vault=hidden.state)

@@ -10,10 +10,12 @@ from typing import Any
 
 import duckdb
 import polars as pl
+from polars.io.plugins import register_io_source
 
 from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.held_columns import ByPlace
+from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.landing.pseudonymise import Hidden
 from lakehouse.storage.sql import identifier
 
@@ -38,18 +40,15 @@ def write_plain_rows(
     """
     more = PlainRows(contract, folder.with_name("more"))
     more.folder.mkdir()
-    for frame in _exact_frames(connection, contract, plain):
-        more.add(frame)
+    for exact in _exact_rows(connection, contract, plain):
+        more.add(PlainFrame.of(exact))
     written = {}
     pseudonyms = hidden.frames(connection)
-    found: dict[str, list[tuple[pl.LazyFrame, int]]] = defaultdict(list)
-    for part in (plain, more):
-        _by_partition(contract, part, found)
-    for partition, parts in sorted(found.items()):
+    for partition, frames in sorted(_by_partition(contract, [*plain.frames, *more.frames], more.folder).items()):
         path = folder / f"event_date={partition}" / "part-0.parquet"
         path.parent.mkdir(parents=True)
-        rows = _hidden(pl.concat([one for one, _ in parts]), pseudonyms).select(
-            *(column.name for column in contract.columns),
+        rows = _hidden(_read_later(frames, plain), pseudonyms).select(
+            *plain.columns,
             # A category is not hashed again for each row.
             pl.lit(delivery["delivery"]).cast(pl.Categorical(pl.Categories.random())).alias("exchange_delivery"),
             "exchange_line",
@@ -57,8 +56,22 @@ def write_plain_rows(
             pl.lit(False).alias("exchange_withdrawn"),
         )
         rows.sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True)
-        written[path] = sum(count for _, count in parts)
+        written[path] = sum(frame.rows for frame in frames)
     return written
+
+
+def _read_later(frames: list[PlainFrame], plain: PlainRows) -> pl.LazyFrame:
+    """The rows of frames, made one frame after the other while they are written."""
+
+    def rows(
+        columns: list[str] | None, predicate: pl.Expr | None, most: int | None, batch: int | None
+    ) -> Iterator[pl.DataFrame]:
+        for frame in frames:
+            made = frame.frame(plain.columns)
+            made = made if predicate is None else made.filter(predicate)
+            yield made if columns is None else made.select(columns)
+
+    return register_io_source(rows, schema=plain.schema)
 
 
 def _hidden(rows: pl.LazyFrame, pseudonyms: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
@@ -71,16 +84,10 @@ def _hidden(rows: pl.LazyFrame, pseudonyms: dict[str, pl.LazyFrame]) -> pl.LazyF
 
 def partitions_of_plain(contract: Contract, plain: PlainRows) -> set[str]:
     """The partitions that plain rows belong to."""
-    found: set[str] = set()
-    time = contract.exchange.time
-    for frame in plain.only([time.column] if time else []):
-        found |= {_name(value) for value in _partitions(contract, frame)}
-    return found
+    return {_name(value) for frame in plain.frames for value in _partitions(contract, frame)}
 
 
-def _exact_frames(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows
-) -> Iterator[pl.DataFrame]:
+def _exact_rows(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows) -> Iterator[pl.DataFrame]:
     names = ", ".join(identifier(column.name) for column in contract.columns)
     schema = plain.schema
     found = connection.execute(f"SELECT exchange_line, {names} FROM fresh_exact ORDER BY exchange_line")
@@ -88,44 +95,49 @@ def _exact_frames(
         yield pl.DataFrame(batch).cast(schema)
 
 
-def _by_partition(contract: Contract, plain: PlainRows, found: dict[str, list[tuple[pl.LazyFrame, int]]]) -> None:
-    """Adds to each partition its rows, lazily, and how many there are."""
-    for number, (frame, scanned) in enumerate(plain.parts()):
+def _by_partition(contract: Contract, frames: list[PlainFrame], folder: Path) -> dict[str, list[PlainFrame]]:
+    """The frames of each partition; of one that has rows of several a part goes to each."""
+    found: dict[str, list[PlainFrame]] = defaultdict(list)
+    for number, frame in enumerate(frames):
         values = _partitions(contract, frame)
         if len(values) == 1:
-            found[_name(values[0])].append((scanned, frame.height))
+            found[_name(values[0])].append(frame)
             continue
-        dated = frame.with_columns(event_date=_partition_of(contract))
-        for (value,), rows in dated.partition_by("event_date", as_dict=True, include_key=False).items():
-            name, part = _name(value), rows.lazy()
-            if plain.is_spilt:
-                path = plain.folder / f"plain-rows-{number}-{name}.arrow"
-                rows.write_ipc(path, compression="lz4")
-                part = pl.scan_ipc(path)
-            found[name].append((part, rows.height))
+        for value, part in frame.split(lambda given: _of_each(contract, given)).items():
+            name = _name(value)
+            in_file = isinstance(frame.held, Path)
+            found[name].append(part.filed(folder / f"part-{number}-{name}.arrow") if in_file else part)
+    return found
 
 
-def _partitions(contract: Contract, frame: pl.DataFrame) -> list[date | None]:
+def _partitions(contract: Contract, frame: PlainFrame) -> list[date | None]:
     """The partitions of a frame's rows."""
-    place = _partition_of(contract)
     time = contract.exchange.time
     if time is None:
         return [None]
-    ends = frame.select(pl.col(time.column).min().alias("first"), pl.col(time.column).max().alias("last"))
-    spread = pl.concat([ends.select(pl.col(end).alias(time.column)) for end in ("first", "last")]).select(place)
+    held, coding = frame.column(time.column)
+    values = coding.occurring(held)
     # Files mostly go by time: then nobody needs to look at each row.
-    if spread.n_unique() == 1:
-        return spread.to_series().head(1).to_list()
-    return frame.select(place.unique()).to_series().sort().to_list()
+    ends = _days(time.partition, pl.Series([values.min(), values.max()], dtype=values.dtype))
+    if values.null_count() == 0 and ends.n_unique() == 1:
+        return ends.head(1).to_list()
+    return _days(time.partition, values).unique().sort().to_list()
+
+
+def _of_each(contract: Contract, frame: PlainFrame) -> pl.Series:
+    """The partition of each of a frame's rows."""
+    time = contract.exchange.time
+    assert time is not None
+    held, coding = frame.column(time.column)
+    if isinstance(coding, ByPlace):
+        return _days(time.partition, coding.each).gather(held)
+    return _days(time.partition, coding.values(held))
 
 
 def _name(partition: date | None) -> str:
     return UNDATED if partition is None else str(partition)
 
 
-def _partition_of(contract: Contract) -> pl.Expr:
-    """The partition of a row, as :func:`lakehouse.landing.clean.partition_of` has it."""
-    time = contract.exchange.time
-    if time is None:
-        return pl.lit(None, pl.Date)
-    return pl.col(time.column).dt.truncate(STEPS[time.partition]).cast(pl.Date)
+def _days(partition: str, times: pl.Series) -> pl.Series:
+    """The partition of each time, as :func:`lakehouse.landing.clean.partition_of` has it."""
+    return times.dt.truncate(STEPS[partition]).cast(pl.Date)

@@ -271,7 +271,8 @@ def test_distinct_values_are_counted_frame_by_frame(
     for first in range(0, 120_000, 30_000):
         lines = pl.int_range(first, first + 30_000, eager=True)
         times = lines.cast(pl.Datetime("us", "UTC"))
-        plain.add(pl.DataFrame({"exchange_line": lines, "meter": lines % distinct, "read_at": times}))
+        rows = pl.DataFrame({"exchange_line": lines, "meter": lines % distinct, "read_at": times})
+        plain.add(plain_rows.PlainFrame.of(rows))
     measured = measure_plain(plain, contract, spread=["meter"])["meter"]
     assert measured.distinct == pytest.approx(distinct, rel=allowed)
     assert (measured.values, measured.least, measured.most) == (120_000, 0, distinct - 1)
