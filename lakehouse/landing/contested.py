@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import permutations
 
 import duckdb
@@ -11,7 +11,7 @@ import polars as pl
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.pieces import Places
-from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.storage.sql import identifier
 
 # Orders of the key's columns that a file is held to; of longer keys only two.
@@ -20,14 +20,20 @@ LONGEST_PERMUTED = 3
 HASHES = 16_000_000
 
 
+def own_contested(contract: Contract, frames: Sequence[PlainFrame]) -> Places:
+    """The lines, sorted, of plain rows that share their key with another of them."""
+    keys = [column.name for column in contract.primary_key]
+    found = _in_ascending(frames, keys)
+    return _of_equal_hashes(frames, keys) if found is None else found
+
+
 def contested_lines(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows, standing: str | None
+    connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows, own: Places, standing: str | None
 ) -> Places:
     """The lines, sorted, of all plain rows that share their key with a row of the delivery, or of ``standing``, SQL of
-    the rows that stand."""
+    the rows that stand. ``own``: what :func:`own_contested` found."""
     keys = [column.name for column in contract.primary_key]
-    found = _in_ascending(plain, keys)
-    lines = [_of_equal_hashes(plain, keys) if found is None else found]
+    lines = [own]
     lines += [
         _known(connection, f"SELECT {', '.join(identifier(key) for key in keys)} FROM ({rows})", plain, keys)
         for rows in ("FROM exact_typed", standing)
@@ -52,12 +58,12 @@ def _known(connection: duckdb.DuckDBPyConnection, rows: str, plain: PlainRows, k
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _in_ascending(plain: PlainRows, keys: list[str]) -> Places | None:
+def _in_ascending(frames: Sequence[PlainFrame], keys: list[str]) -> Places | None:
     """Lines with a key equal to a neighbour's, where keys never fall from line to line in some order of their columns:
     then no other keys are equal. ``None`` where they fall in every order."""
     orders = list(permutations(keys)) if len(keys) <= LONGEST_PERMUTED else [tuple(keys), tuple(reversed(keys))]
     found: list[Places] = []
-    for frame in _with_last_before(plain, keys):
+    for frame in _with_last_before(frames, keys):
         orders = [order for order in orders if not _falls(frame, order)]
         if not orders:
             return None
@@ -67,10 +73,10 @@ def _in_ascending(plain: PlainRows, keys: list[str]) -> Places | None:
     return np.concatenate(found) if found else np.empty(0, np.int64)
 
 
-def _with_last_before(plain: PlainRows, keys: list[str]) -> Iterator[pl.DataFrame]:
+def _with_last_before(frames: Sequence[PlainFrame], keys: list[str]) -> Iterator[pl.DataFrame]:
     """Keys and lines of each frame, behind the last row of the one before."""
     last: pl.DataFrame | None = None
-    for wanted in plain.only(keys):
+    for wanted in (frame.frame(keys) for frame in frames):
         yield wanted if last is None else pl.concat([last, wanted])
         last = wanted.tail(1)
 
@@ -84,13 +90,13 @@ def _falls(frame: pl.DataFrame, order: tuple[str, ...]) -> bool:
     return bool(frame.select(falls.fill_null(False).any()).item())
 
 
-def _of_equal_hashes(plain: PlainRows, keys: list[str]) -> Places:
+def _of_equal_hashes(frames: Sequence[PlainFrame], keys: list[str]) -> Places:
     """Lines whose keys have a hash that another key has too: all that are equal, and hardly any besides."""
-    passes = plain.rows // HASHES + 1
+    passes = sum(frame.rows for frame in frames) // HASHES + 1
     found: list[Places] = []
     for number in range(passes):
         lines, hashes = [], []
-        for frame in plain.only(keys):
+        for frame in (one.frame(keys) for one in frames):
             hashed = frame.select(keys).hash_rows()
             here = hashed % passes == number
             lines.append(frame["exchange_line"].filter(here) if passes > 1 else frame["exchange_line"])

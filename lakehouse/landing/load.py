@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -28,9 +27,10 @@ from lakehouse.landing.evolution import explained, refuse_changed_types, reorder
 from lakehouse.landing.excel import name_excel
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
+from lakehouse.landing.plain_look import PlainLook
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import changed_units, levels
-from lakehouse.landing.profile import measure, profile_delivery
+from lakehouse.landing.profile import profile_delivery
 from lakehouse.landing.pseudonymise import Hidden, hide_ids
 from lakehouse.landing.quick import read_quickly
 from lakehouse.landing.quick_rows import number_rest
@@ -104,17 +104,37 @@ def load(
     """
     create_tables(connection, contract)
     tally, plain = Tally(), PlainRows(contract, folder)
+    with PlainLook(contract, plain) as look:
+        return _load(exchange, contract, delivery, connection, folder, tally, plain, look, instead or {}, trial)
+
+
+def _load(
+    exchange: Exchange,
+    contract: Contract,
+    delivery: dict[str, Any],
+    connection: duckdb.DuckDBPyConnection,
+    folder: Path,
+    tally: Tally,
+    plain: PlainRows,
+    look: PlainLook,
+    instead: Mapping[str, Sequence[CleanFile]],
+    trial: bool,
+) -> Loaded:
     try:
-        for part, file in enumerate(_plain_files(exchange, contract, delivery, folder)):
-            tally.add(*_read(exchange, contract, connection, file, part, plain))
+        files = _plain_files(exchange, contract, delivery, folder)
+        for part, file in enumerate(files):
+            last = look if file is files[-1] else None
+            tally.add(*_read(exchange, contract, connection, file, part, plain, last))
             if tally.bad:
                 name_excel(connection, contract, file.form)
             if _beyond_threshold(contract, tally.delivered, tally.bad):
                 refuse_changed_types(exchange, contract, connection, file)
         if tally.delivered == 0:
             raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
-        tally.bad += refuse_personal_data(connection, contract, plain)
-        return _reconciled(exchange, contract, delivery, connection, folder, tally, plain, instead or {}, trial)
+        if struck := refuse_personal_data(connection, contract, plain):
+            tally.bad += struck
+            look.begin_again()
+        return _reconciled(exchange, contract, delivery, connection, folder, tally, plain, look, instead, trial)
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
 
@@ -143,9 +163,13 @@ def _read(
     file: PlainFile,
     part: int,
     plain: PlainRows,
+    look: PlainLook | None,
 ) -> tuple[FileRows, list[str], list[str], list[str]]:
+    """Reads a file; ``look``: at the plain rows, which no other file adds to."""
     try:
         rest = read_quickly(connection, file, contract, part, plain)
+        if look is not None:
+            look.begin()
         found = read_file(connection=connection, file=rest.file if rest else file, contract=contract)
         if rest:
             number_rest(connection, rest)
@@ -194,6 +218,7 @@ def _reconciled(
     folder: Path,
     tally: Tally,
     plain: PlainRows,
+    look: PlainLook,
     instead: Mapping[str, Sequence[CleanFile]],
     trial: bool,
 ) -> Loaded:
@@ -206,7 +231,7 @@ def _reconciled(
     rows = hidden.known(earlier) if earlier else None
     if moves and rows is not None:
         rows = without_withdrawn(rows)
-    result = reconcile(connection=connection, contract=contract, standing=rows, plain=plain)
+    result = reconcile(connection=connection, contract=contract, standing=rows, plain=plain, own=look.contested())
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
@@ -214,23 +239,22 @@ def _reconciled(
     unit_changes = changed_units(exchange, contract, level)
     _refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
-    with ThreadPoolExecutor(1) as beside:
-        measuring = beside.submit(measure, contract, plain)
-        faults, fault_rows = write_faults(connection, folder)
-        if moves:
-            hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
-        files = write_partitions(
-            connection=connection,
-            contract=contract,
-            delivery=delivery,
-            rows=stored,
-            folder=folder,
-            hidden=hidden,
-            plain=plain,
-            moved=moves,
-        )
-        measured = measuring.result()
-    profile, alarms = profile_delivery(exchange, contract, delivery, connection, tally.delivered, plain, measured)
+    faults, fault_rows = write_faults(connection, folder)
+    if moves:
+        hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
+    files = write_partitions(
+        connection=connection,
+        contract=contract,
+        delivery=delivery,
+        rows=stored,
+        folder=folder,
+        hidden=hidden,
+        plain=plain,
+        moved=moves,
+    )
+    profile, alarms = profile_delivery(
+        exchange, contract, delivery, connection, tally.delivered, plain, look.measured()
+    )
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,

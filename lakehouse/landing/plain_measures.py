@@ -66,13 +66,13 @@ class _Distinct:
         return (KEPT_HASHES - 1) * HASHES // int(self._kept[-1])
 
 
-def measure_plain(plain: PlainRows, contract: Contract, *, spread: Sequence[str]) -> dict[str, Measured]:
+def measure_plain(frames: Sequence[PlainFrame], contract: Contract, *, spread: Sequence[str]) -> dict[str, Measured]:
     """Each column measured; least, greatest and sum of those in ``spread``, and of the time of the event."""
     event = contract.exchange.time
     ends = {*spread, event.column} if event else set(spread)
-    found = {name: Measured() for name in plain.columns}
-    distinct = {name: _Distinct() for name in plain.columns}
-    for frame in plain.frames:
+    found = {column.name: Measured() for column in contract.columns}
+    distinct = {name: _Distinct() for name in found}
+    for frame in frames:
         for name, one in found.items():
             held, coding = frame.column(name)
             weighed = coding.weighed(held)

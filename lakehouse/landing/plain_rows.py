@@ -122,6 +122,8 @@ class PlainRows:
         self.rows = 0
         self.folder = folder
         self.frames: list[PlainFrame] = []
+        # Lines of rows that went into exact_rows since somebody looked at these.
+        self.taken: list[Places] = []
         self._held = 0
         self._written = 0
 
@@ -181,6 +183,7 @@ class PlainRows:
         if not taken:
             return
         moved = pl.concat(taken)
+        self.taken.append(moved[LINE].to_numpy())
         self.rows -= moved.height
         connection.register("taken_out", moved.to_arrow(compat_level=pl.CompatLevel.newest()))
         names = ", ".join(identifier(name) for name in self.columns)

@@ -7,12 +7,15 @@ from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 import duckdb
+import numpy as np
+import polars as pl
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.alarms import Alarm, find_alarms
-from lakehouse.landing.plain_measures import Measured, measure_plain, sample_of
+from lakehouse.landing.pieces import Places
+from lakehouse.landing.plain_measures import Measured, sample_of
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.receipt import ADVICE
 from lakehouse.storage.index import delivery_profiles
@@ -38,7 +41,8 @@ def profile_delivery(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
 
-    ``measured``: what :func:`measure` made of the plain ones.
+    ``measured``: what :func:`lakehouse.landing.plain_measures.measure_plain` made of the plain ones and of those that
+    were taken out of them since.
     Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
     """
     before = past_profiles(exchange, contract, before=delivery["delivery"])
@@ -81,11 +85,6 @@ def past_profiles(exchange: Exchange, contract: Contract, *, before: str | None 
     return [{**row["profile"], "delivered": row["delivered"]} for row in rows if row["profile"]]
 
 
-def measure(contract: Contract, plain: PlainRows) -> dict[str, Measured]:
-    """What a profile asks of the plain rows: they are many, and other work can be done beside."""
-    return measure_plain(plain, contract, spread=_spread(contract)) if plain.rows else {}
-
-
 def _profile(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
@@ -94,8 +93,9 @@ def _profile(
     measured: dict[str, Measured],
 ) -> dict[str, Any]:
     """One query over the rows that DuckDB has, and the plain ones as measured; of many rows some give the deciles."""
-    spread = _spread(contract)
-    found, exact = _measure_exact(connection, contract, spread)
+    spread = spread_of(contract)
+    found = _measure_exact(connection, contract, spread, plain.taken)
+    (exact,) = connection.execute("SELECT count(*) FROM exact_typed").fetchone() or (0,)
     rows = exact + plain.rows
     for name, more in measured.items():
         found[name].add(more)
@@ -126,11 +126,11 @@ def _profile(
 
 
 def _measure_exact(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, spread: list[str]
-) -> tuple[dict[str, Measured], int]:
-    """The good rows that DuckDB has, column by column, and how many there are."""
+    connection: duckdb.DuckDBPyConnection, contract: Contract, spread: list[str], taken: Sequence[Places]
+) -> dict[str, Measured]:
+    """The good rows that DuckDB has, but for those on the lines ``taken``, column by column."""
     event = contract.exchange.time
-    asked = ["count(*)"]
+    asked = []
     for column in contract.columns:
         name = identifier(column.name)
         asked += [f"count({name})", f"approx_count_distinct({name})"]
@@ -140,12 +140,16 @@ def _measure_exact(
             asked += ["NULL", f"max({name})", "NULL"]
         else:
             asked += ["NULL", "NULL", "NULL"]
-    rows, *values = connection.execute(f"SELECT {', '.join(asked)} FROM exact_typed").fetchone() or (0,)
+    rows = "exact_typed"
+    if taken:
+        connection.register("taken_lines", pl.DataFrame({"exchange_line": np.concatenate(taken)}).to_arrow())
+        rows += " ANTI JOIN taken_lines USING (exchange_line)"
+    values = connection.execute(f"SELECT {', '.join(asked)} FROM {rows}").fetchone() or ()
     found = {}
     for place, column in enumerate(contract.columns):
         count, distinct, least, most, total = values[5 * place : 5 * place + 5]
         found[column.name] = Measured(values=count, distinct=distinct, least=least, most=most, total=total or 0.0)
-    return found, rows
+    return found
 
 
 def _count_distinct(connection: duckdb.DuckDBPyConnection, found: dict[str, Measured]) -> None:
@@ -166,7 +170,7 @@ def _deciles(
     return dict(zip(spread, connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or (), strict=True))
 
 
-def _spread(contract: Contract) -> list[str]:
+def spread_of(contract: Contract) -> list[str]:
     return [column.name for column in contract.columns if has_spread(column)]
 
 

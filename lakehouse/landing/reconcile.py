@@ -8,6 +8,7 @@ import duckdb
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.contested import contested_lines
+from lakehouse.landing.pieces import Places
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.storage.sql import identifier
@@ -25,20 +26,26 @@ class Reconciled:
 
 
 def reconcile(
-    *, connection: duckdb.DuckDBPyConnection, contract: Contract, standing: str | None, plain: PlainRows
+    *,
+    connection: duckdb.DuckDBPyConnection,
+    contract: Contract,
+    standing: str | None,
+    plain: PlainRows,
+    own: Places | None = None,
 ) -> Reconciled:
     """Makes ``fresh`` out of ``typed``: the plain rows, and of the others ``fresh_exact``.
 
     A row equal in all columns to the version of its key that stands before it (in the delivery, or in
     ``standing``, SQL of the clean rows of the touched partitions) is a duplicate. One that differs is a
-    correction, unless the contract refuses those: then it goes to ``faults``.
+    correction, unless the contract refuses those: then it goes to ``faults``. ``own``: which plain rows have the key of
+    another of them, where there are any.
     """
     keys = [column.name for column in contract.primary_key]
     values = [column.name for column in contract.columns if column.name not in keys]
     refuse = contract.exchange.corrections == "refuse"
-    if plain.rows:
+    if plain.rows and own is not None:
         # Plain rows that share their key with another are held to it with the rest.
-        plain.take_out(connection, contested_lines(connection, contract, plain, standing))
+        plain.take_out(connection, contested_lines(connection, contract, plain, own, standing))
     repeated = _find_repeated(connection, keys)
     winners = _find_winners(connection, keys, values, standing)
     if repeated or winners:

@@ -273,7 +273,7 @@ def test_distinct_values_are_counted_frame_by_frame(
         times = lines.cast(pl.Datetime("us", "UTC"))
         rows = pl.DataFrame({"exchange_line": lines, "meter": lines % distinct, "read_at": times})
         plain.add(plain_rows.PlainFrame.of(rows))
-    measured = measure_plain(plain, contract, spread=["meter"])["meter"]
+    measured = measure_plain(plain.frames, contract, spread=["meter"])["meter"]
     assert measured.distinct == pytest.approx(distinct, rel=allowed)
     assert (measured.values, measured.least, measured.most) == (120_000, 0, distinct - 1)
     assert measured.total == sum(line % distinct for line in range(120_000))

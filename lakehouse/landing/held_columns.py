@@ -1,0 +1,130 @@
+"""How columns of plain rows are held: as a reader gave them, and what makes values of that when they are asked for.
+
+Most of the price of a column is that of fresh memory. Held so, rows take half of it, and what is asked of their
+distinct values is asked of each once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+
+
+@dataclass(frozen=True, kw_only=True)
+class Weighed:
+    """Values of a column, without nulls: all of them, or each that there is and how often (``counts``).
+
+    ``hashable``: the same, so that equal values have equal hashes however they are held. ``unit``: what a value is
+    multiplied by.
+    """
+
+    values: pl.Series
+    hashable: pl.Series
+    counts: pl.Series | None = None
+    unit: Decimal | None = None
+
+    @property
+    def number(self) -> int:
+        return len(self.values) if self.counts is None else int(self.counts.sum())
+
+    def ends(self) -> tuple[Any, Any]:
+        """The least and the greatest; ``None`` where there is none."""
+        least: Any = self.values.min()
+        most: Any = self.values.max()
+        return (least, most) if least is None or self.unit is None else (least * self.unit, most * self.unit)
+
+    def total(self) -> float:
+        # As DuckDB's mean is: a sum of whole numbers need not fit 64 bits.
+        values = self.values.cast(pl.Float64)
+        total = float((values if self.counts is None else values * self.counts).sum())
+        return total if self.unit is None else total * float(self.unit)
+
+
+@dataclass(frozen=True)
+class AsTheyAre:
+    """Held are the values."""
+
+    def values(self, held: pl.Series) -> pl.Series:
+        return held
+
+    def occurring(self, held: pl.Series) -> pl.Series:
+        """Each value that is held, and nothing where some lack one; some perhaps more than once."""
+        return held
+
+    def ends(self, held: pl.Series) -> tuple[Any, Any]:
+        """No value is less than the first or greater than the second; ``None`` where there is none."""
+        return held.min(), held.max()
+
+    def weighed(self, held: pl.Series) -> Weighed:
+        values = held.drop_nulls() if held.null_count() else held
+        hashable = values.to_physical().cast(pl.Int64, strict=False) if isinstance(values.dtype, pl.Decimal) else values
+        return Weighed(values=values, hashable=hashable)
+
+
+@dataclass(frozen=True)
+class ByPlace:
+    """Held are places among the distinct values, ``each``."""
+
+    each: pl.Series
+
+    def values(self, held: pl.Series) -> pl.Series:
+        return self.each.gather(held)
+
+    def ends(self, held: pl.Series) -> tuple[Any, Any]:
+        return self.each.min(), self.each.max()
+
+    def occurring(self, held: pl.Series) -> pl.Series:
+        return self.each.gather(held.unique())
+
+    def weighed(self, held: pl.Series) -> Weighed:
+        counts = np.bincount(held.to_numpy(), minlength=len(self.each))
+        there = pl.Series(counts > 0) & self.each.is_not_null()
+        each = AS_THEY_ARE.weighed(self.each.filter(there))
+        return Weighed(values=each.values, hashable=each.hashable, counts=pl.Series(counts).filter(there))
+
+
+@dataclass(frozen=True)
+class InUnits:
+    """Held are decimals as whole numbers of their last digit."""
+
+    precision: int
+    scale: int
+
+    def values(self, held: pl.Series) -> pl.Series:
+        array = held.to_arrow()
+        low = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array)]
+        halves = np.empty(2 * len(low), np.int64)
+        halves[0::2] = low
+        np.right_shift(low, 63, out=halves[1::2])
+        empty = None
+        if held.null_count():
+            empty = pa.py_buffer(np.packbits(held.is_not_null().to_numpy(), bitorder="little"))
+        type_ = pa.decimal128(self.precision, self.scale)
+        return pl.Series(pa.Array.from_buffers(type_, len(low), [empty, pa.py_buffer(halves)]))
+
+    def occurring(self, held: pl.Series) -> pl.Series:
+        return self.values(held)
+
+    def ends(self, held: pl.Series) -> tuple[Any, Any]:
+        return self.weighed(held).ends()
+
+    def weighed(self, held: pl.Series) -> Weighed:
+        values = held.drop_nulls() if held.null_count() else held
+        return Weighed(values=values, hashable=values, unit=Decimal(1).scaleb(-self.scale))
+
+
+Coding = AsTheyAre | ByPlace | InUnits
+AS_THEY_ARE = AsTheyAre()
+
+
+def whole_numbers(values: np.ndarray[Any, np.dtype[np.int64]], there: pl.Series | None) -> pl.Series:
+    """A column of whole numbers, without a copy; ``there`` marks those that are any, if some are none."""
+    if there is None:
+        return pl.Series(values)
+    marks = pa.py_buffer(np.packbits(there.to_numpy(), bitorder="little"))
+    return pl.Series(pa.Array.from_buffers(pa.int64(), len(values), [marks, pa.py_buffer(values)]))
