@@ -16,7 +16,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.pseudonymise import Hidden
-from lakehouse.landing.write_plain import partitions_of_plain, write_plain_rows
+from lakehouse.landing.write_plain import partitions_of_plain, write_exact_rows, write_frames
 from lakehouse.privacy.vault import VaultChanged, VaultState
 from lakehouse.storage.index import clean_files, hold_changes
 from lakehouse.storage.sql import identifier, literal
@@ -167,19 +167,24 @@ def write_partitions(
     folder: Path,
     hidden: Hidden,
     plain: PlainRows,
+    drafted: dict[Path, int] | None = None,
     moved: bool = False,
 ) -> list[CleanFile]:
     """Writes the ``rows`` of ``fresh`` (of ``stored`` where some may have ``moved``) into ``folder`` as Parquet, ids
     as pseudonyms.
 
-    A file for each event date, ordered by key, or by line where there are ``plain`` rows, which are most then.
+    A file for each event date, ordered by key. Where there are ``plain`` rows, which are most then, one of these and
+    one of all others, ordered by line; ``drafted``: the former, where they are written already.
     A second try writes the same bytes under the same keys, so that one that died leaves nothing behind it.
     """
     if rows == 0:
         return []
     if plain.rows and not moved:
-        written = write_plain_rows(connection, contract, delivery, plain, hidden, folder / "clean")
-        return _clean_files(contract, delivery["delivery"], hidden, written)
+        target = folder / "clean"
+        if drafted is None:
+            drafted = write_frames(contract, delivery, plain.frames, target, "part-0", hidden.frames(connection))
+        exact = write_exact_rows(connection, contract, delivery, plain, hidden, target)
+        return _clean_files(contract, delivery["delivery"], hidden, {**drafted, **exact})
     source = "FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh"
     return write_rows(connection, contract, Arrivals.one(delivery), source, rows=rows, folder=folder, hidden=hidden)
 

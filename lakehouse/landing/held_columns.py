@@ -52,6 +52,10 @@ class AsTheyAre:
     def values(self, held: pl.Series) -> pl.Series:
         return held
 
+    def lacks_some(self, held: pl.Series) -> bool:
+        """Whether a value is missing."""
+        return bool(held.null_count())
+
     def occurring(self, held: pl.Series) -> pl.Series:
         """Each value that is held, and nothing where some lack one; some perhaps more than once."""
         return held
@@ -77,6 +81,9 @@ class ByPlace:
 
     def ends(self, held: pl.Series) -> tuple[Any, Any]:
         return self.each.min(), self.each.max()
+
+    def lacks_some(self, held: pl.Series) -> bool:
+        return bool(self.each.null_count() and self.each.is_null().gather(held).any())
 
     def occurring(self, held: pl.Series) -> pl.Series:
         return self.each.gather(held.unique())
@@ -106,6 +113,9 @@ class InUnits:
             empty = pa.py_buffer(np.packbits(held.is_not_null().to_numpy(), bitorder="little"))
         type_ = pa.decimal128(self.precision, self.scale)
         return pl.Series(pa.Array.from_buffers(type_, len(low), [empty, pa.py_buffer(halves)]))
+
+    def lacks_some(self, held: pl.Series) -> bool:
+        return bool(held.null_count())
 
     def occurring(self, held: pl.Series) -> pl.Series:
         return self.values(held)

@@ -104,7 +104,7 @@ def load(
     """
     create_tables(connection, contract)
     tally, plain = Tally(), PlainRows(contract, folder)
-    with PlainLook(contract, plain) as look:
+    with PlainLook(contract, delivery, plain, folder / "draft") as look:
         return _load(exchange, contract, delivery, connection, folder, tally, plain, look, instead or {}, trial)
 
 
@@ -250,6 +250,7 @@ def _reconciled(
         folder=folder,
         hidden=hidden,
         plain=plain,
+        drafted=look.drafted(),
         moved=moves,
     )
     profile, alarms = profile_delivery(

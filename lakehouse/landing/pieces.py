@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import polars as pl
 
 # Large enough that what is done once a piece does not count, small enough that several fit into memory.
 PIECE_BYTES = 16 << 20
@@ -94,7 +95,7 @@ def wrong_fields(piece: Piece, delimiter: bytes, between: int, short: Marks) -> 
     places = np.flatnonzero(short)
     if len(places) <= FEW_SHORT * piece.lines:
         # Then the sum tells whether one has more.
-        found = int(np.count_nonzero(piece.bytes_ == delimiter[0])) - piece.gathered(places).count(delimiter)
+        found = int((pl.Series(piece.bytes_) == delimiter[0]).sum()) - piece.gathered(places).count(delimiter)
         if found == between * (piece.lines - len(places)):
             return np.array(short, bool)
     return np.not_equal(piece.count_each(delimiter), between)

@@ -1,25 +1,37 @@
-"""What is asked of the plain rows alone, answered by one thread while another goes the exact way with the rest."""
+"""What is done with the plain rows alone, by one thread, while another goes the exact way with the rest."""
 
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from shutil import rmtree
 from types import TracebackType
+from typing import Any
+
+import numpy as np
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.contested import own_contested
+from lakehouse.landing.moves import rows_move
 from lakehouse.landing.pieces import Places
 from lakehouse.landing.plain_measures import Measured, measure_plain
-from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.landing.profile import spread_of
+from lakehouse.landing.write_plain import write_frames
+from lakehouse.privacy.pseudonyms import hidden_columns
 
 
 class PlainLook:
-    """Looks at all plain rows as they are when it begins: once every file is read that has any."""
+    """Looks at all plain rows as they are when it begins, once every file is read that has any, and writes below
+    ``folder`` those that share their key with no other of them: mostly these are the ones to be stored."""
 
-    def __init__(self, contract: Contract, plain: PlainRows) -> None:
-        self._contract, self._plain = contract, plain
+    def __init__(self, contract: Contract, delivery: dict[str, Any], plain: PlainRows, folder: Path) -> None:
+        self._contract, self._delivery, self._plain, self._folder = contract, delivery, plain, folder
+        # Ids are hidden in no draft, and a row that moves is written otherwise.
+        self._drafts = not rows_move(contract) and not list(hidden_columns(contract))
         self._pool = ThreadPoolExecutor(1)
         self._contested: Future[Places] | None = None
+        self._drafted: Future[dict[Path, int]] | None = None
         self._measured: Future[dict[str, Measured]] | None = None
 
     def __enter__(self) -> PlainLook:
@@ -35,11 +47,13 @@ class PlainLook:
         frames = list(self._plain.frames)
         self._plain.taken = []
         self._contested = self._pool.submit(own_contested, self._contract, frames)
+        if self._drafts:
+            self._drafted = self._pool.submit(self._draft, frames, self._contested)
         self._measured = self._pool.submit(measure_plain, frames, self._contract, spread=spread_of(self._contract))
 
     def begin_again(self) -> None:
         """Looks anew, at the rows as they are now."""
-        self._contested = self._measured = None
+        self._contested = self._drafted = self._measured = None
         self.begin()
 
     def contested(self) -> Places | None:
@@ -47,7 +61,24 @@ class PlainLook:
         self.begin()
         return None if self._contested is None else self._contested.result()
 
+    def drafted(self) -> dict[Path, int] | None:
+        """The files that hold the plain rows, each with its number of rows, where no others than those with the key of
+        another plain one were taken out."""
+        if self._drafted is None or self._contested is None:
+            return None
+        files = self._drafted.result()
+        taken = np.sort(np.concatenate(self._plain.taken)) if self._plain.taken else np.empty(0, np.int64)
+        return files if np.array_equal(taken, self._contested.result()) else None
+
     def measured(self) -> dict[str, Measured]:
         """What a profile asks of them."""
         self.begin()
         return {} if self._measured is None else self._measured.result()
+
+    def _draft(self, frames: list[PlainFrame], contested: Future[Places]) -> dict[Path, int]:
+        lines = contested.result()
+        kept = [frame.without(frame.places_of(lines)) for frame in frames]
+        rmtree(self._folder, ignore_errors=True)
+        return write_frames(
+            self._contract, self._delivery, [frame for frame in kept if frame.rows], self._folder, "part-0", {}
+        )

@@ -12,6 +12,7 @@ import polars as pl
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.held_columns import ByPlace
+from lakehouse.landing.pieces import Places
 from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.privacy.personal_data import PREFILTER, SHORTEST
 from lakehouse.storage.sql import identifier
@@ -21,8 +22,6 @@ KEPT_HASHES = 512
 # After these, hashes of most columns are too large to count.
 FIRST_VALUES = 8192
 HASHES = 1 << 64
-# Fibonacci's: lines at regular distances fall anywhere.
-SPREAD = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(kw_only=True)
@@ -98,16 +97,17 @@ def sample_of(connection: duckdb.DuckDBPyConnection, plain: PlainRows, columns: 
     where = f" WHERE hash(exchange_line) % {every} = 0" if every > 1 else ""
     rows = f"SELECT {names} FROM exact_typed{where}"
     if plain.rows:
-        kept = [frame.frame(columns, _some(frame, every)) for frame in plain.frames]
+        kept = [frame.some(columns, _some(frame, every)) for frame in plain.frames]
         connection.register("plain_sample", pl.concat(kept).select(columns).to_arrow())
         rows += " UNION ALL FROM plain_sample"
     return rows
 
 
-def _some(frame: PlainFrame, every: int) -> pl.Series:
-    assert frame.first is not None
-    lines = np.arange(frame.first, frame.first + len(frame.kept), dtype=np.uint64)
-    return pl.Series(lines * SPREAD <= np.uint64((HASHES - 1) // every))
+def _some(frame: PlainFrame, every: int) -> Places:
+    """Places of about one row in so many."""
+    if every == 1:
+        return np.arange(frame.height)
+    return np.unique(np.random.default_rng(frame.first).integers(0, frame.height, frame.height // every))
 
 
 def suspect_texts(plain: PlainRows, column: str) -> Iterator[pl.DataFrame]:

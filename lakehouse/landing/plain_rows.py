@@ -32,64 +32,74 @@ LINE = "exchange_line"
 
 @dataclass(frozen=True, kw_only=True)
 class PlainFrame:
-    """Rows that follow each other in a file. Of those that are not ``kept`` nothing is known.
+    """Rows of a piece of a file: all that are held, or those marked as ``kept``.
 
-    ``held``: the columns, by ``codings``, in memory or in a file. ``first``: the line of the first row, the others
-    stand on those that follow; ``None`` where lines are held too.
+    ``held``: the columns of ``height`` rows, by ``codings``, and the line of each, counted from ``first``; in memory or
+    in a file.
     """
 
-    first: int | None
-    kept: pl.Series
+    first: int
+    height: int
     held: pl.DataFrame | Path
     codings: Mapping[str, Coding]
+    kept: pl.Series | None = None
 
     @classmethod
-    def of(cls, rows: pl.DataFrame) -> PlainFrame:
-        """Of rows with their lines."""
-        kept = pl.repeat(True, rows.height, dtype=pl.Boolean, eager=True)
-        return cls(first=None, kept=kept, held=rows, codings=dict.fromkeys(rows.columns, AS_THEY_ARE))
+    def of(cls, held: pl.DataFrame, codings: Mapping[str, Coding] | None = None, *, first: int = 0) -> PlainFrame:
+        codings = codings or dict.fromkeys((name for name in held.columns if name != LINE), AS_THEY_ARE)
+        return cls(first=first, height=held.height, held=held, codings=codings)
 
     @cached_property
     def rows(self) -> int:
-        return int(self.kept.sum())
+        return self.height if self.kept is None else int(self.kept.sum())
 
     @cached_property
     def schema(self) -> pl.Schema:
         """Of its rows: their lines, and the contract's columns."""
         empty = self.held.clear() if isinstance(self.held, pl.DataFrame) else pl.read_ipc(self.held).clear()
-        columns = {name: self.codings[name].values(empty[name]) for name in empty.columns if name != LINE}
-        return pl.DataFrame({LINE: pl.Series([], dtype=pl.Int64), **columns}).schema
+        return self._made(empty, list(self.codings)).schema
 
     def column(self, name: str) -> tuple[pl.Series, Coding]:
-        """A column of the rows that are kept, as it is held."""
+        """A column, as it is held."""
         column = self._read([name])[name]
-        return (column if self.rows == len(column) else column.filter(self.kept)), self.codings[name]
+        return (column if self.kept is None else column.filter(self.kept)), self.codings[name]
 
-    def frame(self, columns: Sequence[str], among: pl.Series | None = None) -> pl.DataFrame:
-        """The lines and these columns of the rows that are kept, of those ``among`` that are marked."""
-        held = self._held(columns, self.kept if among is None else self.kept & among)
-        return pl.DataFrame({LINE: held[LINE], **{name: self.codings[name].values(held[name]) for name in columns}})
+    def frame(self, columns: Sequence[str]) -> pl.DataFrame:
+        """The lines and these columns."""
+        held = self._read([LINE, *columns])
+        return self._made(held if self.kept is None else held.filter(self.kept), columns)
+
+    def some(self, columns: Sequence[str], places: Places) -> pl.DataFrame:
+        """The same of the rows at these places, of which some may not be kept."""
+        if self.kept is not None:
+            places = places[self.kept.gather(places).to_numpy()]
+        return self._made(self._read([LINE, *columns])[places], columns)
 
     def split(self, keys: Callable[[PlainFrame], pl.Series]) -> dict[Any, PlainFrame]:
-        """Frames of the rows of each key; ``keys`` gives that of each row that is kept."""
-        names = [name for name in self.codings if name != LINE]
-        held = self._held(names, self.kept).with_columns(keys(self).alias("exchange_key"))
+        """Frames of the rows of each key; ``keys`` gives that of each row."""
+        held = self._read([LINE, *self.codings])
+        held = (held if self.kept is None else held.filter(self.kept)).with_columns(exchange_key=keys(self))
         parts = held.partition_by("exchange_key", as_dict=True, include_key=False, maintain_order=True)
-        codings = {LINE: AS_THEY_ARE, **{name: self.codings[name] for name in names}}
-        return {key: replace(PlainFrame.of(part), codings=codings) for (key,), part in parts.items()}
+        return {key: PlainFrame.of(part, self.codings, first=self.first) for (key,), part in parts.items()}
 
-    def marked(self, lines: Places) -> pl.Series:
-        """Which rows stand on one of these lines, sorted."""
-        assert self.first is not None
-        places = lines - self.first
-        marks = np.zeros(len(self.kept), bool)
-        marks[places[(places >= 0) & (places < len(marks))]] = True
-        return pl.Series(marks)
+    def places_of(self, lines: Places) -> Places:
+        """Where the rows are that stand on some of these lines, sorted, and are kept."""
+        here = self._read([LINE])[LINE]
+        if here.is_empty():
+            return np.empty(0, np.int64)
+        lines = lines[np.searchsorted(lines, here[0] + self.first) : np.searchsorted(lines, here[-1] + self.first + 1)]
+        wanted = pl.Series(lines - self.first, dtype=here.dtype)
+        found = here.search_sorted(wanted).to_numpy()
+        places: Places = found[(here.gather(found) == wanted).to_numpy()]
+        return places if self.kept is None else places[self.kept.gather(places).to_numpy()]
 
-    def lines(self, marks: pl.Series) -> pl.Series:
-        if self.first is None:
-            return self._read([LINE])[LINE].filter(marks)
-        return pl.Series(np.flatnonzero(marks.to_numpy()) + self.first)
+    def without(self, places: Places) -> PlainFrame:
+        """The same without the rows at these places, which are kept so far."""
+        if not len(places):
+            return self
+        kept = np.ones(self.height, bool) if self.kept is None else np.array(self.kept.to_numpy())
+        kept[places] = False
+        return replace(self, kept=pl.Series(kept))
 
     def filed(self, path: Path) -> PlainFrame:
         """The same, held in a file."""
@@ -103,10 +113,9 @@ class PlainFrame:
         held.write_ipc(path, compression="lz4", compat_level=ARROW)
         return replace(self, held=path, codings={**self.codings, **dict.fromkeys(many, AS_THEY_ARE)})
 
-    def _held(self, columns: Sequence[str], marks: pl.Series) -> pl.DataFrame:
-        held = self._read(columns)
-        lines = self.lines(marks)
-        return (held if len(lines) == len(marks) else held.filter(marks)).with_columns(lines.alias(LINE))
+    def _made(self, held: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+        lines = held[LINE].cast(pl.Int64) + self.first
+        return pl.DataFrame({LINE: lines, **{name: self.codings[name].values(held[name]) for name in columns}})
 
     def _read(self, columns: Sequence[str]) -> pl.DataFrame:
         if isinstance(self.held, pl.DataFrame):
@@ -140,7 +149,7 @@ class PlainRows:
 
     def drop_from(self, line: int) -> None:
         """Forgets the rows from this line on."""
-        kept = [frame for frame in self.frames if frame.first is not None and frame.first < line]
+        kept = [frame for frame in self.frames if frame.first < line]
         self.frames, self.rows = kept, sum(frame.rows for frame in kept)
         self._held = sum(int(one.held.estimated_size()) for one in kept if isinstance(one.held, pl.DataFrame))
 
@@ -175,10 +184,10 @@ class PlainRows:
             return
         taken: list[pl.DataFrame] = []
         for number, frame in enumerate(self.frames):
-            marks = frame.marked(lines)
-            if (marks & frame.kept).any():
-                taken.append(frame.frame(self.columns, marks))
-                self.frames[number] = replace(frame, kept=frame.kept & ~marks)
+            places = frame.places_of(lines)
+            if len(places):
+                taken.append(frame.some(self.columns, places))
+                self.frames[number] = frame.without(places)
         self.frames = [one for one in self.frames if one.rows]
         if not taken:
             return

@@ -18,7 +18,7 @@ from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
 from lakehouse.landing.pieces import Marks, Places
-from lakehouse.landing.plain_rows import PlainFrame, PlainRows
+from lakehouse.landing.plain_rows import LINE, PlainFrame, PlainRows
 from lakehouse.landing.quick_columns import (
     FEW,
     Coded,
@@ -140,12 +140,14 @@ class QuickRows:
         if broken is not None:
             doubtful |= broken
         places = np.flatnonzero(doubtful)
+        held = pl.DataFrame(
+            {LINE: np.arange(len(doubtful), dtype=np.uint32), **{name: typed.held for name, typed in columns.items()}}
+        )
         self._plain.add(
-            PlainFrame(
+            PlainFrame.of(
+                held.filter(pl.Series(~doubtful)),
+                {name: typed.coding for name, typed in columns.items()},
                 first=self._first + line,
-                kept=pl.Series(~doubtful),
-                held=pl.DataFrame({name: typed.held for name, typed in columns.items()}),
-                codings={name: typed.coding for name, typed in columns.items()},
             )
         )
         self.count(len(doubtful), len(doubtful) - len(places))

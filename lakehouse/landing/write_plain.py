@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Container, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -15,17 +17,19 @@ from polars.io.plugins import register_io_source
 from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.held_columns import ByPlace
-from lakehouse.landing.plain_rows import PlainFrame, PlainRows
+from lakehouse.landing.plain_rows import ARROW, PlainFrame, PlainRows
 from lakehouse.landing.pseudonymise import Hidden
 from lakehouse.storage.sql import identifier
 
 ROW_GROUP = 122_880
 # Rows of DuckDB's at a time.
 BATCH = 1_000_000
+# Of a column's texts, to be written as categories.
+MOST_CATEGORIES = 10_000
 STEPS = {"day": "1d", "month": "1mo", "year": "1y"}
 
 
-def write_plain_rows(
+def write_exact_rows(
     connection: duckdb.DuckDBPyConnection,
     contract: Contract,
     delivery: dict[str, Any],
@@ -33,48 +37,104 @@ def write_plain_rows(
     hidden: Hidden,
     folder: Path,
 ) -> dict[Path, int]:
-    """Writes ``plain`` and the rows of ``fresh_exact``, ids as pseudonyms; returns each file, named by its partition,
-    with its rows.
+    """Writes the rows of ``fresh_exact`` into files of their own, beside those of ``plain``, as :func:`write_frames`
+    does."""
+    more = PlainRows(contract, folder.with_name("more"))
+    more.folder.mkdir()
+    names = ", ".join(identifier(name) for name in plain.columns)
+    found = connection.execute(f"SELECT exchange_line, {names} FROM fresh_exact ORDER BY exchange_line")
+    for batch in found.to_arrow_reader(BATCH):
+        more.add(PlainFrame.of(pl.DataFrame(batch).cast(plain.schema)))
+    return write_frames(contract, delivery, more.frames, folder, "part-1", hidden.frames(connection))
+
+
+def write_frames(
+    contract: Contract,
+    delivery: dict[str, Any],
+    frames: Sequence[PlainFrame],
+    folder: Path,
+    name: str,
+    pseudonyms: Mapping[str, pl.LazyFrame],
+) -> dict[Path, int]:
+    """Writes frames, ids as pseudonyms: a file for each partition, by ``name``, in a folder that is named by it.
+    Returns how many rows each holds.
 
     The same rows give the same bytes.
     """
-    more = PlainRows(contract, folder.with_name("more"))
-    more.folder.mkdir()
-    for exact in _exact_rows(connection, contract, plain):
-        more.add(PlainFrame.of(exact))
+    columns = [column.name for column in contract.columns]
     written = {}
-    pseudonyms = hidden.frames(connection)
-    for partition, frames in sorted(_by_partition(contract, [*plain.frames, *more.frames], more.folder).items()):
-        path = folder / f"event_date={partition}" / "part-0.parquet"
-        path.parent.mkdir(parents=True)
-        rows = _hidden(_read_later(frames, plain), pseudonyms).select(
-            *plain.columns,
+    for partition, parts in sorted(_by_partition(contract, frames, folder.with_name(f"split-{name}")).items()):
+        path = folder / f"event_date={partition}" / f"{name}.parquet"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        rows = _hidden(_read_later(parts, columns, but=pseudonyms), pseudonyms).select(
+            *columns,
             # A category is not hashed again for each row.
             pl.lit(delivery["delivery"]).cast(pl.Categorical(pl.Categories.random())).alias("exchange_delivery"),
             "exchange_line",
             pl.lit(delivery["received_at"]).cast(pl.Datetime("us", "UTC")).alias("exchange_known_at"),
             pl.lit(False).alias("exchange_withdrawn"),
         )
-        rows.sink_parquet(path, compression="zstd", row_group_size=ROW_GROUP, maintain_order=True)
-        written[path] = sum(frame.rows for frame in frames)
+        rows.sink_parquet(
+            path,
+            compression="zstd",
+            row_group_size=ROW_GROUP,
+            maintain_order=True,
+            metadata={"ARROW:schema": _without_categories(rows.collect_schema())},
+        )
+        written[path] = sum(part.rows for part in parts)
     return written
 
 
-def _read_later(frames: list[PlainFrame], plain: PlainRows) -> pl.LazyFrame:
-    """The rows of frames, made one frame after the other while they are written."""
+def _without_categories(schema: pl.Schema) -> str:
+    """What readers by Arrow are told of a file: its texts are texts, however they were written."""
+    told = pl.Schema(
+        {name: pl.String() if isinstance(type_, pl.Categorical | pl.Enum) else type_ for name, type_ in schema.items()}
+    )
+    return b64encode(told.to_frame().to_arrow(compat_level=ARROW).schema.serialize().to_pybytes()).decode()
+
+
+def _read_later(frames: Sequence[PlainFrame], columns: list[str], *, but: Container[str]) -> pl.LazyFrame:
+    """The rows of frames, made one frame after the other while they are written; texts, ``but`` for those of some
+    columns, as categories."""
+    frames = _as_categories(frames, but=but)
 
     def rows(
-        columns: list[str] | None, predicate: pl.Expr | None, most: int | None, batch: int | None
+        names: list[str] | None, predicate: pl.Expr | None, most: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
         for frame in frames:
-            made = frame.frame(plain.columns)
+            made = frame.frame(columns)
             made = made if predicate is None else made.filter(predicate)
-            yield made if columns is None else made.select(columns)
+            yield made if names is None else made.select(names)
 
-    return register_io_source(rows, schema=plain.schema)
+    return register_io_source(rows, schema=frames[0].schema)
 
 
-def _hidden(rows: pl.LazyFrame, pseudonyms: dict[str, pl.LazyFrame]) -> pl.LazyFrame:
+def _as_categories(frames: Sequence[PlainFrame], *, but: Container[str]) -> list[PlainFrame]:
+    """The same, their texts as categories where each frame holds them by place: a third of the price of texts."""
+    known: dict[str, list[pl.Series]] = defaultdict(list)
+    for frame in frames:
+        for name, coding in frame.codings.items():
+            if isinstance(coding, ByPlace) and coding.each.dtype == pl.String and name not in but:
+                known[name].append(coding.each.drop_nulls())
+    made: dict[str, pl.Enum] = {}
+    for name, parts in known.items():
+        each = pl.concat(parts).unique().sort()
+        if len(parts) == len(frames) and len(each) <= MOST_CATEGORIES:
+            # In order, for the least and the greatest of a file are found by it.
+            made[name] = pl.Enum(each)
+    return [
+        replace(
+            frame,
+            codings={
+                name: ByPlace(coding.each.cast(made[name])) if name in made and isinstance(coding, ByPlace) else coding
+                for name, coding in frame.codings.items()
+            },
+        )
+        for frame in frames
+    ]
+
+
+def _hidden(rows: pl.LazyFrame, pseudonyms: Mapping[str, pl.LazyFrame]) -> pl.LazyFrame:
     """The rows with pseudonyms in place of ids. An id that nothing stands for would be lost, not shown."""
     for name, known in pseudonyms.items():
         joined = rows.join(known, left_on=name, right_on="id", how="left", maintain_order="left")
@@ -87,15 +147,7 @@ def partitions_of_plain(contract: Contract, plain: PlainRows) -> set[str]:
     return {_name(value) for frame in plain.frames for value in _partitions(contract, frame)}
 
 
-def _exact_rows(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows) -> Iterator[pl.DataFrame]:
-    names = ", ".join(identifier(column.name) for column in contract.columns)
-    schema = plain.schema
-    found = connection.execute(f"SELECT exchange_line, {names} FROM fresh_exact ORDER BY exchange_line")
-    for batch in found.to_arrow_reader(BATCH):
-        yield pl.DataFrame(batch).cast(schema)
-
-
-def _by_partition(contract: Contract, frames: list[PlainFrame], folder: Path) -> dict[str, list[PlainFrame]]:
+def _by_partition(contract: Contract, frames: Sequence[PlainFrame], folder: Path) -> dict[str, list[PlainFrame]]:
     """The frames of each partition; of one that has rows of several a part goes to each."""
     found: dict[str, list[PlainFrame]] = defaultdict(list)
     for number, frame in enumerate(frames):
@@ -105,8 +157,10 @@ def _by_partition(contract: Contract, frames: list[PlainFrame], folder: Path) ->
             continue
         for value, part in frame.split(lambda given: _of_each(contract, given)).items():
             name = _name(value)
-            in_file = isinstance(frame.held, Path)
-            found[name].append(part.filed(folder / f"part-{number}-{name}.arrow") if in_file else part)
+            if isinstance(frame.held, Path):
+                folder.mkdir(exist_ok=True)
+                part = part.filed(folder / f"{number}-{name}.arrow")
+            found[name].append(part)
     return found
 
 
@@ -116,11 +170,13 @@ def _partitions(contract: Contract, frame: PlainFrame) -> list[date | None]:
     if time is None:
         return [None]
     held, coding = frame.column(time.column)
-    values = coding.occurring(held)
     # Files mostly go by time: then nobody needs to look at each row.
-    ends = _days(time.partition, pl.Series([values.min(), values.max()], dtype=values.dtype))
-    if values.null_count() == 0 and ends.n_unique() == 1:
-        return ends.head(1).to_list()
+    if not coding.lacks_some(held):
+        least, most = coding.ends(held)
+        ends = _days(time.partition, pl.Series([least, most]))
+        if ends.null_count() == 0 and ends.n_unique() == 1:
+            return ends.head(1).to_list()
+    values = coding.occurring(held)
     return _days(time.partition, values).unique().sort().to_list()
 
 
