@@ -82,7 +82,7 @@ class QuickRows:
         *,
         most_left: float | None = None,
     ) -> None:
-        self.connection, self.contract, self.form, self.planned = connection, contract, form, planned
+        self.connection, self.form, self.planned = connection, form, planned
         self._plain, self._first = plain, part * PART_LINES
         self._rules = RowRules(contract, form, planned)
         self._texts = {
@@ -135,7 +135,6 @@ class QuickRows:
             doubtful |= self._not_empty(_made(texts), empties, read)
         if exponents:
             doubtful |= self._with_exponents(_made(texts))
-        doubtful |= _like_neighbour(columns, self.contract)
         broken = self._rules.broken(self.connection, columns, len(doubtful))
         if broken is not None:
             doubtful |= broken
@@ -199,14 +198,6 @@ class QuickRows:
 
 def _made(texts: pl.DataFrame | Callable[[], pl.DataFrame]) -> pl.DataFrame:
     return texts if isinstance(texts, pl.DataFrame) else texts()
-
-
-def _like_neighbour(columns: Mapping[str, Typed], contract: Contract) -> Marks:
-    """Rows with the key of the one before or behind: most repeated keys stand so, the others are found later."""
-    keys = pl.DataFrame({key.name: columns[key.name].held for key in contract.primary_key})
-    same = pl.all_horizontal(pl.col(name) == pl.col(name).shift(1) for name in keys.columns).fill_null(False)
-    marked = keys.select(same=same).select(pl.col("same") | pl.col("same").shift(-1, fill_value=False))
-    return marked.to_series().to_numpy()
 
 
 def number_rest(connection: duckdb.DuckDBPyConnection, rest: Rest) -> None:
