@@ -4,6 +4,8 @@ disk."""
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -59,13 +61,18 @@ class _Property:
 
 
 def check_physical(
-    *, files: Sequence[CandidateFile], columns: Sequence[ColumnContract], sort_by: Sequence[str] = ()
+    *,
+    files: Sequence[CandidateFile],
+    columns: Sequence[ColumnContract],
+    sort_by: Sequence[str] = (),
+    partition_by: str | None = None,
 ) -> list[GateResult]:
     """One result a property, over all files. All but the order are read from the footers.
 
     Blocking: the columns are the contract's, in its order, with its types; every field carries its
     description and, when numeric, its unit; the rows are as many as the writer declared, and not none;
-    required columns hold no null; rows stand sorted by `sort_by` within each file. Warning: zstd, statistics
+    required columns hold no null; rows stand sorted by `sort_by` within each file, and lie by `partition_by`, a
+    moment, a date or a year, in the partition that the file is of. Warning: zstd, statistics
     for each column, and row groups of at most 1,048,576 rows, without which readers are slow but not wrong.
 
     In a result `partitions` gives all rows of the partitions concerned. Raises OSError for a file that is not
@@ -74,7 +81,7 @@ def check_physical(
     with duckdb.connect(":memory:") as connection:
         types = {column.name: _full_name(connection, column) for column in columns}
         opened = _opened(connection, files)
-    properties = [*_of_contract(columns, types), *_of_rows(columns, sort_by), *_of_storage()]
+    properties = [*_of_contract(columns, types), *_of_rows(columns, sort_by, partition_by), *_of_storage()]
     return [_result(judged, opened) for judged in properties]
 
 
@@ -205,7 +212,7 @@ def _other_metadata(held: _Parquet, key: str, wanted: Mapping[str, str | None], 
     return "; ".join(wrong) or None
 
 
-def _of_rows(columns: Sequence[ColumnContract], sort_by: Sequence[str]) -> list[_Property]:
+def _of_rows(columns: Sequence[ColumnContract], sort_by: Sequence[str], partition_by: str | None) -> list[_Property]:
     required = [column.name for column in columns if column.required]
     properties = [
         _Property(
@@ -233,6 +240,15 @@ def _of_rows(columns: Sequence[ColumnContract], sort_by: Sequence[str]) -> list[
                 notes="The order makes files equal from build to build, and lets readers skip row groups.",
             )
         )
+    if partition_by is not None:
+        properties.append(
+            _Property(
+                name="parquet_partition",
+                expected=f"by {partition_by} the rows of each file lie in the partition that it is of",
+                fault=lambda held: _other_partition(held, partition_by),
+                notes="A file of another period is stale, and its rows would be read as news of this one.",
+            )
+        )
     return properties
 
 
@@ -255,6 +271,25 @@ def _nulls(held: _Parquet, required: Sequence[str]) -> str | None:
     wrong = [f"{name} is null in {counted(count, 'row')}" for name, count in nulls.items() if count]
     wrong += [f"{name} has no null count in the footer" for name in sorted(uncounted)]
     return "; ".join(wrong) or None
+
+
+def _other_partition(held: _Parquet, column: str) -> str | None:
+    """Periods of the rows, which their smallest and largest name, that are not the file's."""
+    if column not in held.schema.names:
+        return f"{column} missing"
+    ends = set()
+    for chunk in held.chunks:
+        if chunk.path_in_schema == column:
+            if chunk.statistics is None or not chunk.statistics.has_min_max:
+                return f"{column} has no range in the footer"
+            ends |= {_period(end, held.file.partition) for end in (chunk.statistics.min, chunk.statistics.max)}
+    others = sorted(ends - {held.file.partition})
+    return f"rows of {' and '.join(others)}" if others else None
+
+
+def _period(value: Any, like: str) -> str:
+    """A moment, a date or a year as partitions of that grain are named: ``2024-10`` where ``like`` is a month."""
+    return f"{value:%Y-%m-%d}"[: len(like)] if isinstance(value, date) else str(value)
 
 
 def _disorder(held: _Parquet, sort_by: Sequence[str]) -> str | None:

@@ -54,11 +54,9 @@ def run_suite(
     is not there, pyarrow.ArrowInvalid for one that is not Parquet.
     """
     began = time.monotonic()
-    checks = read_suite(path=suite_path, columns=None, shared=False)
     footers = [footer for footer in read_footers(files=files) if footer.rows]
     columns = list(dict.fromkeys(name for footer in footers for name in footer.schema.names))
-    for shared in shared_suites:
-        checks += read_suite(path=shared, columns=columns, shared=True)
+    checks = read_checks(suite_path=suite_path, shared_suites=shared_suites, columns=columns)
     results = _results(checks, footers=footers, private=private, batch_rows=batch_rows) if footers else [EMPTY]
     return GateReport(
         mart=mart,
@@ -70,6 +68,20 @@ def run_suite(
         private=private,
         checked_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def read_checks(*, suite_path: Path, shared_suites: Sequence[Path], columns: Sequence[str]) -> list[Check]:
+    """The checks of a mart's suite, and those of the shared ones that apply to its columns. Raises SuiteError."""
+    checks = read_suite(path=suite_path, columns=None, shared=False)
+    for shared in shared_suites:
+        checks += read_suite(path=shared, columns=columns, shared=True)
+    return checks
+
+
+def passing(*, checks: Sequence[Check], file: CandidateFile) -> list[Check]:
+    """Those of the checks that hold of one file, which has rows."""
+    results = _results(checks, footers=read_footers(files=[file]), private=True, batch_rows=file.rows)
+    return [check for check, result in zip(checks, results, strict=True) if result.success]
 
 
 def _results(checks: Sequence[Check], *, footers: Sequence[Footer], private: bool, batch_rows: int) -> list[GateResult]:

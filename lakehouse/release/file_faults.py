@@ -20,7 +20,13 @@ if TYPE_CHECKING:
 
 # The physical check that sees a fault of the file; the others are seen by comparing it to what the build kept.
 CANARY, NOBODYS_CPR = "a CPR number in a text", "born 211062-5629"
-PHYSICAL = {"an identifier column let through": "parquet_columns", "nulls": "parquet_nulls"}
+PHYSICAL = {
+    "an identifier column let through": "parquet_columns",
+    "nulls": "parquet_nulls",
+    "a stale partition": "parquet_partition",
+}
+# Further back than the longest partition is long.
+YEAR_AND_A_DAY = pa.scalar(366 * 86_400_000_000, pa.duration("us"))
 
 
 def faulty_tables(
@@ -32,10 +38,6 @@ def faulty_tables(
     yield "duplicates", pa.concat_tables([table.slice(0, 1), table])
     measure = table.column(policy.measure)
     yield "a shifted unit in the file", _replaced(table, policy.measure, pc.multiply(measure, 1000).cast(measure.type))
-    start = table.column(mart.exchange.partition.column)
-    step = pa.scalar(1) if pa.types.is_integer(start.type) else pa.scalar(31 * 86_400_000_000, pa.duration("us"))
-    before = pc.subtract(start, step).cast(start.type)
-    yield "a stale partition", _replaced(table, mart.exchange.partition.column, before)
 
 
 def faults_of_any_file(mart: Mart, table: pa.Table, *, identifier: str) -> Iterator[tuple[str, pa.Table]]:
@@ -52,6 +54,10 @@ def faults_of_any_file(mart: Mart, table: pa.Table, *, identifier: str) -> Itera
         yield CANARY, _replaced(table, texts[0], pa.chunked_array([pa.array(values, pa.string())]))
     key = mart.exchange.key[0]
     yield "nulls", _replaced(table, key, pc.if_else(pa.array([False] * rows), table.column(key), None))
+    start = table.column(mart.exchange.partition.column)
+    step = pa.scalar(1) if pa.types.is_integer(start.type) else YEAR_AND_A_DAY
+    before = pc.subtract(start, step).cast(start.type)
+    yield "a stale partition", _replaced(table, mart.exchange.partition.column, before)
 
 
 def _replaced(table: pa.Table, name: str, values: pa.ChunkedArray) -> pa.Table:
@@ -66,13 +72,13 @@ def green_on(
     """The check that stayed green on a fault of any file, at ``path``; ``None`` where it is seen."""
     if fault == CANARY:
         return None if found_in_files(connection, mart, [path]) else "no_personal_data_in_texts"
-    return PHYSICAL[fault] if physical_passes(path, sample, columns, PHYSICAL[fault]) else None
+    return PHYSICAL[fault] if physical_passes(mart, path, sample, columns, PHYSICAL[fault]) else None
 
 
-def physical_passes(path: Path, sample: File, columns: Sequence[ColumnContract], check: str) -> bool:
+def physical_passes(mart: Mart, path: Path, sample: File, columns: Sequence[ColumnContract], check: str) -> bool:
     from lakehouse.gates.batches import CandidateFile
     from lakehouse.gates.physical import check_physical
 
     faulty = CandidateFile(path=path, partition=sample.partition, rows=sample.rows)
-    results = check_physical(files=[faulty], columns=columns, sort_by=())
+    results = check_physical(files=[faulty], columns=columns, partition_by=mart.exchange.partition.column)
     return next((result.success for result in results if result.name == check), True)

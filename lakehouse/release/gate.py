@@ -121,7 +121,9 @@ def _judge(exchange: Exchange, mart: Mart, made: Candidate, folder: Path) -> tup
         )
         for column in mart.columns
     ]
-    physical = check_physical(files=files, columns=columns, sort_by=mart.exchange.key)
+    physical = check_physical(
+        files=files, columns=columns, sort_by=mart.exchange.key, partition_by=mart.exchange.partition.column
+    )
     licences = judge_licences(mart, made, latest_manifest(exchange, mart=mart.name, major=mart.major))
     attacked = attack_candidate(exchange, mart, made, built, columns)
     texts = scan_texts(exchange, mart, made, built)

@@ -21,6 +21,7 @@ from lakehouse.privacy.table_record import PublishedTable, read_tables
 from lakehouse.release.attacks import DATABASE, entry_of
 from lakehouse.release.file_faults import CANARY, PHYSICAL, faults_of_any_file, faulty_tables, green_on
 from lakehouse.release.manifest import Candidate, File
+from lakehouse.release.suite_faults import SuiteFaults, faults_of_suite
 
 if TYPE_CHECKING:
     from lakehouse.gates.physical import ColumnContract
@@ -67,10 +68,11 @@ SAMPLE_ROWS = 1_000
 
 def unseen_open_faults(
     exchange: Exchange, *, mart: Mart, files: Mapping[File, Path], columns: Sequence[ColumnContract]
-) -> list[str]:
-    """Of an open mart, which no attack is for: the faults of any file, each with the check that stayed green on it."""
+) -> SuiteFaults:
+    """Of an open mart, which no attack is for: the faults of any file and those that its suite is to see, each with
+    what stayed green on it."""
     if not files:
-        return []
+        return SuiteFaults()
     sample = min(files, key=lambda file: (file.rows, file.partition))
     with (
         tempfile.TemporaryDirectory(prefix="self-test-") as folder,
@@ -84,4 +86,5 @@ def unseen_open_faults(
             pq.write_table(faulty, path, compression="zstd")
             if green := green_on(connection, mart, path, sample, columns, name):
                 found.append(f"{name}: {green}")
-    return found
+        of_suite = faults_of_suite(exchange, mart, rows, partition=sample.partition, folder=Path(folder))
+    return SuiteFaults(unseen=(*found, *of_suite.unseen), untried=of_suite.untried)

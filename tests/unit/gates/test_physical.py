@@ -1,10 +1,11 @@
 """Physical checks: each passes on a file that is right and fails on one that is not."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.gates.batches import CandidateFile
@@ -113,6 +114,33 @@ def test_each_property_can_fail_and_blocks(
     result = checked(write_candidate({"day=0": right_table(), "day=1": table}))[failed]
     assert (result.success, result.severity, result.partition) == (False, "blocking", "day=1")
     assert words in result.reason
+
+
+@pytest.mark.parametrize(
+    ("partition", "column", "values", "words"),
+    [
+        ("2024-03", "at", [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 3, 31, 23, tzinfo=UTC)], None),
+        ("2024-03", "at", [datetime(2024, 3, 1, tzinfo=UTC), datetime(2024, 4, 1, tzinfo=UTC)], "rows of 2024-04"),
+        ("2024-03", "at", [datetime(2023, 3, 1), datetime(2024, 2, 29)], "rows of 2023-03 and 2024-02"),
+        ("2024-03-01", "at", [date(2024, 3, 1)], None),
+        ("2024-03-01", "at", [date(2024, 3, 2)], "rows of 2024-03-02"),
+        ("2024", "at", [2024], None),
+        ("2024", "at", [2023, 2024], "rows of 2023"),
+        ("2024", "at", pa.array([None], pa.int32()), "at has no range in the footer"),
+        ("2024", "when", [2024], "at missing"),
+    ],
+)  # fmt: skip
+def test_rows_of_another_period_than_the_file_s_block(
+    tmp_path: Path, partition: str, column: str, values: Any, words: str | None
+) -> None:
+    path = tmp_path / "part.parquet"
+    pq.write_table(pa.table({column: values}), path)
+    file = CandidateFile(path=path, partition=partition, rows=len(values))
+    results = {result.name: result for result in check_physical(files=[file], columns=[], partition_by="at")}
+    result = results["parquet_partition"]
+    assert (result.success, result.severity) == (words is None, "blocking")
+    assert (words or "it is so") in result.reason
+    assert "parquet_partition" not in {result.name for result in check_physical(files=[file], columns=[])}
 
 
 @pytest.mark.parametrize(

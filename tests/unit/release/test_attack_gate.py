@@ -2,7 +2,9 @@
 
 import json
 import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -11,7 +13,7 @@ from typer.testing import CliRunner
 
 from lakehouse.cli import app
 from lakehouse.privacy.vault import Vault
-from lakehouse.release import file_faults
+from lakehouse.release import file_faults, suite_faults
 from lakehouse.release.attacks import attack_release
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
@@ -68,7 +70,10 @@ def test_a_candidate_that_isolates_nobody_passes_and_says_what_was_tried(built: 
 @pytest.mark.parametrize(
     ("check", "unseen"),
     [
-        ("physical_passes", "an identifier column let through: parquet_columns; nulls: parquet_nulls"),
+        (
+            "physical_passes",
+            "an identifier column let through: parquet_columns; nulls: parquet_nulls; a stale partition: parquet_partition",
+        ),
         ("found_in_files", "a CPR number in a text: no_personal_data_in_texts"),
     ],
 )
@@ -82,7 +87,69 @@ def test_an_open_mart_s_gate_tests_itself_too(
     monkeypatch.undo()
     assert gate(built.exchange, mart=built.mart(TRAFFIC), candidate=name)["status"] == "passed"
     report = json.loads(built.exchange.lake.read_bytes("reports", f"{TRAFFIC}/{name}/results.json"))
-    assert "gate_sees_known_faults" in {result["name"] for result in report["results"] if result["success"]}
+    [itself] = [result for result in report["results"] if result["name"] == "gate_sees_known_faults"]
+    assert itself["success"]
+    assert itself["reason"].endswith("Found: green on none")
+
+
+def edit_suite(mini: Mini, change: Callable[[list[dict[str, Any]]], list[dict[str, Any]]]) -> None:
+    path = mini.path(f"{TRAFFIC}.json")
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps({**document, "expectations": change(document["expectations"])}))
+
+
+def named(kind: str, column: str | None = None) -> Callable[[dict[str, Any]], bool]:
+    return lambda one: one["type"] == f"expect_{kind}" and column in (None, one["kwargs"].get("column"))
+
+
+def judged(mini: Mini) -> str:
+    """What the gate's test of itself says of the open mart's candidate that waits. Raises where it is blocked."""
+    [name] = [row["candidate"] for row in waiting_candidates(mini.exchange) if row["mart"] == TRAFFIC]
+    gate(mini.exchange, mart=mini.mart(TRAFFIC), candidate=name)
+    report = json.loads(mini.exchange.lake.read_bytes("reports", f"{TRAFFIC}/{name}/results.json"))
+    [reason] = [result["reason"] for result in report["results"] if result["name"] == "gate_sees_known_faults"]
+    return str(reason).partition("Found: ")[2]
+
+
+def test_an_open_mart_whose_suite_sees_no_repeated_key_is_not_released(built: Mini) -> None:
+    edit_suite(built, lambda checks: [one for one in checks if not named("compound_columns_to_be_unique")(one)])
+    with pytest.raises(
+        CandidateBlocked, match=r"green on duplicates: the suite has no check .* where road \+ hour_utc repeats"
+    ):
+        judged(built)
+
+
+def test_a_check_of_the_key_that_only_warns_sees_no_repeated_key(built: Mini) -> None:
+    edit_suite(built, lambda checks: [{**one, "severity": "warning"} for one in checks])
+    with pytest.raises(CandidateBlocked, match="green on duplicates: the suite has no check"):
+        judged(built)
+
+
+def test_a_check_of_the_key_that_is_blind_to_repeats_is_named(built: Mini, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite_faults, "_doubled", lambda rows: rows)
+    with pytest.raises(CandidateBlocked, match=r"green on duplicates: compound_columns_to_be_unique\(road, hour_utc\)"):
+        judged(built)
+
+
+def test_a_bound_so_wide_that_a_shifted_unit_passes_is_named(built: Mini) -> None:
+    wide = {"column": "vehicles", "min_value": 0, "max_value": 10**9}
+    edit_suite(
+        built,
+        lambda checks: [
+            {**one, "kwargs": wide} if named("column_values_to_be_between")(one) else one for one in checks
+        ],
+    )
+    with pytest.raises(CandidateBlocked, match=r"green on a shifted unit: column_values_to_be_between\(vehicles\)"):
+        judged(built)
+
+
+def test_what_says_nothing_of_a_mart_is_told_with_the_reason(built: Mini) -> None:
+    edit_suite(
+        built, lambda checks: [one for one in checks if not named("column_values_to_be_between", "vehicles")(one)]
+    )
+    assert judged(built) == (
+        "green on none. Not tried: a shifted unit, for no check of the suite that blocks bounds a measure that is not zero"
+    )
 
 
 def test_a_file_that_says_otherwise_than_its_record_is_refused(built: Mini) -> None:
