@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
 from lakehouse.storage.index import Index
 from lakehouse.storage.lake import Lake, open_lake
+from lakehouse.storage.workplace import workplace
 
 SHARED_BUCKETS = (
     "raw",
@@ -82,6 +84,10 @@ class Exchange:
                 url = f"{self.settings.inbox_events.rstrip('/')}/{provider}"
                 self.lake.announce(landing_bucket(provider), "inbox/", url)
         return buckets
+
+    def workplace(self, kind: str) -> AbstractContextManager[Path]:
+        """An empty folder in the home for private rows, that goes at the end, or after a death by the next process."""
+        return workplace(self.settings.home_path, kind)
 
     def duckdb(self, database: Path | str = ":memory:") -> duckdb.DuckDBPyConnection:
         """A private DuckDB in UTC, within the task's memory and threads, that can read the lake."""

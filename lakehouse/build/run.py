@@ -20,7 +20,6 @@ from lakehouse.build.lineage import Lineage
 from lakehouse.build.periods import span_of
 from lakehouse.build.plan import MartPlan, NotBuildable, answered, plan_mart
 from lakehouse.build.record import candidate_name, record_candidate
-from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import Mart, read_marts
 from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
@@ -153,7 +152,7 @@ def _build_batches(
         count = sum(len(partitions) for _, partitions in batch)
         names = ", ".join(work.mart.name for work, _ in batch)
         progress(f"batch {number} of {len(batches)}: {count} partitions of {names}")
-        with workplace(exchange.settings.home_path) as folder:
+        with exchange.workplace("build") as folder:
             _build_batch(exchange, project, batch, inputs, folder)
             if document and number == len(batches):
                 _keep_documentation(exchange, project, folder, progress)

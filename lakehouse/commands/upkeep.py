@@ -63,18 +63,22 @@ def doctor(
     from lakehouse.release.doctor import rebuild_index, sweep
     from lakehouse.sharing import iceberg_tables as iceberg
     from lakehouse.sharing.recipients import restore_recipients
+    from lakehouse.storage import workplace
 
     exchange = Exchange.from_environment()
     exchange.index.create()
     if swept:
-        found = asdict(sweep(exchange, dry_run=dry_run)) | {iceberg.BUCKET: iceberg.sweep(exchange, dry_run=dry_run)}
+        found = asdict(sweep(exchange, dry_run=dry_run)) | {
+            iceberg.BUCKET: iceberg.sweep(exchange, dry_run=dry_run),
+            workplace.FOLDER: workplace.sweep(exchange.settings.home_path, dry_run=dry_run),
+        }
         if as_json:
             print_json(found)
             return
         for bucket, keys in found.items():
             for key in keys:
                 out.print(f"{bucket}/{key}")
-        out.print(f"{sum(map(len, found.values())):,} files {'would go' if dry_run else 'are gone'}")
+        out.print(f"{sum(map(len, found.values())):,} files and folders {'would go' if dry_run else 'are gone'}")
         return
     rebuilt = rebuild_index(exchange, dry_run=dry_run)
     if not dry_run:

@@ -23,7 +23,7 @@ from lakehouse.exchange import Exchange
 from lakehouse.landing.erased import erased_from, erasure_key, subject_digests, subject_text
 from lakehouse.landing.intake import intake, workbench
 from lakehouse.storage.index import erasures, forgotten_salts
-from lakehouse.storage.left_behind import sweep
+from lakehouse.storage.workplace import sweep
 
 Progress = Callable[[str], None]
 RELEASED = (
@@ -61,9 +61,12 @@ def erase(
     if contract.exchange.subject is None or not subject:
         raise NoSubject(f"{contract.key} has no data subject: its contract names no `subject` column")
     request = _request(exchange, contract, subject, reason)
+    counts = Counter(request["counts"])
+    # What a killed process left on this machine has rows of people in it.
+    counts["folders of killed processes"] += len(sweep(exchange.settings.home_path))
+    _note(exchange, request["erasure"], status="open", counts=dict(counts))
     progress("taking in what waits in the inbox")
     intake(exchange, contract)
-    counts = Counter(request["counts"])
     pseudonym = pseudonym_of(exchange, contract, subject)
     for found in _each_place(exchange, contract, subject, pseudonym, request["erasure"], progress):
         counts.update(found)
@@ -185,5 +188,3 @@ def _each_place(
         yield places.left_behind()
         progress("candidates")
         yield places.candidates()
-    # What a killed build left on this machine has rows of people in it.
-    yield Counter({"folders of killed builds": sweep(exchange.settings.home_path)})

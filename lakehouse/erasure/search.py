@@ -59,14 +59,14 @@ def search(exchange: Exchange, *words: str) -> Searched:
         return found
     word = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, words))})(?!\w)")
     providers = sorted({contract.provider for contract in exchange.contracts.values()})
-    with exchange.duckdb() as connection, tempfile.TemporaryDirectory(prefix="search-") as folder:
+    with exchange.duckdb() as connection, exchange.workplace("search") as folder:
         for bucket in (*SHARED_BUCKETS, *map(landing_bucket, providers)):
             for entry in exchange.lake.list(bucket):
                 found.objects += 1
                 found.bytes += entry.size
                 # Random bytes, in which a short id may stand by chance; `erase` asks the vault itself.
                 read = bucket != VAULT
-                if word.search(entry.key) or (read and _holds(exchange, connection, entry, words, Path(folder))):
+                if word.search(entry.key) or (read and _holds(exchange, connection, entry, words, folder)):
                     found.hits.append(f"{bucket}/{entry.key}")
     return found
 

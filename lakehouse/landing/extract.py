@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -82,8 +80,8 @@ def extract(
 
 def _extract_window(exchange: Exchange, contract: Contract, connector: Connector, window: Window) -> Extracted:
     found = Extracted()
-    with tempfile.TemporaryDirectory(prefix="extract-") as name:
-        asked = Asked(start=window[0], end=window[1], watermark=_watermark(exchange, contract), folder=Path(name))
+    with exchange.workplace("extract") as folder:
+        asked = Asked(start=window[0], end=window[1], watermark=_watermark(exchange, contract), folder=folder)
         whole: list[Page] = []
         for page in connector.pages(asked):
             whole.append(page)

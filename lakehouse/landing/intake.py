@@ -224,12 +224,12 @@ def _record_together(
 @contextmanager
 def workbench(exchange: Exchange, contract: Contract) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     """A DuckDB that can read the dataset's deliveries, and a folder that goes with it."""
-    with tempfile.TemporaryDirectory(prefix="intake-") as name, exchange.duckdb() as connection:
-        connection.execute(f"SET temp_directory = {literal(str(Path(name) / 'spill'))}")
+    with exchange.workplace("intake") as folder, exchange.duckdb() as connection:
+        connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
         connection.execute(f"SET memory_limit = {literal(exchange.settings.intake_memory_limit)}")
         if any(column.parse.geometry for column in contract.columns):
             load_spatial(connection)
-        yield connection, Path(name)
+        yield connection, folder
 
 
 def _take_in(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tempfile
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -38,8 +37,7 @@ def without_erased(
     next call. A file whose format has no lines goes whole.
     Raises :class:`DeliveryRefused` where the file cannot be read.
     """
-    with tempfile.TemporaryDirectory(prefix="erase-") as name:
-        folder = Path(name)
+    with exchange.workplace("erase") as folder:
         path = exchange.lake.download("raw", raw_key, folder / "delivered")
         cut = cut_out(
             connection=connection,

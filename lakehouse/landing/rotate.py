@@ -9,7 +9,6 @@ records of published cells follow from salts.
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -125,15 +124,15 @@ def _write_again(
     """Puts each file under its name of the epoch, where it is not there yet. Returns sizes in bytes by old key."""
     open_keys(exchange).key(Scope(provider=vault.state.provider, purpose="pseudonym", epoch=epoch))
     sizes: dict[str, int] = {}
-    with tempfile.TemporaryDirectory(prefix="rotate-") as name, exchange.duckdb() as connection:
-        connection.execute(f"SET temp_directory = {literal(str(Path(name) / 'spill'))}")
+    with exchange.workplace("rotate") as folder, exchange.duckdb() as connection:
+        connection.execute(f"SET temp_directory = {literal(str(folder / 'spill'))}")
         for column in _people_columns(exchange, vault.state.provider):
             _register(connection, vault, column, epoch)
         for number, (contract, row) in enumerate(files):
             key = _key(row["key"], epoch)
             standing = exchange.lake.stat("clean", key)
             if standing is None:
-                path = Path(name) / "turned.parquet"
+                path = folder / "turned.parquet"
                 _turn(exchange, contract, connection, exchange.lake.duckdb_url("clean", row["key"]), path)
                 standing = exchange.lake.upload("clean", key, path)
                 path.unlink()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -146,9 +145,9 @@ def seal_entries(exchange: Exchange, sender: Sender, entries: Sequence[Entry]) -
     ]
     claims = _claims(exchange, sender, arrivals)
     gone = set()
-    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(TRANSFERS) as pool:
+    with exchange.workplace("seal") as folder, ThreadPoolExecutor(TRANSFERS) as pool:
         new = [(claim, entry) for claim, entry in zip(claims, entries, strict=True) if claim["status"] == "claimed"]
-        fetched = list(pool.map(lambda one: _fetch(exchange, one[0], one[1], Path(name)), new))
+        fetched = list(pool.map(lambda one: _fetch(exchange, one[0], one[1], folder), new))
         for (claim, _), found in zip(new, fetched, strict=True):
             if found is None:
                 _forget(exchange, claim)

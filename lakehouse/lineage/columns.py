@@ -14,7 +14,6 @@ from sqlglot.lineage import lineage
 from sqlglot.optimizer.qualify import qualify
 
 from lakehouse.build.dbt import DATABASE, CompiledNode, DbtProject
-from lakehouse.build.workplace import workplace
 from lakehouse.contracts.derive import clean_columns
 from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.odcs import Contract
@@ -97,7 +96,7 @@ def column_lineages(
     """Of several marts, with one compilation for all: models that they share are taken apart once."""
     project = project or DbtProject(exchange)
     models = sorted({model for mart in marts for model in project.lineage(mart.name).models})
-    with workplace(exchange.settings.home_path) as folder:
+    with exchange.workplace("build") as folder:
         compiled = project.compiled(folder=folder, models=models)
     nodes = {node.unique_id: node for node in compiled if node.resource in ("model", "seed")}
     made_of: dict[Field, tuple[Field, ...]] = {}

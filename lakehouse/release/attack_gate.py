@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -69,14 +68,14 @@ def _differing(
     made: Candidate,
     files: Mapping[File, Path],
 ) -> int:
-    with tempfile.TemporaryDirectory(prefix="record-") as folder, exchange.duckdb() as connection:
+    with exchange.workplace("record") as folder, exchange.duckdb() as connection:
         return sum(
             differing_rows(
                 connection,
                 mart=mart,
                 policy=policy,
                 file=path,
-                cells=record_file(exchange, entry_of(made, policy, mart, file.partition), "cells", Path(folder)),
+                cells=record_file(exchange, entry_of(made, policy, mart, file.partition), "cells", folder),
             )
             for file, path in files.items()
         )
@@ -106,9 +105,9 @@ def _noisy(
     named = f"{len(files)} partitions"
     outcomes = [one.of(made.mart, made.candidate, named) for one in attack_noisy(exchange, policy, files)]
     write_report(exchange, made, outcomes)
-    with tempfile.TemporaryDirectory(prefix="draws-") as folder, exchange.duckdb() as connection:
+    with exchange.workplace("draws") as folder, exchange.duckdb() as connection:
         differing = sum(
-            differing_from_draw(exchange, connection, mart, policy, file.partition, path, Path(folder))
+            differing_from_draw(exchange, connection, mart, policy, file.partition, path, folder)
             for file, path in files.items()
         )
     unpaid = unpaid_draws(exchange, mart=mart, policy=policy, made=made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -129,10 +128,10 @@ def _on_tables_beside(
 @contextmanager
 def _database(exchange: Exchange) -> Iterator[tuple[duckdb.DuckDBPyConnection, Path]]:
     with (
-        tempfile.TemporaryDirectory(prefix="attack-") as folder,
-        exchange.duckdb(Path(folder) / DATABASE) as connection,
+        exchange.workplace("attack") as folder,
+        exchange.duckdb(folder / DATABASE) as connection,
     ):
-        yield connection, Path(folder)
+        yield connection, folder
 
 
 def entry_of(

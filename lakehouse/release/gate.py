@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,8 +57,8 @@ def gate(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]:
     # Great Expectations takes seconds to import; commands that only list releases must not pay for it.
     from lakehouse.gates.page import render_report
 
-    with tempfile.TemporaryDirectory(prefix="gate-") as folder:
-        report, others = _judge(exchange, mart, made, Path(folder))
+    with exchange.workplace("gate") as folder:
+        report, others = _judge(exchange, mart, made, folder)
     whole = report.joined(others)
     links = _keep_diff(exchange, mart, made, blocked=whole.blocked)
     context = _context(exchange, mart, made)

@@ -160,8 +160,7 @@ def unseen_noisy_faults(
     """Each known fault with the check that stayed green on it. Nothing but copies is touched."""
     sample = min(files, key=lambda file: (file.rows, file.partition))
     table, found = pq.read_table(files[sample]), []
-    with tempfile.TemporaryDirectory(prefix="self-test-") as name, exchange.duckdb() as connection:
-        folder = Path(name)
+    with exchange.workplace("self-test") as folder, exchange.duckdb() as connection:
         for fault, faulty in (*faulty_tables(mart, policy, table), _redrawn(policy, table)):
             path = folder / f"{fault}.parquet"
             pq.write_table(faulty, path, compression="zstd")

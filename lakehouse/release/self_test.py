@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -40,19 +39,19 @@ def unseen_faults(
     sample = min(files, key=lambda file: (file.rows, file.partition))
     entry = entry_of(made, policy, mart, sample.partition)
     with (
-        tempfile.TemporaryDirectory(prefix="self-test-") as folder,
-        exchange.duckdb(Path(folder) / DATABASE) as connection,
+        exchange.workplace("self-test") as folder,
+        exchange.duckdb(folder / DATABASE) as connection,
     ):
         if isinstance(entry, PublishedTable):
-            read_tables(exchange, [entry], connection, Path(folder))
+            read_tables(exchange, [entry], connection, folder)
             found = list(unseen_in_table(connection))
         else:
-            read_membership(exchange, [entry], connection, Path(folder))
+            read_membership(exchange, [entry], connection, folder)
             found = list(unseen(connection))
-        cells = record_file(exchange, entry, "cells", Path(folder))
+        cells = record_file(exchange, entry, "cells", folder)
         for name, faulty in faulty_tables(mart, policy, pq.read_table(files[sample])):
             # A file each: DuckDB remembers what it read of a path.
-            path = Path(folder) / f"{name}.parquet"
+            path = folder / f"{name}.parquet"
             pq.write_table(faulty, path, compression="zstd")
             if name == CANARY or name in PHYSICAL:
                 if green := green_on(connection, mart, path, sample, columns, name):
@@ -75,16 +74,16 @@ def unseen_open_faults(
         return SuiteFaults()
     sample = min(files, key=lambda file: (file.rows, file.partition))
     with (
-        tempfile.TemporaryDirectory(prefix="self-test-") as folder,
+        exchange.workplace("self-test") as folder,
         exchange.duckdb() as connection,
         pq.ParquetFile(files[sample]) as parquet,
     ):
         rows = pa.Table.from_batches([next(parquet.iter_batches(batch_size=SAMPLE_ROWS))])
         found = []
         for name, faulty in faults_of_any_file(mart, rows, identifier="person_id"):
-            path = Path(folder) / f"{name}.parquet"
+            path = folder / f"{name}.parquet"
             pq.write_table(faulty, path, compression="zstd")
             if green := green_on(connection, mart, path, sample, columns, name):
                 found.append(f"{name}: {green}")
-        of_suite = faults_of_suite(exchange, mart, rows, partition=sample.partition, folder=Path(folder))
+        of_suite = faults_of_suite(exchange, mart, rows, partition=sample.partition, folder=folder)
     return SuiteFaults(unseen=(*found, *of_suite.unseen), untried=of_suite.untried)

@@ -93,9 +93,15 @@ def test_the_doctor_tells_what_it_would_do_and_does_it(
     at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     at.exchange.lake.write_bytes("clean", f"{COUNTS}/event_date=2024-10-01/dead-part-0.parquet", b"left")
+    left = at.root / "home" / "work" / "intake-dead"
+    left.mkdir(parents=True)
     for trial in (["--dry-run"], []):
+        assert left.exists()
         assert run(monkeypatch, "doctor", "--sweep", "--json", *trial) == 0
-        assert json.loads(capsys.readouterr().out)["clean"] == [f"{COUNTS}/event_date=2024-10-01/dead-part-0.parquet"]
+        told = json.loads(capsys.readouterr().out)
+        assert told["clean"] == [f"{COUNTS}/event_date=2024-10-01/dead-part-0.parquet"]
+        assert told["work"] == ["intake-dead"]
+    assert not left.exists()
     assert run(monkeypatch, "doctor") == 0
     assert "0 problems" in capsys.readouterr().out
 

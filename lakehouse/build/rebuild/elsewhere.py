@@ -13,7 +13,6 @@ from pathlib import Path
 
 from lakehouse.build.environment import PINS, git
 from lakehouse.build.rebuild.wanted import Rebuilt, Wanted
-from lakehouse.build.workplace import workplace
 from lakehouse.exchange import Exchange
 from lakehouse.settings import PROJECT, Settings
 
@@ -30,7 +29,7 @@ def rebuild_at(
 ) -> list[Rebuilt]:
     """Runs the rebuild of that commit, on this lake. Raises :class:`NotThere`."""
     with (
-        workplace(exchange.settings.home_path) as folder,
+        exchange.workplace("build") as folder,
         _work_tree(exchange.settings.project, folder / "code", commit) as tree,
     ):
         python = _python(tree, folder, progress)

@@ -11,7 +11,6 @@ from lakehouse.build.rebuild.build import build_again
 from lakehouse.build.rebuild.elsewhere import rebuild_at
 from lakehouse.build.rebuild.scratch import land_again, scratch_exchange
 from lakehouse.build.rebuild.wanted import Rebuilt, Wanted, together, wanted_of
-from lakehouse.build.workplace import workplace
 from lakehouse.contracts.mart import read_marts
 from lakehouse.exchange import Exchange
 from lakehouse.release.manifest import Environment, Manifest
@@ -55,7 +54,7 @@ def _rebuild_here(exchange: Exchange, wanted: Sequence[Wanted], threads: int, pr
     for group in together(wanted):
         inputs = {name: entry for member in group for name, entry in member.inputs.items()}
         with (
-            workplace(exchange.settings.home_path) as folder,
+            exchange.workplace("build") as folder,
             scratch_exchange(exchange, folder, threads=threads) as scratch,
         ):
             failed = land_again(exchange, scratch, inputs.values(), progress=progress)

@@ -1,16 +1,13 @@
 """A build as a whole: what fails alone, what stops everything, and what it leaves behind."""
 
-import fcntl
 import logging
 from dataclasses import replace
-from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.build import run as run_module
 from lakehouse.build.dbt import DbtProject
-from lakehouse.build.workplace import workplace
 from lakehouse.privacy.lineage import UncoveredPrivateData
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
@@ -151,26 +148,4 @@ def test_a_policy_that_names_no_relation_fails_its_mart_alone(filled: Mini) -> N
 
 
 def test_a_build_leaves_nothing_of_its_own(built_once: Mini) -> None:
-    assert [path.name for path in (built_once.root / "home" / "builds").iterdir()] == [".lock"]
-
-
-def test_a_new_build_removes_what_a_dead_one_left_and_nothing_of_a_live_one(tmp_path: Path) -> None:
-    with workplace(tmp_path) as live:
-        dead = live.parent / "build-dead"
-        dead.mkdir()
-        (dead / "build.duckdb").write_bytes(b"readings")
-        with workplace(tmp_path) as other:
-            assert not dead.exists()
-            assert live.is_dir()
-            assert other != live
-        assert not other.exists()
-    assert not live.exists()
-
-
-def test_a_lock_that_died_with_its_process_does_not_keep_a_folder(tmp_path: Path) -> None:
-    left = tmp_path / "builds" / "build-left"
-    left.mkdir(parents=True)
-    with (left / ".lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-    with workplace(tmp_path):
-        assert not left.exists()
+    assert [path.name for path in (built_once.root / "home" / "work").iterdir()] == [".lock"]

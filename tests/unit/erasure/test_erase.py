@@ -13,7 +13,6 @@ import duckdb
 import pytest
 import sqlalchemy as sa
 
-from lakehouse.build.workplace import workplace
 from lakehouse.contracts.odcs import Contract
 from lakehouse.erasure.certificate import verify_certificate
 from lakehouse.erasure.erase import NoSubject, erase, preview
@@ -221,17 +220,18 @@ def test_what_waits_and_what_is_of_no_dataset_goes_too(house: House, contract: C
     assert intake(house.exchange, contract) == []
 
 
-def test_what_a_killed_build_left_on_the_machine_goes_and_a_running_one_is_left_alone(
+def test_what_a_killed_process_left_on_the_machine_goes_and_a_running_one_is_left_alone(
     house: House, contract: Contract
 ) -> None:
     house.deliver(contract, HEADER + ROWS)
-    builds = house.exchange.settings.home_path / "builds"
-    with workplace(house.exchange.settings.home_path) as running:
-        (builds / "build-dead").mkdir()
-        (builds / "build-dead" / "rows.csv").write_text(ROWS)
-        assert erased(house, contract)["taken_out"]["folders of killed builds"] == 1
+    work = house.exchange.settings.home_path / "work"
+    with house.exchange.workplace("build") as running:
+        for kind in ("build", "intake"):
+            (work / f"{kind}-dead").mkdir()
+            (work / f"{kind}-dead" / "rows.csv").write_text(ROWS)
+        assert erased(house, contract)["taken_out"]["folders of killed processes"] == 2
         assert running.exists()
-    assert list(builds.glob("build-*")) == []
+    assert list(work.glob("*-*")) == []
 
 
 def test_a_dry_run_changes_nothing(house: House, contract: Contract) -> None:

@@ -173,7 +173,7 @@ def test_what_dbt_ran_is_told_in_one_object_and_names_no_place_of_the_machine(
     ]
     assert any(place in (tmp_path / "target" / "run_results.json").read_text() for place in places)
     elsewhere = said.replace(exchange.settings.lake_url, "")
-    assert not [place for place in (*places, str(tmp_path), "/builds/build-") if place in elsewhere]
+    assert not [place for place in (*places, str(tmp_path), "/work/build-") if place in elsewhere]
     assert '"sql"' not in said
 
     events = list(kept(exchange, datetime.now(UTC).date()))
