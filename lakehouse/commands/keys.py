@@ -20,9 +20,8 @@ KEPT = {
     "vault": "the vault would find nobody again",
     "erasure": "those who were erased would be forgotten",
     "audit": "releases could not be audited together with earlier ones",
+    "links": "`exchange link --end-all` takes the next one, as nothing else stands under it",
 }
-# Of the exchange itself, and not of a provider.
-OWN = ("signing", "links")
 
 
 @keys.callback()
@@ -51,30 +50,28 @@ def list_keys(context: typer.Context, as_json: AsJson = False) -> None:
 
 @keys.command("rotate")
 def rotate_key(
-    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Of signing and links: exchange.")],
-    purpose: Annotated[str, typer.Option(help="pseudonym, signing or links.")] = "pseudonym",
+    provider: Annotated[str, typer.Argument(metavar="PROVIDER", help="Of signing: exchange.")],
+    purpose: Annotated[str, typer.Option(help="pseudonym or signing.")] = "pseudonym",
     leaked: Annotated[
         bool, typer.Option("--leaked", help="Of signing: somebody else may have a former key, so none vouches.")
     ] = False,
     apply: Annotated[bool, typer.Option("--apply", help="Do it; without, only say what would be written.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Take the next key into use: a provider's clean data is written anew, new releases are signed by another key,
-    or links that were given out end. Releases stay as they are."""
+    """Take the next key into use: a provider's clean data is written anew, or new releases are signed by another key.
+    Releases stay as they are."""
     if purpose in KEPT:
-        raise WrongUse(f"a key for {purpose} is not rotated: {KEPT[purpose]}")
-    if purpose not in ("pseudonym", *OWN):
-        raise WrongUse(f"no key is for {purpose!r}; keys are for: pseudonym, {', '.join((*OWN, *KEPT))}")
-    if (purpose in OWN) is not (provider == EXCHANGE):
-        raise WrongUse(f"keys for {' and '.join(OWN)} are those of `{EXCHANGE}`, keys for pseudonym a provider's")
+        raise WrongUse(f"a key for {purpose} is not rotated here: {KEPT[purpose]}")
+    if purpose not in ("pseudonym", "signing"):
+        raise WrongUse(f"no key is for {purpose!r}; keys are for: pseudonym, signing, {', '.join(KEPT)}")
+    if (purpose == "signing") is not (provider == EXCHANGE):
+        raise WrongUse(f"keys for signing are those of `{EXCHANGE}`, keys for pseudonym a provider's")
     if leaked and purpose != "signing":
         raise WrongUse("--leaked is for keys of signing: of no other does one key vouch for another")
     exchange = Exchange.from_environment()
     exchange.init()
     if purpose == "signing":
         _rotate_signing(exchange, leaked=leaked, apply=apply, as_json=as_json)
-    elif purpose == "links":
-        _rotate_links(exchange, apply=apply, as_json=as_json)
     else:
         _rotate_pseudonyms(exchange, provider, apply=apply, as_json=as_json)
 
@@ -94,19 +91,6 @@ def _rotate_signing(exchange: Exchange, *, leaked: bool, apply: bool, as_json: b
         out.print(f"releases would be signed by a key of epoch {epoch}; {vouched}. With --apply it is made.")
     else:
         out.print(f"releases are signed by {identity}, marts/{public_key_name(identity)}; {vouched}")
-
-
-def _rotate_links(exchange: Exchange, *, apply: bool, as_json: bool) -> None:
-    from lakehouse.sharing.links import Links
-
-    links = Links(exchange)
-    epoch = links.end_all() if apply else links.epoch() + 1
-    if as_json:
-        print_json({"purpose": "links", "epoch": epoch, "done": apply})
-    elif apply:
-        out.print(f"every link made so far is refused; links are now of epoch {epoch}")
-    else:
-        out.print(f"every link made so far would be refused, links be of epoch {epoch}. With --apply it is done.")
 
 
 def _rotate_pseudonyms(exchange: Exchange, provider: str, *, apply: bool, as_json: bool) -> None:
