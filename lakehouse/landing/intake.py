@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.derive import landing_bucket
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing.batch import LEAST, MOST, batch_of, between_them
 from lakehouse.landing.clean import CleanFile, Standing, StandingChanged
 from lakehouse.landing.erased import erased_from
 from lakehouse.landing.joined import is_joinable
@@ -26,7 +27,7 @@ from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.repeats import repeats
 from lakehouse.landing.reseal import went_whole, with_erased, without_erased
 from lakehouse.landing.seal import seal_pages
-from lakehouse.landing.together import LEAST, MOST, Together, batch_of, between_them, load_together
+from lakehouse.landing.together import Together, load_together
 from lakehouse.storage.index import (
     clean_files,
     deliveries,
