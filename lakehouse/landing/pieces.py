@@ -90,15 +90,21 @@ def _line_end(file: BufferedReader, place: int) -> int:
     return place - 1 + len(file.readline())
 
 
-def wrong_fields(piece: Piece, delimiter: bytes, between: int, short: Marks) -> Marks:
-    """Lines with more delimiters or fewer than ``between``. All that are not ``short`` have as many at least."""
+def wrong_fields(
+    piece: Piece, delimiter: bytes, between: int, short: Marks, within: Callable[[], Places] | None = None
+) -> Marks:
+    """Lines with more delimiters or fewer than ``between``. All that are not ``short`` have as many at least.
+
+    ``within``: how many of each line stand within quotes, and do not count.
+    """
     places = np.flatnonzero(short)
     if len(places) <= FEW_SHORT * piece.lines:
         # Then the sum tells whether one has more.
         found = int((pl.Series(piece.bytes_) == delimiter[0]).sum()) - piece.gathered(places).count(delimiter)
         if found == between * (piece.lines - len(places)):
             return np.array(short, bool)
-    return np.not_equal(piece.count_each(delimiter), between)
+    counts = piece.count_each(delimiter)
+    return np.not_equal(counts - within() if within else counts, between)
 
 
 def in_turn(pool: ThreadPoolExecutor, work: Callable[[Given], Made], given: Iterable[Given]) -> Iterator[Made]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 
 import duckdb
 import numpy as np
@@ -16,9 +17,10 @@ import polars as pl
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
-from lakehouse.landing.pieces import AHEAD, Piece, Places, in_turn, pieces, wrong_fields
+from lakehouse.landing.pieces import AHEAD, Marks, Piece, Places, in_turn, pieces, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import LOOKED_AT_BYTES, Planned, by_name, placed, plan_columns, reader_type
+from lakehouse.landing.quick_quotes import Quotes, Quoting
 from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
 from lakehouse.landing.refusal import DeliveryRefused
@@ -34,6 +36,7 @@ class _Reader:
 
     names: list[str]
     delimiter: str
+    quoting: Quoting | None
     types: dict[str, pl.DataType]
 
     @property
@@ -45,7 +48,7 @@ class _Reader:
             text,
             has_header=False,
             separator=self.delimiter,
-            quote_char=None,
+            quote_char=self.quoting.quote if self.quoting else None,
             schema={name: self.types.get(name, pl.String()) if typed else pl.String() for name in self.names},
             ignore_errors=True,
             missing_columns="insert",
@@ -56,12 +59,17 @@ class _Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A piece, and what the reader made of it."""
+    """A piece, and what the reader made of it. ``quotes``: ``None`` where the file has none."""
 
     piece: Piece
     reader: _Reader
+    quotes: Quotes | None
     frame: pl.DataFrame
     exponents: bool
+
+    @property
+    def text(self) -> bytes:
+        return self.quotes.text if self.quotes else self.piece.text
 
 
 def read_csv_quickly(
@@ -74,13 +82,14 @@ def read_csv_quickly(
 ) -> Rest | None:
     """Adds the plain rows of a csv to ``plain``; returns what is left, or ``None`` where all of it is.
 
-    That is so for small files, for those with quotes or with columns that only all rows together can type, where
-    too few lines are plain, and where the header is not the contract's.
+    That is so for small files, for those with columns that only all rows together can type, where too few lines are
+    plain or a value in quotes may go over several, and where the header is not the contract's.
     """
     if not is_large_text(file) or form.unpivot is not None or len(form.delimiter.encode()) != 1:
         return None
     form = without_quotes(file.path, form)
-    if form.quote:
+    quoting = Quoting.of(form) if form.quote else None
+    if form.quote and quoting is None:
         return None
     try:
         names, skip = head_of_csv(file.path, form, contract)
@@ -93,19 +102,22 @@ def read_csv_quickly(
         return None
     rows = QuickRows(connection, contract, form, part, plain, planned)
     try:
-        return _read(file, form, rows, len(names), skip)
+        reader = _Reader(
+            names=[f"c{number}" for number in range(len(names))], delimiter=form.delimiter, quoting=quoting, types={}
+        )
+        return _read(file, form, rows, reader, skip)
     except (TooFewPlain, pl.exceptions.PolarsError):
         rows.forget()
         return None
 
 
-def _read(file: PlainFile, form: CsvForm, rows: QuickRows, columns: int, skip: int) -> Rest:
+def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip: int) -> Rest:
     path = file.scratch / "rest"
     left = []
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
         with file.path.open("rb") as source:
             rest.writelines(source.readline() for _ in range(skip))
-        for read in in_turn(pool, _parse, _with_reader(file, form, rows, columns, skip)):
+        for read in in_turn(pool, _parse, _with_reader(file, rows, reader, skip)):
             line = skip + 1 + rows.lines
             places = _keep(read, rows, line)
             rest.write(read.piece.gathered(places))
@@ -119,15 +131,13 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, columns: int, skip: i
     )
 
 
-def _with_reader(
-    file: PlainFile, form: CsvForm, rows: QuickRows, columns: int, skip: int
-) -> Iterator[tuple[Piece, _Reader]]:
+def _with_reader(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -> Iterator[tuple[Piece, _Reader]]:
     """The pieces, and what reads them; the first tells of the columns that are texts whether these are few."""
-    reader = _Reader(names=[f"c{number}" for number in range(columns)], delimiter=form.delimiter, types={})
     for number, piece in enumerate(pieces(file.path, skip=skip)):
         if number == 0:
             reader = replace(reader, types=_types(rows.planned))
-            rows.look_at(reader.read(piece.first(LOOKED_AT_BYTES), typed=False))
+            some = Piece(piece.first(LOOKED_AT_BYTES))
+            rows.look_at(reader.read(reader.quoting.look(some).text if reader.quoting else some.text, typed=False))
         # Categories are new for each piece.
         yield piece, replace(reader, types=_types(rows.planned))
 
@@ -139,8 +149,13 @@ def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
 def _parse(given: tuple[Piece, _Reader]) -> _Read:
     piece, reader = given
     decimals = any(isinstance(type_, pl.Decimal) for type_ in reader.types.values())
+    quotes = reader.quoting.look(piece) if reader.quoting else None
     return _Read(
-        piece=piece, reader=reader, frame=reader.read(piece.text), exponents=decimals and _has_exponents(piece)
+        piece=piece,
+        reader=reader,
+        quotes=quotes,
+        frame=reader.read(quotes.text if quotes else piece.text),
+        exponents=decimals and _has_exponents(piece),
     )
 
 
@@ -148,17 +163,25 @@ def _keep(read: _Read, rows: QuickRows, line: int) -> Places:
     if read.frame.height != read.piece.lines:
         rows.count(read.piece.lines, 0)
         return np.arange(read.piece.lines)
-    names, piece = read.reader.names, read.piece
     # A line whose last field has a value has no fewer fields than the header.
     short = read.frame[read.reader.last].is_null().to_numpy()
-    doubtful = wrong_fields(piece, read.reader.delimiter.encode(), len(names) - 1, short)
+    doubtful = _wrong_fields(read, short)
     if b"\0" in read.piece.text:
         doubtful |= read.piece.count_each(b"\0") > 0
 
     def texts() -> pl.DataFrame:
-        return read.reader.read(read.piece.text, typed=False)
+        return read.reader.read(read.text, typed=False)
 
     return rows.keep(by_name(read.frame), doubtful, texts, line=line, exponents=read.exponents)
+
+
+def _wrong_fields(read: _Read, short: Marks) -> Marks:
+    piece, quotes, between = read.piece, read.quotes, len(read.reader.names) - 1
+    delimiter = read.reader.delimiter.encode()
+    if quotes is None:
+        return wrong_fields(piece, delimiter, between, short)
+    within = partial(quotes.delimiters_within, piece, delimiter)
+    return wrong_fields(piece, delimiter, between, short, within) | quotes.odd
 
 
 def _has_exponents(piece: Piece) -> bool:

@@ -55,7 +55,7 @@ class Rest:
 
 
 class TooFewPlain(Exception):
-    """So many lines are not plain that the file goes the exact way whole."""
+    """So many lines are not plain, or so little is known of their quotes, that the file goes the exact way whole."""
 
 
 def is_large_text(file: PlainFile) -> bool:

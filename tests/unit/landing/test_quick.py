@@ -7,82 +7,14 @@ import random
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import polars as pl
 import pytest
 
-from lakehouse.landing import pieces, plain_rows, quick, quick_ndjson, quick_rows
+from lakehouse.landing import plain_rows, quick_ndjson, quick_rows
 from lakehouse.landing.plain_measures import measure_plain
 from lakehouse.landing.quick_rows import Rest
+from tests.unit.landing.both_ways import COLUMNS, NAMES, QUALITY, csv_of, landed, rows_of
 from tests.unit.landing.conftest import House, column
-
-COLUMNS = [
-    column("meter", "integer", key=1),
-    column("read_at", "timestamp", key=2, parse={"zone": "Europe/Copenhagen"}),
-    column("use_kwh", "number", required=True, logicalTypeOptions={"minimum": 0, "maximum": 5000}),
-    column("flow_m3", "number", parse={"null_values": ["-"]}),
-    column("ratio", "number", physicalType="DOUBLE"),
-    column("state", "string", quality=[{"metric": "invalidValues", "arguments": {"validValues": ["ok", "estimated"]},
-            "mustBe": 0, "severity": "warning"}]),
-    column("note", "string", logicalTypeOptions={"maxLength": 12}),
-    column("on", "boolean"),
-]  # fmt: skip
-QUALITY = [
-    {
-        "type": "sql",
-        "name": "flow_below_use",
-        "query": "SELECT count(*) FROM ${object} WHERE flow_m3 > use_kwh",
-        "mustBe": 0,
-    }
-]
-NAMES = [one["name"] for one in COLUMNS]
-# What stands now and then in place of a good value.
-ODD: dict[str, list[str]] = {
-    "meter": ["", " 7", "7 ", "+7", "007", "7.0", "7.5", "x", "9223372036854775808", "1e2", "-3"],
-    "read_at": ["", "2024-03-31 02:30:00", "2024-10-27 02:30:00", "2024-10-27T02:30:00+02:00", "2024-05-05",
-                " 2024-05-05 10:00:00 ", "2024-13-01 00:00:00", "0024-01-01 00:00:00", "now"],
-    "use_kwh": ["", "-0.001", "5000", "5000.0004", "5000.0005", "1.2345", "1.23449999", "0.0005", "1e3", "5e-4", ".5",
-                "5.", "1_0", "12,5", " 3 ", "nan", "1000000000", "99999999999999999999", "+4"],
-    "flow_m3": ["", "-", " - ", "n/a", "0.0015", "1E1", "99999"],
-    "ratio": ["", "nan", "inf", "-Infinity", "1e400", "1_0", "0.1", "1e-7", "x"],
-    "state": ["", "OK", " ok", "estimated ", "\u00a0ok"],
-    "note": ["", " spaced ", "far too long a note", "æøå", "#N/A", "kim@example.org", "010190-1234 x", "tab\there"],
-    "on": ["", "true", "F", "yes", "2"],
-}  # fmt: skip
-
-
-def _rows(seed: int, count: int, *, shuffled: bool = False) -> list[list[str]]:
-    """Good rows, of which one in six has something odd, one in twenty comes twice, and one in forty is corrected."""
-    chance = random.Random(seed)
-    rows = []
-    for number in range(count):
-        time = f"2024-{1 + number // 28 % 12:02}-{1 + number % 28:02} {number // 500 % 24:02}:00:00"
-        row = [str(number % 50), time, f"{number * 0.731:.3f}", f"{number * 0.1:.3f}", f"{number / 7}",
-               chance.choice(["ok", "estimated"]), f"note {number}", chance.choice(["true", "false"])]  # fmt: skip
-        if chance.random() < 1 / 6:
-            place = chance.randrange(len(row))
-            row[place] = chance.choice(ODD[NAMES[place]])
-        rows.append(row)
-        if chance.random() < 1 / 20:
-            rows.append(list(row))
-        if chance.random() < 1 / 40:
-            rows.append([*row[:2], "1.5", *row[3:]])
-    if shuffled:
-        chance.shuffle(rows)
-    return rows
-
-
-def _csv(rows: list[list[str]], *, end: str = "\n", delimiter: str = ",") -> str:
-    chance = random.Random(1)
-    lines = [delimiter.join(NAMES)]
-    for row in rows:
-        # A comma within a value makes one field more of it; that is a case as well.
-        lines.append(delimiter.join(row))
-        if chance.random() < 1 / 60:
-            lines.append(
-                chance.choice(["", "   ", "1", delimiter.join(row[:-1]), delimiter.join([*row, ""]), "1,2,3,"])
-            )
-    return end.join(lines) + chance.choice(["", end])
 
 
 def _ndjson(rows: list[list[str]]) -> str:
@@ -101,60 +33,28 @@ def _ndjson(rows: list[list[str]]) -> str:
 
 
 FILES = {
-    "csv": (_csv(_rows(3, 900)), "a.csv", {"format": "csv"}),
+    "csv": (csv_of(rows_of(3, 900)), "a.csv", {"format": "csv"}),
     "csv, shuffled, ends of two characters": (
-        _csv(_rows(4, 900, shuffled=True), end="\r\n"), "a.csv", {"format": "csv"},
+        csv_of(rows_of(4, 900, shuffled=True), end="\r\n"), "a.csv", {"format": "csv"},
     ),
     "csv with decimal commas, a mark before it": (
-        "\ufeff" + _csv(
-            [[v.replace(".", ",") if n in (2, 3, 4) else v for n, v in enumerate(row)] for row in _rows(6, 600)],
+        "\ufeff" + csv_of(
+            [[v.replace(".", ",") if n in (2, 3, 4) else v for n, v in enumerate(row)] for row in rows_of(6, 600)],
             delimiter=";"), "a.csv", {"format": "csv", "delimiter": ";", "decimal": ","},
     ),
-    "ndjson": (_ndjson(_rows(7, 900)), "a.ndjson", {"format": "ndjson"}),
+    "ndjson": (_ndjson(rows_of(7, 900)), "a.ndjson", {"format": "ndjson"}),
 }  # fmt: skip
-
-
-@pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> list[Rest | None]:
-    """Small files go the quick way, in many pieces; holds what each file left."""
-    left: list[Rest | None] = []
-    for module in (quick.read_csv_quickly, quick.read_ndjson_quickly):
-
-        def watched(*arguments: Any, way: Any = module) -> Rest | None:
-            left.append(way(*arguments))
-            return left[-1]
-
-        monkeypatch.setattr(quick, module.__name__, watched)
-    monkeypatch.setattr(quick_rows, "LEAST_BYTES", 0)
-    monkeypatch.setattr(quick_rows, "MOST_LEFT", 1)
-    monkeypatch.setattr(pieces, "PIECE_BYTES", 20_000)
-    return left
-
-
-def _landed(folder: Path, text: str, name: str, form: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """The receipt, the rows in clean and the faults, without what tells one delivery from the next."""
-    house = House(folder)
-    contract = house.contract(COLUMNS, forms=[form], quality=QUALITY, **more)
-    receipt = house.deliver(contract, text, name)
-    lake = folder / "lake"
-    rows = duckdb.sql(
-        f"SELECT * EXCLUDE (exchange_delivery, exchange_known_at) FROM read_parquet('{lake}/clean/**/*.parquet', "
-        "hive_partitioning=true) ORDER BY exchange_line"
-    ).fetchall()
-    faults = duckdb.sql(f"FROM read_parquet('{lake}/quarantine/**/*.parquet') ORDER BY ALL").fetchall()
-    kept = ("status", "delivered", "accepted", "refused", "duplicates", "corrections", "errors", "warnings", "checks")
-    return {"receipt": {name: receipt[name] for name in kept}, "rows": rows, "faults": faults}
 
 
 @pytest.mark.parametrize("case", FILES)
 def test_both_ways_land_the_same(case: str, tmp_path: Path, ways: list[Rest | None]) -> None:
     text, name, form = FILES[case]
-    quickly = _landed(tmp_path / "quick", text, name, form)
+    quickly = landed(tmp_path / "quick", text, name, form)
     (rest,) = ways
     assert rest is not None
     assert rest.plain > 0.5 * quickly["receipt"]["delivered"]
     quick_rows.LEAST_BYTES = 1 << 40
-    exactly = _landed(tmp_path / "exact", text, name, form)
+    exactly = landed(tmp_path / "exact", text, name, form)
     assert ways[1] is None
     assert exactly["receipt"]["refused"] > 20 < exactly["receipt"]["duplicates"]
     assert quickly == exactly
@@ -164,9 +64,9 @@ def test_rows_that_do_not_fit_into_memory_land_the_same(
     tmp_path: Path, ways: list[Rest | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text, name, form = FILES["csv, shuffled, ends of two characters"]
-    held = _landed(tmp_path / "held", text, name, form)
+    held = landed(tmp_path / "held", text, name, form)
     monkeypatch.setattr(plain_rows, "HELD_BYTES", 10_000)
-    assert _landed(tmp_path / "spilt", text, name, form) == held
+    assert landed(tmp_path / "spilt", text, name, form) == held
 
 
 def test_a_second_delivery_is_held_to_the_rows_that_stand(tmp_path: Path, ways: list[Rest | None]) -> None:
@@ -176,9 +76,9 @@ def test_a_second_delivery_is_held_to_the_rows_that_stand(tmp_path: Path, ways: 
     ]
     house = House(tmp_path)
     contract = house.contract(COLUMNS)
-    assert house.deliver(contract, _csv(rows), "a.csv")["accepted"] == 100
+    assert house.deliver(contract, csv_of(rows), "a.csv")["accepted"] == 100
     rows[3][2], rows[50][2] = "7.25", "8.25"
-    receipt = house.deliver(contract, _csv(rows), "b.csv")
+    receipt = house.deliver(contract, csv_of(rows), "b.csv")
     assert (receipt["accepted"], receipt["corrections"], receipt["duplicates"]) == (2, 2, 98)
 
 
@@ -207,7 +107,7 @@ def test_a_file_of_wrong_lines_goes_the_exact_way_whole(
         [str(n), "2024-05-05 10:00:00", "1" if n < 200 else "none", "0", "1", "ok", "x", "true"] for n in range(900)
     ]
     house = House(tmp_path)
-    receipt = house.deliver(house.contract(COLUMNS), _csv(rows), "a.csv")
+    receipt = house.deliver(house.contract(COLUMNS), csv_of(rows), "a.csv")
     assert ways == [None]
     assert (receipt["accepted"] > 190, receipt["refused"] > 690) == (True, True)
 
@@ -215,7 +115,7 @@ def test_a_file_of_wrong_lines_goes_the_exact_way_whole(
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param('meter,read_at,use_kwh\n1,2024-05-05 10:00:00,"1"\n', id="quotes"),
+        pytest.param('meter,read_at,use_kwh\n"1\n",2024-05-05 10:00:00,1\n', id="a quoted value of two lines"),
         pytest.param("meter,read,use_kwh\n1,2024-05-05 10:00:00,1\n", id="another header"),
     ],
 )
@@ -239,7 +139,7 @@ def test_blank_lines_of_ndjson_leave_it_to_the_exact_way(tmp_path: Path, ways: l
 
 
 def test_a_file_is_like_itself_whichever_way_it_went(tmp_path: Path, ways: list[Rest | None]) -> None:
-    text = _csv(_rows(8, 900))
+    text = csv_of(rows_of(8, 900))
     profiles, levels = [], []
     for folder, least in (("quick", 0), ("exact", 1 << 40)):
         quick_rows.LEAST_BYTES = least
@@ -332,12 +232,12 @@ def test_records_written_alike_are_split_at_commas_and_land_the_same(
     monkeypatch.setattr(quick_ndjson, "MOST_UNLIKE", 1)
     monkeypatch.setattr(quick_ndjson, "_read_any", lambda *_: pytest.fail("they are not split at commas"))
     text, form = _alike(comma, colon), {"format": "ndjson"}
-    quickly = _landed(tmp_path / "quick", text, "a.ndjson", form)
+    quickly = landed(tmp_path / "quick", text, "a.ndjson", form)
     (rest,) = ways
     assert rest is not None
     assert rest.plain > 300
     quick_rows.LEAST_BYTES = 1 << 40
-    exactly = _landed(tmp_path / "exact", text, "a.ndjson", form)
+    exactly = landed(tmp_path / "exact", text, "a.ndjson", form)
     assert len(exactly["faults"]) > 50
     assert quickly["faults"] == exactly["faults"]
     assert quickly["rows"] == exactly["rows"]
