@@ -86,7 +86,7 @@ def run(
     for path in matched.unmatched:
         outcome.notes.append(f"{path.relative_to(folder)}: no contract takes it; it was left where it is")
     if inputs is not None:
-        _top_up_heat(exchange, matched, outcome, progress)
+        top_up_heat(exchange, matched, outcome, progress)
     with contextlib.ExitStack() as stack:
         live = exchange.settings.extracts == "live"
         url = None if live else stack.enter_context(_loopback(exchange, matched))
@@ -100,7 +100,7 @@ def run(
         _run_dags(exchange, client, matched, outcome, progress, extracts=extracts)
         # What was built now has taken the place of candidates about which somebody may still be asked.
         answer_settled(exchange, client)
-    _summarise(exchange, outcome, since)
+    summarise(exchange, outcome, since)
     outcome.seconds = round(time.monotonic() - began, 1)
     return outcome
 
@@ -124,7 +124,7 @@ def _simulated_city(exchange: Exchange, simulated: Path | None, outcome: Outcome
     return folder
 
 
-def _top_up_heat(exchange: Exchange, matched: Matched, outcome: Outcome, progress: Progress) -> None:
+def top_up_heat(exchange: Exchange, matched: Matched, outcome: Outcome, progress: Progress) -> None:
     """Readings for a real register without them: simulated, under a contract that says so."""
     register = matched.files.get(HEAT_REGISTER)
     if not register or HEAT_SIMULATED in matched.files or HEAT_SIMULATED not in exchange.contracts:
@@ -256,7 +256,8 @@ def _keep_failures(client: AirflowClient, run: DagRun, outcome: Outcome) -> None
         outcome.failures.append(f"{task.dag_id}.{task.task_id}: {task.message}")
 
 
-def _summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
+def summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
+    """Adds what has come of deliveries and candidates since then."""
     rows = exchange.index.rows(
         sa.select(deliveries.c.receipt)
         .where(deliveries.c.received_at >= since, deliveries.c.receipt.is_not(None))

@@ -1,4 +1,4 @@
-"""The whole main job on the real deliveries, with the lake on a real S3 server; what was released is built again."""
+"""The steps of the main job on the real deliveries, with the lake on a real S3 server; what was released is built again."""
 
 from __future__ import annotations
 
@@ -14,11 +14,13 @@ import pytest
 
 from lakehouse.build.rebuild.run import rebuild
 from lakehouse.exchange import Exchange
+from lakehouse.orchestrate.main_job import Outcome
 from lakehouse.privacy.membership import BUCKET, prefix
 from lakehouse.release.listing import find_release
 from lakehouse.settings import Settings
 from lakehouse.storage.lake import Lake, open_lake
 from tests.anonymity_by_pycanon import Records, agree, ours, theirs
+from tests.in_process import main_job
 from tests.integration.conftest import PROJECT, Installation
 from tests.object_store.server import ObjectServer
 
@@ -100,24 +102,35 @@ MEMBERS = {
 
 
 @pytest.fixture(scope="module")
-def on_s3(tmp_path_factory: pytest.TempPathFactory, object_server: ObjectServer) -> tuple[Installation, dict[str, Any]]:
+def on_s3(
+    tmp_path_factory: pytest.TempPathFactory, object_server: ObjectServer
+) -> Iterator[tuple[Installation, Outcome]]:
     if not REAL.is_dir():
         pytest.skip(f"the real deliveries are not at {REAL.name}/ beside the project")
     base = tmp_path_factory.mktemp("real")
     extra = {**object_server.environment, "EXCHANGE_INPUTS": str(REAL)}
     installation = Installation(base / "home", "s3://realrun", extra)
-    return installation, installation.json("run")
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in object_server.environment.items():
+            patch.setenv(name, value)
+        yield installation, main_job(settings_of(installation, object_server), REAL)
 
 
-def test_every_mart_is_released_from_the_real_deliveries(on_s3: tuple[Installation, dict[str, Any]]) -> None:
+def settings_of(installation: Installation, server: ObjectServer) -> Settings:
+    return Settings(
+        project=PROJECT, home=installation.home, lake=installation.lake, s3_endpoint=server.endpoint, database=""
+    )
+
+
+def test_every_mart_is_released_from_the_real_deliveries(on_s3: tuple[Installation, Outcome]) -> None:
     _, outcome = on_s3
-    assert outcome["failures"] == []
-    assert len([mart for mart in outcome["marts"] if mart["status"] == "released"]) >= 6
-    assert any("simulated" in note for note in outcome["notes"])
-    assert [note for note in outcome["notes"] if "no contract takes it" in note] == []
+    assert outcome.failures == []
+    assert len([mart for mart in outcome.marts if mart["status"] == "released"]) >= 6
+    assert any("simulated" in note for note in outcome.notes)
+    assert [note for note in outcome.notes if "no contract takes it" in note] == []
 
 
-def test_every_delivered_row_is_accounted_for(on_s3: tuple[Installation, dict[str, Any]]) -> None:
+def test_every_delivered_row_is_accounted_for(on_s3: tuple[Installation, Outcome]) -> None:
     installation, _ = on_s3
     delivered: dict[str, int] = {}
     landed: dict[str, tuple[int, ...]] = {}
@@ -136,7 +149,7 @@ def test_every_delivered_row_is_accounted_for(on_s3: tuple[Installation, dict[st
 
 
 def test_releases_on_s3_are_fetched_and_read(
-    on_s3: tuple[Installation, dict[str, Any]], object_server: ObjectServer, tmp_path: Path
+    on_s3: tuple[Installation, Outcome], object_server: ObjectServer, tmp_path: Path
 ) -> None:
     installation, _ = on_s3
     for release in installation.json("releases"):
@@ -152,11 +165,9 @@ def test_releases_on_s3_are_fetched_and_read(
 
 
 def test_duckdb_reads_a_release_in_place_on_s3(
-    on_s3: tuple[Installation, dict[str, Any]], object_server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+    on_s3: tuple[Installation, Outcome], object_server: ObjectServer
 ) -> None:
     installation, _ = on_s3
-    for name, value in object_server.environment.items():
-        monkeypatch.setenv(name, value)
     lake = open_lake("s3://realrun", endpoint=object_server.endpoint)
     release = installation.json("releases", "parking_occupancy_by_hour")[0]
     with duckdb.connect() as connection:
@@ -167,20 +178,12 @@ def test_duckdb_reads_a_release_in_place_on_s3(
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_every_mart_is_rebuilt_from_raw_to_the_same_bytes(
-    on_s3: tuple[Installation, dict[str, Any]],
+    on_s3: tuple[Installation, Outcome],
     object_server: ObjectServer,
-    monkeypatch: pytest.MonkeyPatch,
     threads: int,
 ) -> None:
     installation, _ = on_s3
-    for name, value in object_server.environment.items():
-        monkeypatch.setenv(name, value)
-    exchange = Exchange(
-        Settings(
-            project=PROJECT, home=installation.home, lake=installation.lake, s3_endpoint=object_server.endpoint,
-            database="",
-        )
-    )  # fmt: skip
+    exchange = Exchange(settings_of(installation, object_server))
     manifests = [find_release(exchange, mart) for mart in REBUILT]
     found = rebuild(exchange, manifests, threads=threads, code="current")
     assert [entry for entry in found if not entry.equal] == []
@@ -213,14 +216,11 @@ def without_one(given: Records) -> Records:
 
 
 def test_k_l_and_t_of_the_real_households_are_those_of_pycanon(
-    on_s3: tuple[Installation, dict[str, Any]],
+    on_s3: tuple[Installation, Outcome],
     object_server: ObjectServer,
-    monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
     installation, _ = on_s3
-    for name, value in object_server.environment.items():
-        monkeypatch.setenv(name, value)
     lake = open_lake("s3://realrun", endpoint=object_server.endpoint)
     given, fewest = [], []
     for mart, tables in MEMBERS.items():
