@@ -57,6 +57,8 @@ with DAG(
 ):
     question = AskReviewerOperator(
         task_id="approve",
+        mart="{{ dag_run.conf.mart }}",
+        candidate="{{ dag_run.conf.candidate }}",
         subject="Release {{ dag_run.conf.mart }}, candidate {{ dag_run.conf.candidate }}?",
         body="{{ dag_run.conf.body }}",
     )

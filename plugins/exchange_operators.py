@@ -246,13 +246,33 @@ class AskReviewerOperator(ApprovalOperator):
     """Waits for a reviewer's answer, with a reason that is kept. Takes up no worker meanwhile.
 
     A refusal is an answer too: what follows runs either way. Where the answer comes before the scheduler has heard that
-    the asking half of the task ended, which takes it a second or more, Airflow 3.3.2 takes the task for lost and loses
-    the answer; the question is then asked again.
+    the asking half of the task ended, which takes it some seconds, Airflow 3.3.2 takes the task for lost and loses the
+    answer: the task is tried again, and asks unless the candidate has been answered for meanwhile.
     """
 
-    def __init__(self, *, retries: int = 5, retry_delay: timedelta = timedelta(seconds=2), **kwargs: Any) -> None:
+    template_fields: Sequence[str] = (*ApprovalOperator.template_fields, "mart", "candidate")
+
+    def __init__(
+        self,
+        *,
+        mart: str,
+        candidate: str,
+        retries: int = 5,
+        retry_delay: timedelta = timedelta(seconds=2),
+        **kwargs: Any,
+    ) -> None:
         reason = Param("", type="string", description="Why; it is kept with the release. No personal data.")
         super().__init__(params={"reason": reason}, retries=retries, retry_delay=retry_delay, **kwargs)
+        self.mart = mart
+        self.candidate = candidate
+
+    def execute(self, context: Any) -> Any:
+        from lakehouse.exchange import Exchange
+        from lakehouse.release.answer import fate
+
+        if fate(Exchange.from_environment(), mart=self.mart, candidate=self.candidate)["status"] != "waiting":
+            return None
+        return super().execute(context)
 
     def execute_complete(self, context: Any, event: dict[str, Any]) -> Any:
         # Not the parent's: it skips what follows a refusal, which is to be kept.
@@ -279,8 +299,10 @@ class AnswerOperator(BaseOperator):
         from lakehouse.sharing.follow import answer_and_follow
 
         given = context["ti"].xcom_pull(task_ids=self.question)
-        user = given["responded_by_user"] or {}
         exchange = Exchange.from_environment()
+        if given is None:
+            return fate(exchange, mart=self.mart, candidate=self.candidate)
+        user = given["responded_by_user"] or {}
         try:
             outcome = answer_and_follow(
                 exchange,

@@ -5,15 +5,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
 from tenacity import retry, retry_if_exception_type, stop_after_attempt, wait_exponential
 
 ENDED = ("success", "failed")
-# An answer that comes sooner Airflow's scheduler may lose: it has not heard yet that the task which asked has ended.
-ANSWERED_AFTER = timedelta(seconds=5)
 
 
 class RunFailed(RuntimeError):
@@ -37,7 +35,6 @@ class Question:
     run: DagRun
     task_id: str
     map_index: int
-    asked_at: datetime
     conf: dict[str, Any]
 
 
@@ -136,22 +133,11 @@ class AirflowClient:
             task = detail["task_instance"]
             run = DagRun(dag_id=dag_id, run_id=task["dag_run_id"])
             conf = self._ask("GET", f"/dags/{dag_id}/dagRuns/{run.run_id}")["conf"] or {}
-            found.append(
-                Question(
-                    run=run,
-                    task_id=task["task_id"],
-                    map_index=task["map_index"],
-                    asked_at=datetime.fromisoformat(detail["created_at"]),
-                    conf=conf,
-                )
-            )
+            found.append(Question(run=run, task_id=task["task_id"], map_index=task["map_index"], conf=conf))
         return found
 
     def answer(self, question: Question, *, option: str, given: dict[str, str]) -> None:
-        """Waits until the question has stood for five seconds. Raises :class:`RunFailed` where somebody else has
-        answered it."""
-        early = question.asked_at + ANSWERED_AFTER - datetime.now(UTC)
-        time.sleep(min(max(0.0, early.total_seconds()), ANSWERED_AFTER.total_seconds()))
+        """Raises :class:`RunFailed` where somebody else has answered it."""
         run = question.run
         self._ask(
             "PATCH",

@@ -1,12 +1,13 @@
-"""A reviewer's answer through the real scheduler: over Airflow's REST API, and by a command that Airflow is told of."""
+"""A reviewer's answer through the real scheduler, the lake on a real S3 server: over Airflow's REST API, and by a command that Airflow is told of."""
 
 from __future__ import annotations
 
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import replace
-from datetime import date, timedelta
+from datetime import date
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,14 +20,23 @@ from lakehouse.release.answer import answer, fate
 from lakehouse.release.approval import list_candidates
 from tests.integration.conftest import PROJECT
 from tests.mini_exchange import COUNTS, TRAFFIC, Mini, traffic
+from tests.object_store.server import ObjectServer
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def mini(tmp_path_factory: pytest.TempPathFactory) -> Mini:
-    """A small exchange with one release, whose mart asks for approvals, and of the DAGs the release alone."""
-    made = Mini.make(tmp_path_factory.mktemp("approval"))
+def mini(tmp_path_factory: pytest.TempPathFactory, object_server: ObjectServer) -> Iterator[Mini]:
+    """A small exchange on a real store with one release, whose mart asks for approvals, and of the DAGs the release
+    alone."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in object_server.environment.items():
+            patch.setenv(name, value)
+        yield _made(tmp_path_factory.mktemp("approval"), object_server)
+
+
+def _made(root: Path, server: ObjectServer) -> Mini:
+    made = Mini.make(root, lake=f"s3://t{uuid.uuid4().hex[:12]}", endpoint=server.endpoint)
     project = made.root / "project"
     (project / "dags").mkdir()
     shutil.copy(PROJECT / "dags" / "release.py", project / "dags")
@@ -78,8 +88,7 @@ def test_an_answer_over_the_rest_api_releases_and_is_kept(mini: Mini, client: Ai
     def ended() -> bool:
         # At once, as a program would: Airflow may lose such an answer, and then asks again.
         for open_one in client.questions("approval"):
-            at_once = replace(open_one, asked_at=question.asked_at - timedelta(minutes=1))
-            client.answer(at_once, option="Approve", given={"reason": "looked at the report"})
+            client.answer(open_one, option="Approve", given={"reason": "looked at the report"})
         return client.state(question.run) in ENDED
 
     _until(ended, seconds=180)
