@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
 
 from lakehouse.exchange import Exchange
 
@@ -67,3 +69,38 @@ def mortal(exchange: Exchange, calls: int, *, fuse: Fuse | None = None) -> tuple
     opened.__dict__["lake"] = _Mortal(exchange.lake, fuse)
     opened.__dict__["index"] = _Mortal(exchange.index, fuse)
     return opened, fuse
+
+
+class Stage(Protocol):
+    """Where something is done: an exchange in a folder."""
+
+    @property
+    def exchange(self) -> Exchange: ...
+
+
+At = TypeVar("At", bound=Stage)
+
+
+def dies_everywhere(
+    folder: Path, make: Callable[[Path], At], work: Callable[[Exchange, At], Any], after: Callable[[At], Any], *,
+    step: int = 1,
+) -> int:  # fmt: skip
+    """Runs `work` on a stage of its own each time, dying `step` calls later than before, until it ends alive. `after`
+    judges each, the one that nothing befell too. Returns at how many calls it ended alive."""
+    calls = 0
+    while True:
+        place = folder / str(calls)
+        stage = make(place)
+        exchange, fuse = mortal(stage.exchange, calls)
+        with suppress(Died):
+            work(exchange, stage)
+        try:
+            after(stage)
+        except BaseException as error:
+            error.add_note(f"killed after {calls} calls")
+            raise
+        stage.exchange.index.close()
+        shutil.rmtree(place)
+        if not fuse.dead:
+            return calls
+        calls += step

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from lakehouse.landing.load import load
 from lakehouse.landing.replay import replay
 from lakehouse.landing.seal import seal_inbox
 from lakehouse.storage.index import clean_files, deliveries, replaced_files
-from tests.dying import Died, mortal
+from tests.dying import dies_everywhere
 from tests.unit.landing.conftest import METER, READ_AT, House, column
 
 HEADER = "meter,read_at,use_kwh\n"
@@ -179,23 +178,17 @@ def test_a_replay_that_died_at_any_call_is_finished_by_the_next(tmp_path: Path) 
     filled(template)
     mended = mend(template)
     template.exchange.index.close()
-    calls = 0
-    while True:
-        folder = tmp_path / f"dying-{calls}"
+
+    def fresh(folder: Path) -> House:
         shutil.copytree(template.folder, folder)
-        house = House(folder)
-        exchange, fuse = mortal(house.exchange, calls)
-        with suppress(Died):
-            replay(exchange, mended)
+        return House(folder)
+
+    def again(house: House) -> None:
         replay(house.exchange, mended)
         intake(house.exchange, mended)
-        assert facts(house, contract) == wanted, f"killed at call {calls}"
-        house.exchange.index.close()
-        shutil.rmtree(folder, ignore_errors=True)
-        if not fuse.dead:
-            break
-        calls += 7
-    assert calls > 30
+        assert facts(house, contract) == wanted
+
+    assert dies_everywhere(tmp_path, fresh, lambda exchange, _: replay(exchange, mended), again, step=7) > 30
 
 
 def test_two_replays_at_once_share_the_work(house: House) -> None:

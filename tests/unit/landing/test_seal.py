@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,43 +19,20 @@ from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import intake
 from lakehouse.landing.seal import seal_inbox, seal_page
 from lakehouse.landing.strays import refuse_strays
-from lakehouse.storage.index import Index, clean_files, deliveries
-from lakehouse.storage.lake import Lake
+from lakehouse.storage.index import clean_files, deliveries
+from tests.dying import Died, dies_everywhere, mortal
 from tests.unit.landing.conftest import House
 
 GOOD = "meter,read_at,use_kwh\na,2024-01-01 00:00,1\na,2024-01-02 00:00,2\na,never,3\n"
 UNREADABLE = b"\x89PNG\r\n"
-LAKE_CALLS = ("list", "stat", "download", "upload", "write_bytes", "copy", "delete")
-INDEX_CALLS = ("begin", "rows")
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
+def readings(house: House) -> Contract:
+    return house.exchange.contract("town/readings")
 
 
-@contextmanager
-def dying_at(call: int, exchange: Exchange, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], int]]:
-    """Raises at the n-th call to the lake or the index; yields a count of the calls."""
-    made = 0
-    lock = threading.Lock()
-
-    def counted(method: Callable[..., Any]) -> Callable[..., Any]:
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
-            nonlocal made
-            with lock:
-                made += 1
-                now = made
-            if now >= call:
-                raise Killed
-            return method(*args, **kwargs)
-
-        return wrapper
-
-    with monkeypatch.context() as patch:
-        for target, names in ((exchange.lake, LAKE_CALLS), (exchange.index, INDEX_CALLS)):
-            for name in names:
-                patch.setattr(target, name, counted(getattr(target, name)))
-        yield lambda: made
+def take_in(exchange: Exchange, house: House) -> None:
+    intake(exchange, readings(house))
 
 
 def outcome(house: House, contract: Contract) -> dict[str, Any]:
@@ -89,31 +63,25 @@ def outcome(house: House, contract: Contract) -> dict[str, Any]:
     ("name", "content", "stored"), [("good.csv", GOOD, 2), ("picture.csv", UNREADABLE, 0)], ids=["good", "refused"]
 )
 def test_dying_at_any_call_and_running_again_ends_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: str | bytes, stored: int
+    tmp_path: Path, name: str, content: str | bytes, stored: int
 ) -> None:
-    def fresh(folder: str) -> tuple[House, Contract]:
-        house = House(tmp_path / folder)
-        contract = house.contract()
-        house.drop(contract, content, name)
-        return house, contract
+    def fresh(folder: Path) -> House:
+        house = House(folder)
+        house.drop(house.contract(), content, name)
+        return house
 
-    house, contract = fresh("undisturbed")
-    with dying_at(10_000, house.exchange, monkeypatch) as made:
-        intake(house.exchange, contract)
-        calls = made()
-    expected = outcome(house, contract)
-    assert calls >= 18
+    house = fresh(tmp_path / "undisturbed")
+    take_in(house.exchange, house)
+    expected = outcome(house, readings(house))
     assert len(expected["rows"]) == stored
     assert (expected["inbox"], expected["receipts"]) == ([], 2)
     assert expected["refused"] == ([] if stored else [name])
-    for call in range(1, calls + 1):
-        house, contract = fresh(f"dying at {call}")
-        with dying_at(call, house.exchange, monkeypatch), pytest.raises(Killed):
-            intake(house.exchange, contract)
-        intake(house.exchange, contract)
-        assert outcome(house, contract) == expected, f"killed at call {call} of {calls}"
-        house.exchange.index.close()
-        shutil.rmtree(house.folder, ignore_errors=True)
+
+    def again(house: House) -> None:
+        take_in(house.exchange, house)
+        assert outcome(house, readings(house)) == expected
+
+    assert dies_everywhere(tmp_path, fresh, take_in, again) >= 18
 
 
 def test_two_intakes_at_once_take_each_delivery_once(house: House) -> None:
@@ -174,13 +142,13 @@ def test_a_second_try_writes_the_same_bytes_under_the_same_keys(
         files = {e.key: house.exchange.lake.read_bytes("clean", e.key) for e in house.exchange.lake.list("clean")}
         if files:
             written.append({key: hashlib.sha256(content).hexdigest() for key, content in files.items()})
-            raise Killed
+            raise Died
         return of_index(*args)
 
     with monkeypatch.context() as patch:
         patch.setattr(house.exchange.index, "begin", before_the_record)
         for _ in range(2):
-            with pytest.raises(Killed):
+            with pytest.raises(Died):
                 intake(house.exchange, contract)
     assert len(written[0]) == 200
     assert written[0] == written[1]
@@ -290,7 +258,7 @@ def test_an_answer_that_comes_back_is_taken_as_the_newest(house: House) -> None:
     assert [(r["accepted"], r["duplicates"], r["corrections"]) for r in receipts] == [(2, 0, 0), (1, 1, 1), (1, 1, 1)]
 
 
-def test_files_of_no_dataset_are_kept_and_answered(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_no_dataset_are_kept_and_answered(house: House) -> None:
     contract = house.contract()
     house.contract(dataset="other")
     house.drop(contract, GOOD)
@@ -298,8 +266,9 @@ def test_files_of_no_dataset_are_kept_and_answered(house: House, monkeypatch: py
     (inbox / "unknwon").mkdir()
     (inbox / "unknwon" / "<b>.csv").write_text(GOOD)
     (inbox / "loose.csv").write_bytes(UNREADABLE)
-    with dying_at(16, house.exchange, monkeypatch), pytest.raises(Killed):
-        refuse_strays(house.exchange, "town")
+    dying, _ = mortal(house.exchange, 16)
+    with pytest.raises(Died):
+        refuse_strays(dying, "town")
     receipts = refuse_strays(house.exchange, "town")
     assert sorted(receipt["file"] for receipt in receipts) == ["<b>.csv", "loose.csv"]
     for receipt in receipts:
@@ -316,9 +285,3 @@ def test_files_of_no_dataset_are_kept_and_answered(house: House, monkeypatch: py
     assert b"<b>.csv" not in lake.read_bytes("landing-town", page)
     assert refuse_strays(house.exchange, "town") == []
     assert len(intake(house.exchange, contract)) == 1
-
-
-def test_what_dies_is_what_is_there() -> None:
-    """The calls at which the tests above let a process die exist by these names."""
-    assert all(callable(getattr(Lake, name)) for name in LAKE_CALLS)
-    assert all(callable(getattr(Index, name)) for name in INDEX_CALLS)

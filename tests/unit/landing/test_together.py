@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +20,9 @@ from lakehouse.landing.rotate import rotate
 from lakehouse.landing.seal import seal_inbox
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.storage.index import Index, clean_files, deliveries
+from tests.dying import dies_everywhere
 from tests.unit.landing.conftest import METER, READ_AT, USE, House, column
-from tests.unit.landing.test_seal import Killed, dying_at, outcome
+from tests.unit.landing.test_seal import outcome, readings, take_in
 
 HEAD = "meter,read_at,use_kwh,note\n"
 COLUMNS = [METER, READ_AT, USE, column("note", "string")]
@@ -190,30 +190,25 @@ def filled(
 
 def test_dying_at_any_call_and_running_again_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intaking, "LEAST", 2)
-    contents = [good(1), good(2), rows("m1,2024-01-02 10:00,9,")]
 
-    def fresh(folder: str) -> tuple[House, Contract]:
-        house = House(tmp_path / folder)
+    def fresh(folder: Path) -> House:
+        house = House(folder)
         contract = house.contract(COLUMNS)
-        for number, content in enumerate(contents):
+        for number, content in enumerate([good(1), good(2), rows("m1,2024-01-02 10:00,9,")]):
             house.drop(contract, content, f"{number}.csv")
-        return house, contract
+        return house
 
-    house, contract = fresh("undisturbed")
-    with dying_at(10_000, house.exchange, monkeypatch) as made:
-        intake(house.exchange, contract)
-        calls = made()
-    expected = outcome(house, contract)
+    house = fresh(tmp_path / "undisturbed")
+    take_in(house.exchange, house)
+    expected = outcome(house, readings(house))
     assert len(expected["rows"]) == 5
+
+    def again(house: House) -> None:
+        take_in(house.exchange, house)
+        assert outcome(house, readings(house)) == expected
+
     # Calls of several threads come in any order: each is died at all the same.
-    for call in range(1, calls + 1, 3):
-        house, contract = fresh(f"dying at {call}")
-        with dying_at(call, house.exchange, monkeypatch), pytest.raises(Killed):
-            intake(house.exchange, contract)
-        intake(house.exchange, contract)
-        assert outcome(house, contract) == expected, f"killed at call {call} of {calls}"
-        house.exchange.index.close()
-        shutil.rmtree(house.folder, ignore_errors=True)
+    assert dies_everywhere(tmp_path, fresh, take_in, again, step=3) > 18
 
 
 def test_a_batch_is_replayed_as_one_and_what_is_odd_by_then_alone(

@@ -1,9 +1,6 @@
 """Death at every call of the lake and the index: a second run ends in the same single release, and a reader never
 sees anything but a whole one."""
 
-import shutil
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pytest
@@ -14,7 +11,7 @@ from lakehouse.release.gate import gate
 from lakehouse.release.listing import list_releases, waiting_candidates
 from lakehouse.release.manifest import Candidate, read_candidate
 from lakehouse.release.promote import promote
-from tests.dying import Died, mortal
+from tests.dying import dies_everywhere
 from tests.mini_exchange import LATER, TRAFFIC, Mini, read_release
 from tests.unit.release.conftest import Stage
 
@@ -31,24 +28,6 @@ def promote_alone(exchange: Exchange, mini: Mini) -> None:
     """The part of it without Great Expectations, so that a second run costs next to nothing."""
     for waiting in waiting_candidates(exchange):
         promote(exchange, mart=mini.mart(TRAFFIC), candidate=waiting["candidate"])
-
-
-def dies_everywhere(
-    stage: Mini, folder: Path, work: Callable[[Exchange, Mini], None], after: Callable[[Mini], None]
-) -> int:
-    """Runs `work` on copies of the stage, dying one call later each time, until it ends alive. Returns how many
-    deaths that were."""
-    calls = 0
-    while True:
-        copy = stage.copy(folder / str(calls))
-        exchange, fuse = mortal(copy.exchange, calls)
-        with suppress(Died):
-            work(exchange, copy)
-        after(copy)
-        shutil.rmtree(copy.root)
-        if not fuse.dead:
-            return calls
-        calls += 1
 
 
 def the_release(mini: Mini) -> tuple[str, tuple[str, ...]]:
@@ -114,7 +93,7 @@ def test_a_promotion_that_died_anywhere_is_finished_by_the_next(
         summary = build(mini.exchange, marts=[TRAFFIC], now=LATER, project=stage.project)
         assert summary.unchanged == {TRAFFIC: "no input has changed since its last release"}
 
-    deaths = dies_everywhere(passed, tmp_path, promote_alone, again)
+    deaths = dies_everywhere(tmp_path, passed.copy, promote_alone, again)
     assert deaths > 15
     # The pointer moved once, and never back.
     assert set(seen) == {before.release if before else None, wanted[0]}
@@ -133,7 +112,7 @@ def test_the_release_dag_alone_finishes_it_and_keeps_the_manifest_that_stands(
         assert the_release(mini) == wanted
         assert {key: manifests(mini)[key] for key in before} == before
 
-    dies_everywhere(passed, tmp_path, promote_alone, again)
+    dies_everywhere(tmp_path, passed.copy, promote_alone, again)
     assert len(found[0]) < len(found[-1])
 
 
@@ -149,7 +128,7 @@ def test_a_gate_that_died_anywhere_is_passed_again(second_stage: Stage, tmp_path
         pages = {entry.key.split("/")[2] for entry in mini.exchange.lake.list("reports", f"{TRAFFIC}/{release}/")}
         assert pages == {"diff", "index.html", "results.json"}
 
-    assert dies_everywhere(second_stage.mini, tmp_path, gate_alone, again) > 5
+    assert dies_everywhere(tmp_path, second_stage.mini.copy, gate_alone, again) > 5
 
 
 def test_a_build_that_died_anywhere_is_built_again_to_the_same_candidate(stage: Stage, tmp_path: Path) -> None:
@@ -172,4 +151,4 @@ def test_a_build_that_died_anywhere_is_built_again_to_the_same_candidate(stage: 
         names = {PurePosixPath(entry.key).parts[1] for entry in mini.exchange.lake.list("candidates", f"{TRAFFIC}/")}
         assert names == standing | {waiting["candidate"]}
 
-    assert dies_everywhere(stage.unbuilt, tmp_path, work, again) > 8
+    assert dies_everywhere(tmp_path, stage.unbuilt.copy, work, again) > 8
