@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import date
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,14 +11,14 @@ import pytest
 from lakehouse.exchange import Exchange
 from lakehouse.release.answer import answer
 from tests.airflow_plugins import exchange_operators
-from tests.mini_exchange import COUNTS, TRAFFIC, Mini, traffic
+from tests.mini_exchange import TRAFFIC, Mini
 
 
 @pytest.fixture
 def mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Mini:
     made = Mini.make(tmp_path / "exchange")
     made.edit(f"{TRAFFIC}.yml", "approval: auto", "approval: required")
-    made.deliver(COUNTS, "first.csv", traffic(date(2024, 10, 2)))
+    made.fill(days=2)
     made.build([TRAFFIC])
     monkeypatch.setattr(Exchange, "from_environment", lambda: made.exchange)
     return made
