@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lakehouse.contracts.forms import CsvForm, FileForm, NdjsonForm
+from lakehouse.contracts.forms import CsvForm, FileForm, JsonForm, NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.formats import HEAD, form_of_head
 from lakehouse.landing.local_time import has_local_time
@@ -26,7 +26,7 @@ PLAIN_ENCODINGS = frozenset(codecs.lookup(name).name for name in ("utf-8", "asci
 class Joined:
     """A ``form`` and a ``head`` that all have, and of each file, by its part, the lines behind the head."""
 
-    form: CsvForm | NdjsonForm
+    form: CsvForm | NdjsonForm | JsonForm
     head: bytes
     bodies: dict[int, bytes] = field(default_factory=dict)
 
@@ -86,27 +86,32 @@ def _joins(form: FileForm) -> bool:
     match form:
         case CsvForm():
             plain = form.unpivot is None and form.skip_lines == 0 and form.delimiter.isascii()
-        case NdjsonForm():
+        case NdjsonForm() | JsonForm():
             plain = True
         case _:
             return False
     return plain and codecs.lookup(form.encoding).name in PLAIN_ENCODINGS
 
 
-def _taken_apart(data: bytes, name: str, forms: Sequence[FileForm]) -> tuple[CsvForm | NdjsonForm, bytes, bytes] | None:
-    """Form, head and body of a file whose every line is a record, whichever way it is read."""
+def _taken_apart(
+    data: bytes, name: str, forms: Sequence[FileForm]
+) -> tuple[CsvForm | NdjsonForm | JsonForm, bytes, bytes] | None:
+    """Form, head and body of a file whose every line is a record, whichever way it is read; a document is one line."""
     try:
         form = form_of_head(data[:HEAD], name, forms)
     except DeliveryRefused:
         return None
-    if not isinstance(form, CsvForm | NdjsonForm) or not _joins(form):
+    if not isinstance(form, CsvForm | NdjsonForm | JsonForm) or not _joins(form):
         return None
+    if isinstance(form, JsonForm):
+        # A line's end is a blank between values, and within one it is no JSON: so is a tab.
+        data = data.replace(b"\n", b"\t").replace(b"\r", b"\t").strip()
     data = data.replace(b"\r\n", b"\n")
     if b"\r" in data or b"\0" in data or data.startswith(tuple(MARKS)) or not _is_text(data, form.encoding):
         return None
     if not data.endswith(b"\n"):
         data += b"\n"
-    if isinstance(form, NdjsonForm):
+    if isinstance(form, NdjsonForm | JsonForm):
         return form, b"", data
     if any(sign and sign.encode() in data for sign in (form.quote, form.escape)):
         return None

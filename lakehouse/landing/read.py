@@ -20,7 +20,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, rows_of_lists, selected, with_lists
 from lakehouse.landing.read_csv import read_csv
 from lakehouse.landing.read_fixed_width import read_fixed_width
-from lakehouse.landing.read_json import read_document, read_ndjson
+from lakehouse.landing.read_json import read_document, read_documents, read_ndjson
 from lakehouse.landing.read_layer import read_layer
 from lakehouse.landing.read_xml import read_xml
 from lakehouse.landing.refusal import DeliveryRefused
@@ -60,6 +60,8 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Cont
             return read_xml(connection, file, form, contract)
         case NdjsonForm() as form:
             return read_ndjson(connection, file, form, contract)
+        case JsonForm() as form if not file.whole:
+            return read_documents(connection, file, form, contract)
         case JsonForm() | GeojsonForm() as form:
             return read_document(connection, file, form, contract)
 

@@ -9,6 +9,7 @@ from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.columns import refuse_foreign_records
 from lakehouse.landing.lines import load_lines
 from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
 
@@ -84,6 +85,40 @@ def read_document(
     _deliver(connection, contract, source, paths, unnest)
     refuse_foreign_records(connection, contract, fields)
     return [name for name in fields if not geojson or name not in OWN]
+
+
+def read_documents(
+    connection: duckdb.DuckDBPyConnection, file: PlainFile, form: JsonForm, contract: Contract
+) -> list[str]:
+    """Of documents that were joined, one a line; a row's line is :func:`document_line`. A document that is broken, or
+    has no list of records where the contract says, is malformed.
+
+    Makes ``documents(place, fields)``: of each the fields of its first records, and returns those of all.
+    """
+    load_lines(connection, file)
+    list_path = literal(_steps(form.records))
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE documents AS SELECT place, root, items, list_distinct(flatten(list_transform("
+        f"items[:{RECORDS_LOOKED_AT}], lambda record: json_keys(record)))) AS fields FROM ("
+        f"SELECT rowid + 1 AS place, l AS root, CASE WHEN json_valid(l) AND json_type(l, {list_path}) = 'ARRAY' "
+        f"THEN json_extract(l, {list_path})::JSON[] END AS items FROM lines)"
+    )
+    connection.execute(
+        f"INSERT INTO malformed SELECT {document_line('place', '0')}, 'no document of the form', root FROM documents "
+        "WHERE items IS NULL"
+    )
+    paths = [_path(column) for column in contract.columns]
+    source = (
+        f"SELECT {document_line('place', 'generate_subscripts(items, 1)')} AS exchange_line, unnest(items) AS record, "
+        f"{_values('root', paths)} FROM documents WHERE items IS NOT NULL"
+    )
+    _deliver(connection, contract, source, paths, form.unnest)
+    return _fields(connection, "SELECT fields FROM documents WHERE items IS NOT NULL ORDER BY place")
+
+
+def document_line(document: str, record: str) -> str:
+    """SQL of the line of a record of one of several documents, both counted from 1."""
+    return f"{document} * {PART_LINES} + {record}"
 
 
 def _fields(connection: duckdb.DuckDBPyConnection, keys: str) -> list[str]:

@@ -14,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
+import polars as pl
 
-from lakehouse.contracts.forms import CsvForm
+from lakehouse.contracts.forms import CsvForm, FileForm, JsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.batch import Batch, Delivery, Past, batch_name
@@ -37,7 +39,7 @@ from lakehouse.landing.moves import rows_move, standing_partitions, without_with
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import unlike_levels
-from lakehouse.landing.quick_rows import number_rest
+from lakehouse.landing.quick_rows import Rest, number_rest
 from lakehouse.landing.read import read_file
 from lakehouse.landing.reconcile import reconcile
 from lakehouse.landing.refusal import DeliveryRefused
@@ -139,12 +141,15 @@ def _read(batch: Batch, joined: Joined) -> Columns | None:
         found = read_file(connection=connection, file=rest.file, contract=contract)
     except (DeliveryRefused, duckdb.InvalidInputException, duckdb.ConversionException):
         return None
-    number_rest(connection, rest)
+    if isinstance(joined.form, JsonForm):
+        _number_documents(connection, rest)
+    else:
+        number_rest(connection, rest)
     batch.cut(type_joined(connection, contract, rest.file.form))
     connection.execute("DROP TABLE IF EXISTS delivered_rows")
     table = isinstance(joined.form, CsvForm)
     if not table:
-        batch.cut(_with_unknown_fields(connection, contract))
+        batch.cut(_with_unknown_fields(connection, contract, rest.file.form))
     batch.keep_rows()
     refuse_personal_data(connection, contract, PlainRows(contract, batch.folder))
     bad = connection.execute(f"SELECT DISTINCT {PART} FROM exact_rows WHERE exchange_bad").fetchall()
@@ -161,16 +166,39 @@ def _read(batch: Batch, joined: Joined) -> Columns | None:
     )
 
 
-def _with_unknown_fields(connection: duckdb.DuckDBPyConnection, contract: Contract) -> set[int]:
-    """Files of ndjson with a field that the contract does not know."""
-    fields = connection.execute("SELECT DISTINCT unnest(json_keys(l)) FROM lines WHERE good").fetchall()
+def _number_documents(connection: duckdb.DuckDBPyConnection, rest: Rest) -> None:
+    """The same of joined documents, each of which is a line of ``rest``: of a row of one its place in the document."""
+    places = pl.DataFrame({"place": np.arange(len(rest.lines)) + 1, "line": rest.lines})
+    connection.register("left_lines", places.to_arrow())
+    line = f"p.line - 1 + {{0}}.exchange_line % {PART_LINES}"
+    joined = f"p.place = {{0}}.exchange_line // {PART_LINES}"
+    connection.execute(
+        f"""
+        CREATE OR REPLACE TEMP TABLE left_places AS FROM left_lines;
+        UPDATE delivered_rows SET exchange_line = {line.format("delivered_rows")} FROM left_places AS p
+        WHERE {joined.format("delivered_rows")};
+        UPDATE malformed SET exchange_line = {line.format("malformed")} FROM left_places AS p
+        WHERE {joined.format("malformed")}
+        """
+    )
+    connection.unregister("left_lines")
+
+
+def _with_unknown_fields(connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm) -> set[int]:
+    """Files of records with a field that the contract does not know."""
+    # Of documents those of the first records, as of one alone.
+    keys, place, source = "json_keys(l)", "lines.rowid + 1", "lines WHERE good"
+    if isinstance(form, JsonForm):
+        keys, place, source = "fields", "documents.place", "documents WHERE items IS NOT NULL"
+    table, where = source.split(" WHERE ")
+    fields = connection.execute(f"SELECT DISTINCT unnest({keys}) FROM {source}").fetchall()
     unknown = unknown_columns(contract, sorted(name for (name,) in fields))
     if not unknown:
         return set()
     listed = ", ".join(literal(name) for name in unknown)
     found = connection.execute(
-        f"SELECT DISTINCT p.line // {PART_LINES} FROM lines JOIN left_places AS p ON p.place = lines.rowid + 1 "
-        f"WHERE good AND list_has_any(json_keys(l), [{listed}])"
+        f"SELECT DISTINCT p.line // {PART_LINES} FROM {table} JOIN left_places AS p ON p.place = {place} "
+        f"WHERE {where} AND list_has_any({keys}, [{listed}])"
     ).fetchall()
     return {part for (part,) in found}
 

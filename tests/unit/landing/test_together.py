@@ -171,6 +171,65 @@ def test_ndjson_comes_to_the_same_together_and_alone(tmp_path: Path, monkeypatch
     assert ends[0] == ends[1]
 
 
+@pytest.mark.parametrize(
+    ("records", "document", "unnest"),
+    [
+        pytest.param(
+            "data.readings", '{{"at": "2024-01-0{1}T10:00:00Z", "data": {{"readings": [{0}]}}}}', None, id="list"
+        ),
+        pytest.param("", "[{0}]", None, id="the list itself"),
+        pytest.param(
+            "days", '{{"at": "2024-01-0{1}T10:00:00Z", "days": [{{"readings": [{0}]}}]}}', "readings", id="inner list"
+        ),
+    ],
+)
+def test_json_documents_come_to_the_same_together_and_alone(
+    records: str, document: str, unnest: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(intaking, "LEAST", 2)
+    own = records == ""
+    columns = [COLUMNS[0], column("read_at", "timestamp", key=2, parse={} if own else {"path": "$.at"}), *COLUMNS[2:]]
+
+    def of(day: int, *readings: str) -> str:
+        each = [f'{{"read_at": "2024-01-0{day}T10:00:00Z", {one}}}' if own else f"{{{one}}}" for one in readings]
+        return document.format(", ".join(each), day)
+
+    good = ['"meter": "m1", "use_kwh": 1', '"meter": "m2", "use_kwh": "2.50", "note": "a, b"']
+    contents: list[str | bytes] = [
+        of(1, *good),
+        of(2, *good).replace(",", ",\n").replace("{", "{\r\n\t"),
+        of(3, *good) + "\n\n",
+        of(4, '"meter": "m1", "use_kwh": 1, "colour": "red"'),
+        of(5, *good)[:-3],
+        of(5, *good),
+        of(6, '"meter": "m1", "use_kwh": 1, "note": "broken\nline"'),
+        of(6, '"meter": "m1", "use_kwh": "many"', good[1]),
+        of(7),
+        '{"other": [1]}',
+        '"text"',
+        of(7, *good),
+        of(1, '"meter": "m1", "use_kwh": 3'),
+        of(8, '"meter": "m1"'),
+        of(8, *good, good[0]),
+        of(9, *good).replace("2.50", "2.5\u00f8"),
+        of(9, *good),
+        of(1, *good),
+        of(1, *good),
+    ]
+    ends = []
+    for way in (together, alone):
+        house = House(tmp_path / way.__name__)
+        form = {"format": "json", "records": records, **({"unnest": unnest} if unnest else {})}
+        contract = house.contract(columns, forms=[form])
+        way(house, contract, contents, "json")
+        ends.append(compared(house, contract))
+        assert any(row["receipt"]["batch"] for row in found(house)) == (way is together)
+    assert ends[0] == ends[1]
+    statuses = [receipt["status"] for receipt, *_ in ends[0]["receipts"]]
+    assert {"accepted", "partly_accepted", "refused", "repeated"} >= set(statuses)
+    assert statuses.count("accepted") >= 6 <= statuses.count("refused")
+
+
 def found(house: House) -> list[Any]:
     return list(house.exchange.index.rows(sa.select(deliveries).order_by(deliveries.c.delivery)))
 
