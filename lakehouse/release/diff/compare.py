@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -113,11 +112,8 @@ class _Bench:
 
 @contextlib.contextmanager
 def _bench(exchange: Exchange) -> Iterator[_Bench]:
-    with (
-        tempfile.TemporaryDirectory(prefix="diff-") as folder,
-        exchange.duckdb(Path(folder) / "diff.duckdb") as connection,
-    ):
-        yield _Bench(exchange, connection, Path(folder))
+    with exchange.workplace("diff") as folder, exchange.duckdb(folder / "diff.duckdb") as connection:
+        yield _Bench(exchange, connection, folder)
 
 
 def _relation(columns: Sequence[Column], paths: Sequence[Path]) -> str:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
-from pathlib import Path
 from typing import Any
 
 from lakehouse.contracts.mart import Mart
@@ -22,8 +20,9 @@ def keep_diff(exchange: Exchange, mart: Mart, made: Candidate) -> dict[str, Any]
     major before; keeps it under ``reports/<mart>/<candidate>/diff/``. Returns the summary."""
     base = _base(exchange, made)
     before = base or latest_manifest(exchange, mart=made.mart, major=made.major - 1)
-    with tempfile.TemporaryDirectory(prefix="diff-") as name:
-        folder = Path(name)
+    with exchange.workplace("diff") as work:
+        folder = work / FOLDER
+        folder.mkdir()
         found = write_diff(
             exchange,
             before=of_release(before) if before else None,
