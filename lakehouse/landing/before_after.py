@@ -69,23 +69,26 @@ def compare(exchange: Exchange, group: Sequence[dict[str, Any]], parts: Sequence
                     file=delivery["file"],
                     before={name: before[name] for name in COMPARED},
                     after={name: after[name] for name in COMPARED},
-                    released=_released(exchange, before, after, part.faults),
+                    released=_released(exchange, before, after, part.faults, folder),
                     partitions=tuple(sorted(changed & had[delivery["delivery"]])),
                 )
             )
     return outcomes
 
 
-def _released(exchange: Exchange, before: dict[str, Any], after: dict[str, Any], faults: Path | None) -> int:
+def _released(
+    exchange: Exchange, before: dict[str, Any], after: dict[str, Any], faults: Path | None, folder: Path
+) -> int:
     """Rows that were refused and are not any more; ``faults`` holds those that are refused now."""
     if before["status"] == "refused":
         return int(after["delivered"] - after["refused"])
     if not before["refused"] or faults is None:
         return int(before["refused"])
-    quarantined = literal(exchange.lake.duckdb_url("quarantine", faults_key(before)))
+    # A copy: another replay may exchange the object while it is read.
+    kept = exchange.lake.download("quarantine", faults_key(before), folder / f"{before['delivery']}-before.parquet")
     with exchange.duckdb() as connection:
         found = connection.execute(
-            f"SELECT count(*) FROM (SELECT member, line FROM read_parquet({quarantined}) "
+            f"SELECT count(*) FROM (SELECT member, line FROM read_parquet({literal(str(kept))}) "
             f"EXCEPT SELECT member, line FROM read_parquet({literal(str(faults))}))"
         ).fetchone()
     return int(found[0]) if found else 0
