@@ -26,6 +26,8 @@ from lakehouse.settings import Settings
 
 Progress = Callable[[str], None]
 START_SECONDS = 180
+# Seconds from one reading of the DAGs to the next.
+READ_EVERY = 30
 # More often than this a component that ends is not started again: what ends it does not pass by itself.
 RESTARTS = 10
 # Events of Airflow's own provider go where all lineage does.
@@ -54,7 +56,9 @@ def home_of(settings: Settings) -> Path:
     return settings.home_path / "airflow"
 
 
-def environment(settings: Settings, *, port: int, schedules: bool, extract_url: str | None) -> dict[str, str]:
+def environment(
+    settings: Settings, *, port: int, schedules: bool, extract_url: str | None, read_every: int = READ_EVERY
+) -> dict[str, str]:
     """The environment of Airflow's processes: loopback only, secrets from files that only the owner reads."""
     home = home_of(settings)
     keys = _secrets(home)
@@ -80,6 +84,7 @@ def environment(settings: Settings, *, port: int, schedules: bool, extract_url: 
         "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{home / 'airflow.db'}?timeout=60",
         "AIRFLOW__DAG_PROCESSOR__PARSING_PROCESSES": "2",
         "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "30",
+        "AIRFLOW__DAG_PROCESSOR__MIN_FILE_PROCESS_INTERVAL": str(read_every),
         "AIRFLOW__SCHEDULER__SCHEDULER_IDLE_SLEEP_TIME": "0.5",
         # On a busy machine an answer may take longer than the five seconds that are Airflow's own choice.
         "AIRFLOW__WORKERS__EXECUTION_API_TIMEOUT": "60",
@@ -115,9 +120,11 @@ def running(
     extract_url: str | None,
     port: int | None = None,
     triggerer: bool = False,
+    read_every: int = READ_EVERY,
     progress: Progress = lambda _: None,
 ) -> Iterator[Airflow]:
-    """Airflow for as long as the block lasts: the one that runs on this project already, or a new one.
+    """Airflow for as long as the block lasts: the one that runs on this project already, or a new one, which reads the
+    DAGs anew each so many seconds.
 
     Raises :class:`AirflowNotStarted`.
     """
@@ -130,7 +137,7 @@ def running(
     _end_leftovers(home)
     (home / "logs").mkdir(parents=True, exist_ok=True)
     chosen = port or _free_port()
-    values = environment(settings, port=chosen, schedules=schedules, extract_url=extract_url)
+    values = environment(settings, port=chosen, schedules=schedules, extract_url=extract_url, read_every=read_every)
     _migrate(home, values, progress)
     commands = {**COMPONENTS, **({"triggerer": ["triggerer", "--skip-serve-logs"]} if triggerer else {})}
     processes: dict[str, subprocess.Popen[bytes]] = {}
