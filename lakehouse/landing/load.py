@@ -104,37 +104,24 @@ def load(
     """
     create_tables(connection, contract)
     tally, plain = Tally(), PlainRows(contract, folder)
-    with PlainLook(contract, delivery, plain, folder / "draft") as look:
-        return _load(exchange, contract, delivery, connection, folder, tally, plain, look, instead or {}, trial)
-
-
-def _load(
-    exchange: Exchange,
-    contract: Contract,
-    delivery: dict[str, Any],
-    connection: duckdb.DuckDBPyConnection,
-    folder: Path,
-    tally: Tally,
-    plain: PlainRows,
-    look: PlainLook,
-    instead: Mapping[str, Sequence[CleanFile]],
-    trial: bool,
-) -> Loaded:
     try:
-        files = _plain_files(exchange, contract, delivery, folder)
-        for part, file in enumerate(files):
-            last = look if file is files[-1] else None
-            tally.add(*_read(exchange, contract, connection, file, part, plain, last))
-            if tally.bad:
-                name_excel(connection, contract, file.form)
-            if _beyond_threshold(contract, tally.delivered, tally.bad):
-                refuse_changed_types(exchange, contract, connection, file)
-        if tally.delivered == 0:
-            raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
-        if struck := refuse_personal_data(connection, contract, plain):
-            tally.bad += struck
-            look.begin_again()
-        return _reconciled(exchange, contract, delivery, connection, folder, tally, plain, look, instead, trial)
+        with PlainLook(contract, delivery, plain, folder / "draft") as look:
+            files = _plain_files(exchange, contract, delivery, folder)
+            for part, file in enumerate(files):
+                last = look if file is files[-1] else None
+                tally.add(*_read(exchange, contract, connection, file, part, plain, last))
+                if tally.bad:
+                    name_excel(connection, contract, file.form)
+                if _beyond_threshold(contract, tally.delivered, tally.bad):
+                    refuse_changed_types(exchange, contract, connection, file)
+            if tally.delivered == 0:
+                raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
+            if struck := refuse_personal_data(connection, contract, plain):
+                tally.bad += struck
+                look.begin_again()
+            return _reconciled(
+                exchange, contract, delivery, connection, folder, tally, plain, look, instead or {}, trial
+            )
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
 

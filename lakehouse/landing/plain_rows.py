@@ -56,7 +56,7 @@ class PlainFrame:
     @cached_property
     def schema(self) -> pl.Schema:
         """Of its rows: their lines, and the contract's columns."""
-        empty = self.held.clear() if isinstance(self.held, pl.DataFrame) else pl.read_ipc(self.held).clear()
+        empty = self.held.clear() if isinstance(self.held, pl.DataFrame) else pl.read_ipc(self.held, n_rows=0)
         return self._made(empty, list(self.codings)).schema
 
     def column(self, name: str) -> tuple[pl.Series, Coding]:

@@ -187,18 +187,17 @@ def _number_documents(connection: duckdb.DuckDBPyConnection, rest: Rest) -> None
 def _with_unknown_fields(connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm) -> set[int]:
     """Files of records with a field that the contract does not know."""
     # Of documents those of the first records, as of one alone.
-    keys, place, source = "json_keys(l)", "lines.rowid + 1", "lines WHERE good"
+    keys, place, table, good = "json_keys(l)", "lines.rowid + 1", "lines", "good"
     if isinstance(form, JsonForm):
-        keys, place, source = "fields", "documents.place", "documents WHERE items IS NOT NULL"
-    table, where = source.split(" WHERE ")
-    fields = connection.execute(f"SELECT DISTINCT unnest({keys}) FROM {source}").fetchall()
+        keys, place, table, good = "fields", "documents.place", "documents", "items IS NOT NULL"
+    fields = connection.execute(f"SELECT DISTINCT unnest({keys}) FROM {table} WHERE {good}").fetchall()
     unknown = unknown_columns(contract, sorted(name for (name,) in fields))
     if not unknown:
         return set()
     listed = ", ".join(literal(name) for name in unknown)
     found = connection.execute(
         f"SELECT DISTINCT p.line // {PART_LINES} FROM {table} JOIN left_places AS p ON p.place = {place} "
-        f"WHERE {where} AND list_has_any({keys}, [{listed}])"
+        f"WHERE {good} AND list_has_any({keys}, [{listed}])"
     ).fetchall()
     return {part for (part,) in found}
 
