@@ -221,7 +221,7 @@ def _number_single_lines(connection: duckdb.DuckDBPyConnection, skip: int) -> No
         SELECT line, {_problem()}, text FROM (
             SELECT line, first({RECORD}) AS text, first(error_type::VARCHAR ORDER BY column_idx) AS error_type
             FROM csv_rejects GROUP BY line
-        );
+        ) WHERE {_is_text("text")};
         CREATE OR REPLACE TEMP TABLE blocks AS
         WITH left_out AS (
             SELECT line - row_number() OVER (ORDER BY line) AS place FROM (SELECT DISTINCT line FROM csv_rejects)

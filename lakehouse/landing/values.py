@@ -18,7 +18,7 @@ from lakehouse.storage.sql import identifier, literal
 BLANKS = " \t\n\r\u00a0"
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 # What follows a time of day: an offset, or letters that claim one.
-CLAIMS_OFFSET = r"[:T]\d{2}(?:\.\d+)?\s?(?:[A-Za-z][A-Za-z_/]*|[+-][\d:]+)$"
+CLAIMS_OFFSET = r"[:T]\d{1,2}(?:\.\d*)?\s?(?:[A-Za-z][A-Za-z_/]*|[+-][\d:]+)$"
 OFFSET = r"(?:[Zz]|UTC|GMT|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
 
 

@@ -136,6 +136,14 @@ def test_ragged_rows_are_malformed_on_their_lines(house: House) -> None:
     }
 
 
+def test_lines_of_blanks_are_no_rows_in_a_file_without_quotes(house: House) -> None:
+    contract = house.contract(**REGISTER)
+    receipt = house.deliver(contract, "id,note,amount\n1,a,1\n   \n2,b,2\n3,c\n\t\n4,d,4\n  ")
+    assert (receipt["delivered"], receipt["accepted"]) == (4, 3)
+    assert house.clean(contract, "exchange_line, id") == [(2, 1), (4, 2), (7, 4)]
+    assert [row["line"] for row in house.quarantine(contract, receipt)] == [5]
+
+
 def test_one_column_with_blank_lines(house: House) -> None:
     contract = house.contract([KEY], kind="snapshot")
     receipt = house.deliver(contract, 'id\n1\n\n2\n""\n  \n3\n')
