@@ -80,7 +80,8 @@ def source_name(contract: Contract) -> str:
 def staging_sql(contract: Contract) -> str:
     """The generated staging model: accepted rows of the partitions that this build takes, typed."""
     names = [column.name for column in contract.columns] + list(LINEAGE_COLUMNS)
-    columns = ",\n    ".join(names)
+    # In quotes, since some are words of SQL, as `from` and `to`.
+    columns = ",\n    ".join(f'"{name}"' for name in names)
     return (
         f"-- Generated from contracts/{contract.provider}/{contract.dataset}.odcs.yaml; changes here are lost.\n"
         f"select\n    {columns}\n"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import duckdb
 
-from lakehouse.contracts.forms import CsvForm, FileForm
+from lakehouse.contracts.forms import CsvForm, FileForm, XlsxForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.row_rules import Rule
 from lakehouse.landing.values import text_of
@@ -20,15 +20,25 @@ DATE = r"\d{1,2}[-./]\d{1,2}[-./](?:\d{2}|\d{4})(?: \d{1,2}[:.]\d{2}(?:[:.]\d{2}
 SHORT_DATE = rf"{MONTH}[- ]\d{{2}}|\d{{1,2}}[-. ]+{MONTH}(?:[- ]\d{{2,4}})?"
 SERIAL = r"[2-6]\d{4}(?:[.,]\d+)?"
 ZEROS = 4
+# On which Excel has every time of day that has no day.
+DAY_ZERO = "1899-12-31"
 SHOWN_ERROR = "Excel shows an error, or a column too narrow, so"
 CUT = "Excel has cut the number to a few digits"
 
 
 def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
-    """Rules for what any text column would otherwise take: an error of Excel's, a long number cut to a few digits."""
-    if not isinstance(form, CsvForm):
+    """Rules for what any column would otherwise take: an error of Excel's, a long number cut to a few digits, a time
+    of day without a day."""
+    if not isinstance(form, CsvForm | XlsxForm):
         return
     for column in contract.columns:
+        if isinstance(form, XlsxForm) and column.logicalType in ("date", "timestamp"):
+            yield Rule(
+                rule=f"not_a_{column.logicalType}",
+                column=column.name,
+                condition=f"starts_with({text_of(column)}, '{DAY_ZERO}')",
+                expected=f"a {column.logicalType}; the cell has a time of day, and no day",
+            )
         if column.logicalType != "string" or column.parse.geometry:
             continue
         text = text_of(column)
@@ -38,7 +48,7 @@ def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
             f"a value; {SHOWN_ERROR}",
         )
         # A pattern judges such a text itself.
-        if column.primaryKey and column.logicalTypeOptions.pattern is None:
+        if isinstance(form, CsvForm) and column.primaryKey and column.logicalTypeOptions.pattern is None:
             cut = f"contains({text}, 'E+') AND regexp_full_match({text}, {literal(SCIENTIFIC)})"
             yield _rule(column, cut, f"all digits; {CUT}")
 

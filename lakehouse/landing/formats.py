@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,16 @@ ZIP = b"PK\x03\x04"
 SHAPEFILE = b"\x00\x00\x27\x0a"
 # Of a kind that its reader opens by itself, so that it is not made plain text before.
 NOT_TEXT = frozenset({"parquet", "xlsx", "xml", "geopackage", "shapefile"})
+# Ways of packing that are not opened, by how their files begin.
+PACKED = {
+    "bzip2": rb"BZh[1-9]1AY&SY",
+    "xz": rb"\xfd7zXZ\0",
+    "zstd": rb"\x28\xb5\x2f\xfd",
+    "7z": rb"7z\xbc\xaf\x27\x1c",
+    "rar": rb"Rar!\x1a\x07",
+    "tar": rb".{257}ustar[\0 ]",
+}
+PACK_ANEW = "Pack it with gzip or zip, or not at all, and deliver it anew."
 SAVE_ANEW = "Save it as an .xlsx workbook without a password, or as csv, and deliver that."
 
 
@@ -32,7 +43,9 @@ def form_of_head(head: bytes, name: str, forms: Sequence[FileForm]) -> FileForm:
         if found in by_format:
             return by_format[found]
     taken = f"This dataset is delivered as {', '.join(sorted(by_format))}."
-    if seen == ["binary"]:
+    if seen[0] in PACKED:
+        problem, taken = f"{name} is packed with {seen[0]}", PACK_ANEW
+    elif seen == ["binary"]:
         problem = f"{name} is not text, nor of a binary format that this dataset takes"
     elif seen == ["old excel"]:
         problem, taken = f"{name} is an Excel workbook of the old kind (.xls), or one with a password", SAVE_ANEW
@@ -58,6 +71,9 @@ def _formats_seen(head: bytes, encodings: set[str]) -> list[str]:
         return ["shapefile"]
     if head.startswith(b"\xd0\xcf\x11\xe0"):
         return ["old excel"]
+    for kind, pattern in PACKED.items():
+        if re.match(pattern, head, re.DOTALL):
+            return [kind]
     text = _as_text(head, encodings)
     if text is None:
         return ["binary"]

@@ -17,7 +17,10 @@ from lakehouse.landing.sniff import FoundColumn
 from lakehouse.landing.values import CLAIMS_OFFSET, local_of, text_of, typed_rows
 from lakehouse.storage.sql import identifier, literal
 
-NULL_TOKENS = ("NA", "N/A", "n/a", "#N/A", "NaN", "nan", "NULL", "null", "None", "-", "--", "..", "?")
+NULL_TOKENS = (
+    "NA", "N/A", "n/a", "#N/A", "#DIV/0!", "#VALUE!", "#REF!", "NaN", "nan", "NULL", "null", "None", "-", "--", "..",
+    "?",
+)  # fmt: skip
 COMMA = r"[+-]?\d+,\d+"
 COMMA_GROUPED = r"[+-]?\d{1,3}(\.\d{3})+,\d+"
 POINT = r"[+-]?\d+\.\d+"

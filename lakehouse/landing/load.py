@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from pathlib import Path
@@ -109,11 +110,12 @@ def load(
             files = _plain_files(exchange, contract, delivery, folder)
             for part, file in enumerate(files):
                 last = look if file is files[-1] else None
-                tally.add(*_read(exchange, contract, connection, file, part, plain, last))
-                if tally.bad:
-                    name_excel(connection, contract, file.form)
-                if _beyond_threshold(contract, tally.delivered, tally.bad):
-                    refuse_changed_types(exchange, contract, connection, file)
+                with _names_member(file):
+                    tally.add(*_read(exchange, contract, connection, file, part, plain, last))
+                    if tally.bad:
+                        name_excel(connection, contract, file.form)
+                    if _beyond_threshold(contract, tally.delivered, tally.bad):
+                        refuse_changed_types(exchange, contract, connection, file)
             if tally.delivered == 0:
                 raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
             if struck := refuse_personal_data(connection, contract, plain):
@@ -124,6 +126,16 @@ def load(
             )
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
+
+
+@contextmanager
+def _names_member(file: PlainFile) -> Iterator[None]:
+    """A refusal says which of an archive's files it is about."""
+    try:
+        yield
+    except DeliveryRefused as refusal:
+        refusal.member = file.member
+        raise
 
 
 def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any], folder: Path) -> list[PlainFile]:
@@ -365,7 +377,7 @@ def _refused(
             *summarise_faults(connection, contract, warnings=False),
         ],
         contract_change=refusal.change,
-        message=f"The delivery was refused whole. {refusal.problem}",
+        message=f"The delivery was refused whole. {refusal.words}",
         next_step=refusal.advice,
     )
     return Loaded(receipt=receipt, faults=faults, fault_rows=fault_rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import duckdb
-import fastexcel
 
 from lakehouse.contracts.forms import (
     CsvForm,
@@ -17,13 +16,13 @@ from lakehouse.contracts.forms import (
     XmlForm,
 )
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.columns import header_names, rows_of_lists, selected, with_lists
+from lakehouse.landing.columns import rows_of_lists, selected, with_lists
 from lakehouse.landing.read_csv import read_csv
 from lakehouse.landing.read_fixed_width import read_fixed_width
 from lakehouse.landing.read_json import read_document, read_documents, read_ndjson
 from lakehouse.landing.read_layer import read_layer
+from lakehouse.landing.read_xlsx import read_xlsx
 from lakehouse.landing.read_xml import read_xml
-from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
 
@@ -53,7 +52,7 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Cont
         case ParquetForm() as form:
             return _read_parquet(connection, file, form, contract)
         case XlsxForm() as form:
-            return _read_xlsx(connection, file, form, contract)
+            return read_xlsx(connection, file, form, contract)
         case LayerForm() as form:
             return read_layer(connection, file, form, contract)
         case XmlForm() as form:
@@ -69,53 +68,14 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Cont
 def _read_parquet(
     connection: duckdb.DuckDBPyConnection, file: PlainFile, form: ParquetForm, contract: Contract
 ) -> list[str]:
-    source = f"read_parquet({literal(str(file.path))}, file_row_number=true)"
-    described = connection.execute(f"DESCRIBE SELECT * EXCLUDE (file_row_number) FROM {source}").fetchall()
+    source = f"read_parquet({literal(str(file.path))})"
+    described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
     found = {name: f"CAST({identifier(name)} AS VARCHAR)" for name, *_ in described}
     found = with_lists(found, form.unpivot)
-    # Read here and once, so that damage shows here.
+    # Read here and once, so that damage shows here. Not by file_row_number: a file may have a column of that name.
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE delivered_rows AS "
-        f"SELECT file_row_number + 1 AS exchange_line, {selected(contract, found)} FROM {source}"
+        f"SELECT row_number() OVER () AS exchange_line, {selected(contract, found)} FROM {source}"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
-    return list(found)
-
-
-def _read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XlsxForm, contract: Contract) -> list[str]:
-    """Reads every row of the sheet as text, so that a row's place in it is its number in Excel."""
-    try:
-        workbook = fastexcel.read_excel(file.path)
-        if form.sheet is not None and form.sheet not in workbook.sheet_names:
-            raise DeliveryRefused(
-                "no_such_sheet",
-                f"{file.name} has no sheet {form.sheet!r}. It has: {', '.join(map(repr, workbook.sheet_names))}.",
-                "Name the sheet as the contract does, or ask for the contract to be changed.",
-            )
-        rows = workbook.load_sheet(form.sheet or 0, header_row=None, skip_rows=0, dtypes="string").to_arrow()
-    except (fastexcel.FastExcelError, ValueError) as error:
-        raise DeliveryRefused(
-            "unreadable",
-            f"{file.name} cannot be read as an Excel workbook: {str(error).splitlines()[0]}.",
-            "Check the sheet and the header row that the contract names, and deliver it anew.",
-        ) from None
-    places = [f"c{number}" for number in range(rows.num_columns)]
-    rows = rows.rename_columns(places)
-    header = form.header_row - 1
-    while header < rows.num_rows and not any(column[header].as_py() for column in rows.columns):
-        header += 1
-    names = [column[header].as_py() or "" for column in rows.columns] if header < rows.num_rows else []
-    found = header_names(names, line=form.header_row, place=lambda number: f"c{number}")
-    found = with_lists(found, form.unpivot)
-    connection.register("sheet_rows", rows)
-    filled = f"coalesce({', '.join(places)}) IS NOT NULL"
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT * FROM ("
-        f"SELECT row_number() OVER () AS exchange_line, {selected(contract, found)}, {filled} AS exchange_filled "
-        f"FROM sheet_rows) WHERE exchange_filled AND exchange_line > {header + 1}"
-    )
-    connection.unregister("sheet_rows")
-    connection.execute(
-        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT * EXCLUDE (exchange_filled) FROM delivered_rows"
-    )
     return list(found)

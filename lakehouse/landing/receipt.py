@@ -115,7 +115,7 @@ def refusal_entry(refusal: DeliveryRefused, rows: int) -> dict[str, Any]:
         "first_line": refusal.line,
         "column": None,
         "source_column": None,
-        "member": None,
+        "member": refusal.member,
         "value": None,
         "expected": refusal.problem,
         "advice": refusal.advice,

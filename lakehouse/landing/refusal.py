@@ -10,7 +10,8 @@ class DeliveryRefused(Exception):
     """A file that cannot be read at all. ``rule`` names the kind; ``problem`` and ``advice`` are for people.
 
     ``found``: the columns that the file has, where the contract's are not among them. ``change``: how file and
-    contract differ, with a drafted change of the contract, as the receipt shows it.
+    contract differ, with a drafted change of the contract, as the receipt shows it. ``member``: the file of an archive
+    that it is about, once that is known.
     """
 
     def __init__(
@@ -29,4 +30,10 @@ class DeliveryRefused(Exception):
         self.line = line
         self.found = tuple(found)
         self.change = change
+        self.member: str | None = None
         super().__init__(f"{problem} {advice}")
+
+    @property
+    def words(self) -> str:
+        """The problem, with the file of an archive that has it."""
+        return f"{self.member}: {self.problem}" if self.member else self.problem

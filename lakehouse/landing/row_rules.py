@@ -23,7 +23,10 @@ LIMITS = (
     ("exclusiveMaximum", ">=", "above_maximum", "less than"),
 )
 # Beyond them lie the year 24, and milliseconds taken for seconds.
-FOUR_DIGIT_YEARS = "'1000-01-01' AND '9999-12-31'"
+END_OF_TIME = "'9999-12-31 23:59:59.999999'"
+FOUR_DIGIT_YEARS = f"'1000-01-01' AND {END_OF_TIME}"
+# A time of this year stands for none, and the day behind it has no name.
+LAST_YEAR = f"'9999-01-01' AND {END_OF_TIME}"
 # Words that DuckDB takes for dates.
 NO_DATES = "'epoch', 'infinity', '-infinity'"
 
@@ -46,6 +49,15 @@ def rules(contract: Contract, form: FileForm, *, damaged: bool) -> list[Rule]:
     ``damaged``: the file had bytes that were no text; rows that hold what stands for them are refused.
     """
     found = [rule for column in contract.columns for rule in _column_rules(column, form)]
+    if contract.exchange.time is not None:
+        found.append(
+            Rule(
+                rule="above_maximum",
+                column=contract.exchange.time.column,
+                condition=f"{identifier(contract.exchange.time.column)} BETWEEN {LAST_YEAR}",
+                expected="a time before the year 9999, since it dates the row",
+            )
+        )
     if damaged:
         found += [
             Rule(

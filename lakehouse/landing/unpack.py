@@ -122,6 +122,7 @@ def _members(
         target = folder / "gunzipped"
         with gzip.open(path, "rb") as source:
             _copy(source, target, max_bytes)
+        _refuse_archive(target, inner)
         return [(target, inner, None)]
     if head.startswith((ZIP, EMPTY_ZIP)):
         with zipfile.ZipFile(path) as archive:
@@ -185,13 +186,17 @@ def _take_member(archive: zipfile.ZipFile, info: zipfile.ZipInfo, target: Path, 
         )
     with archive.open(info) as source:
         size = _copy(source, target, left)
-    if _is_archive(target):
+    _refuse_archive(target, info.filename)
+    return size
+
+
+def _refuse_archive(path: Path, name: str) -> None:
+    if _is_archive(path):
         raise DeliveryRefused(
             "nested_archive",
-            f"{info.filename} in the archive is an archive itself.",
+            f"{name} in the archive is an archive itself.",
             "Put the files straight into one archive, and deliver it anew.",
         )
-    return size
 
 
 def _is_archive(path: Path) -> bool:

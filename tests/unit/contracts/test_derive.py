@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import duckdb
 import yaml
 
 from lakehouse.contracts.derive import clean_columns, staging_sql, write_staging
@@ -22,6 +23,14 @@ def test_types_of_the_lake(tmp_path: Path) -> None:
         "exchange_known_at": "TIMESTAMPTZ",
         "exchange_withdrawn": "BOOLEAN",
     }
+
+
+def test_staging_reads_columns_that_sql_has_words_for(tmp_path: Path) -> None:
+    contract = read_contract(write(tmp_path, GOOD.replace("name: use_kwh", "name: from")))
+    sql = staging_sql(contract).partition("select")[2].partition("from {{")[0]
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE clean AS SELECT " + ", ".join(f'1 AS "{n}"' for n in clean_columns(contract)))
+        assert connection.execute(f"SELECT {sql} FROM clean").fetchall() == [(1,) * len(clean_columns(contract))]
 
 
 def test_staging_is_written_anew_only_where_it_differs(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import tarfile
 import zipfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -150,6 +151,15 @@ def zipped(members: Iterable[tuple[str, bytes | str]], **options: Any) -> bytes:
 
 def gzipped(content: str) -> bytes:
     return gzip.compress(content.encode(), mtime=0)
+
+
+def tarball() -> bytes:
+    target = io.BytesIO()
+    with tarfile.open(fileobj=target, mode="w:gz") as archive:
+        member = tarfile.TarInfo("readings.csv")
+        member.size = len(CSV)
+        archive.addfile(member, io.BytesIO(CSV.encode()))
+    return target.getvalue()
 
 
 def linked() -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import json
 
 from tests.unit.landing.bad_deliveries import (
@@ -27,6 +29,7 @@ from tests.unit.landing.bad_deliveries import (
     replaced,
     shapes,
     taken,
+    tarball,
     tight,
     with_rows,
     workbook,
@@ -60,6 +63,7 @@ FILES: list[Case] = [
     taken("a byte order mark", lambda: b"\xef\xbb\xbf" + CSV.encode()),
     taken("mixed ends of lines", lambda: CSV.replace("\n", "\r\n", 2)),
     taken("no end of the last line, blank lines between", lambda: CSV.replace("\n", "\n\n").rstrip("\n")),
+    taken("lines of blanks between", lambda: CSV.replace("\n", "\n  \n")),
     partly("the last line is cut", with_rows(f"M005,{DAY}"), "malformed_row"),
     partly("a quote that is never closed", with_rows(f'M005,{DAY},1,"open'), "malformed_row"),
     refused("no header: data from the first line", lambda: "\n".join(ROWS) + "\n", "missing_columns"),
@@ -185,6 +189,16 @@ FILES: list[Case] = [
     refused("a zip bomb", lambda: zipped([("bomb.csv", b"\0" * 50_000_000)]), "unpacks_too_large", file="r.zip"),
     refused(
         "a zip within a zip", lambda: zipped([("inner.zip", zipped([("r.csv", CSV)]))]), "nested_archive", file="r.zip"
+    ),
+    refused("a zip in a gzip", lambda: gzip.compress(zipped([("r.csv", CSV)])), "nested_archive", file="r.csv.gz"),
+    refused("a tarball (tar.gz)", tarball, "unknown_format", file="r.tar.gz", told="r.tar is packed with tar"),
+    refused("a file packed with bzip2", lambda: bz2.compress(CSV.encode()), "unknown_format", told="with bzip2"),
+    refused(
+        "a zip of two files, one without a required column",
+        lambda: zipped([("2024/jan.csv", CSV), ("2024/feb.csv", CSV.replace("use_kwh", "co2"))]),
+        "missing_columns",
+        file="r.zip",
+        told="2024/feb.csv: Required columns",
     ),
     refused("an empty zip", lambda: zipped([]), "empty_archive", file="r.zip"),
     refused("a zip with a password", encrypted, "damaged_archive", file="r.zip"),

@@ -97,6 +97,12 @@ ROW_CASES: list[Case] = [
         with_rows("M005,2099-01-01T00:00:00Z,9,later"),
         stands={**GOOD, "M005": 9.0},
     ),
+    partly(
+        "9999-12-31, which stands for no date, as the time of a row",
+        with_rows("M005,9999-12-31 00:00:00,9,open"),
+        "above_maximum",
+        told="before the year 9999",
+    ),
     partly("a key without a value", with_rows(f",{DAY},1,bad"), "missing_value"),
     partly("an id of another form", with_rows(f"meter 5,{DAY},1,bad"), "wrong_form"),
     taken("a key twice in one file, the same row", with_rows(ROWS[0])),

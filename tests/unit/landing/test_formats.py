@@ -8,7 +8,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from typing import Any
 
@@ -208,6 +208,43 @@ def test_a_workbook_with_a_title_dates_and_empty_rows(house: House) -> None:
         (6, date(2024, 2, 1), None, Decimal("12.250"), "x"),
     ]
     assert faults(receipt) == {("not_a_whole_number", "id"): (1, 7, "3.5")}
+
+
+def test_errors_and_times_without_a_day_are_no_empty_cells(house: House) -> None:
+    at = column("at", "timestamp", parse={"zone": "UTC"})
+    columns = [column("id", "integer", key=1), at, column("n", "number"), column("s", "string")]
+    contract = house.contract(columns, kind="snapshot", forms=[{"format": "xlsx"}])
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    day = datetime(2024, 1, 31)
+    cells = [[1, day, "#DIV/0!", "a"], [2, time(8, 30), 1, "b"], [3, day, 1, "#N/A"], [4, day, 1, None]]
+    for values in [["id", "at", "n", "s"], *cells]:
+        sheet.append(values)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    assert [(e["rule"], e["column"], e["first_line"], e["value"]) for e in receipt["errors"]] == [
+        ("mangled_by_excel", "s", 4, "#N/A"),
+        ("not_a_number", "n", 2, "#DIV/0!"),
+        ("not_a_timestamp", "at", 3, "1899-12-31 08:30:00"),
+    ]
+    assert house.clean(contract, "id, s") == [(4, None)]
+
+
+def test_a_sheet_before_the_data_is_named(house: House) -> None:
+    contract = house.contract(READINGS, forms=[{"format": "xlsx"}])
+    book = openpyxl.load_workbook(io.BytesIO(as_xlsx()))
+    book.create_sheet("Cover", 0)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    assert "Only the first sheet was read, 'Cover'; there are also 'Sheet'." in receipt["message"]
+
+
+def test_a_column_of_parquet_may_be_called_as_duckdb_s_own(house: House) -> None:
+    contract = house.contract(READINGS, forms=[{"format": "parquet"}])
+    sink = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist([{**record, "file_row_number": 7} for record in RECORDS]), sink)
+    receipt = house.deliver(contract, sink.getvalue(), "d.parquet")
+    assert receipt["accepted"] == len(RECORDS)
+    assert [warning["source_column"] for warning in receipt["warnings"]] == ["file_row_number"]
 
 
 def test_a_workbook_without_the_sheet_is_refused(house: House) -> None:

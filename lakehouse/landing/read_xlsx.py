@@ -1,0 +1,94 @@
+"""A sheet of an Excel workbook into ``delivered``, each row with its number in the sheet."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import duckdb
+import fastexcel
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from lakehouse.contracts.forms import XlsxForm
+from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.columns import header_names, selected, with_lists
+from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.unpack import PlainFile
+
+# What Excel shows in a cell, by the word that its reader has for it.
+SHOWN_ERRORS = {
+    "NA": "#N/A", "Div0": "#DIV/0!", "Value": "#VALUE!", "Ref": "#REF!", "Name": "#NAME?", "Num": "#NUM!",
+    "Null": "#NULL!",
+}  # fmt: skip
+
+
+def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XlsxForm, contract: Contract) -> list[str]:
+    """Reads every row of the sheet as text, so that a row's place in it is its number in Excel."""
+    rows, others = _sheet(file, form)
+    places = [f"c{number}" for number in range(rows.num_columns)]
+    rows = rows.rename_columns(places)
+    header = form.header_row - 1
+    while header < rows.num_rows and not any(column[header].as_py() for column in rows.columns):
+        header += 1
+    names = [column[header].as_py() or "" for column in rows.columns] if header < rows.num_rows else []
+    try:
+        found = header_names(names, line=form.header_row, place=lambda number: f"c{number}")
+        found = with_lists(found, form.unpivot)
+        selection = selected(contract, found)
+    except DeliveryRefused as refusal:
+        refusal.problem += others
+        raise
+    connection.register("sheet_rows", rows)
+    filled = f"coalesce({', '.join(places)}) IS NOT NULL"
+    connection.execute(
+        "CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT * FROM ("
+        f"SELECT row_number() OVER () AS exchange_line, {selection}, {filled} AS exchange_filled "
+        f"FROM sheet_rows) WHERE exchange_filled AND exchange_line > {header + 1}"
+    )
+    connection.unregister("sheet_rows")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT * EXCLUDE (exchange_filled) FROM delivered_rows"
+    )
+    return list(found)
+
+
+def _sheet(file: PlainFile, form: XlsxForm) -> tuple[pa.RecordBatch, str]:
+    """The sheet's cells as text, and words about the sheets that were not read where the contract names none."""
+    try:
+        workbook = fastexcel.read_excel(file.path)
+        named = [repr(name) for name in workbook.sheet_names]
+        if form.sheet is not None and form.sheet not in workbook.sheet_names:
+            raise DeliveryRefused(
+                "no_such_sheet",
+                f"{file.name} has no sheet {form.sheet!r}. It has: {', '.join(named)}.",
+                "Name the sheet as the contract does, or ask for the contract to be changed.",
+            )
+        sheet = workbook.load_sheet(form.sheet or 0, header_row=None, skip_rows=0, dtypes="string")
+        rows, errors = sheet.to_arrow_with_errors()
+    except (fastexcel.FastExcelError, ValueError) as error:
+        raise DeliveryRefused(
+            "unreadable",
+            f"{file.name} cannot be read as an Excel workbook: {str(error).splitlines()[0]}.",
+            "Check the sheet and the header row that the contract names, and deliver it anew.",
+        ) from None
+    others = ""
+    if form.sheet is None and len(named) > 1:
+        others = f" Only the first sheet was read, {named[0]}; there are also {', '.join(named[1:])}."
+    return (_with_errors(rows, errors) if errors else rows), others
+
+
+def _with_errors(rows: pa.RecordBatch, errors: fastexcel.CellErrors) -> pa.RecordBatch:
+    """The cells with an error as Excel shows it: as text they have none, and would pass for empty ones."""
+    struck: dict[int, dict[int, str]] = defaultdict(dict)
+    for error in errors.errors:
+        row, column = error.position
+        kind = error.detail.rpartition("Error(")[2].partition(")")[0]
+        struck[column][row] = SHOWN_ERRORS.get(kind, "#N/A")
+    columns = rows.columns
+    for column, shown in struck.items():
+        mask = np.zeros(rows.num_rows, bool)
+        mask[list(shown)] = True
+        texts = pa.array([shown[row] for row in sorted(shown)], pa.string())
+        columns[column] = pc.replace_with_mask(columns[column].cast(pa.string()), pa.array(mask), texts)
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
