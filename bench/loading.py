@@ -19,6 +19,7 @@ from pathlib import Path
 from statistics import median
 
 import duckdb
+import pyarrow.dataset  # noqa: F401  DuckDB's door to frames: as DuckDB itself, it is loaded before the clock starts.
 
 from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import intake

@@ -53,6 +53,10 @@ NOT_DAMAGE = (
     duckdb.ParserException,
 )
 
+# Of plain rows: as long as fewer are left, one thread reads these, for another one looks at the plain rows meanwhile.
+# A second would mostly wait for work, which DuckDB does by asking for it.
+FEW_LEFT = 0.05
+
 
 @dataclass(kw_only=True)
 class Tally:
@@ -126,6 +130,9 @@ def load(
             )
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
+    finally:
+        if plain.rows:
+            connection.execute(f"SET threads = {exchange.settings.threads}")
 
 
 @contextmanager
@@ -169,6 +176,8 @@ def _read(
         rest = read_quickly(connection, file, contract, part, plain)
         if look is not None:
             look.begin()
+            if rest and len(rest.lines) < FEW_LEFT * rest.plain:
+                connection.execute("SET threads = 1")
         found = read_file(connection=connection, file=rest.file if rest else file, contract=contract)
         if rest:
             number_rest(connection, rest)
