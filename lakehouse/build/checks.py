@@ -60,7 +60,7 @@ def privacy_checks(
     violations: list[Violation] = []
     if isinstance(policy, AggregatePolicy):
         gather(connection, mart, policy, published=published)
-        violations = recount(connection, policy=policy)
+        violations = recount(connection, mart=mart, policy=policy)
     elif isinstance(policy, DpPolicy):
         violations = recount_noisy(connection=connection, mart=mart, policy=policy, published=published)
         violations += recount_ledger(exchange, mart=mart, policy=policy, partitions=partitions)

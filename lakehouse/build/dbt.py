@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lakehouse.build.lineage import Lineage, lineage_of, parents
+from lakehouse.build.lineage import Lineage, lineage_of, parents, require_stated_reads
 from lakehouse.contracts.derive import write_staging
 from lakehouse.contracts.mart import sound_marts
 from lakehouse.contracts.policy_models import write_policy_models
@@ -76,7 +76,8 @@ class DbtProject:
     def run(self, *, folder: Path, models: Sequence[str]) -> list[NodeResult]:
         """Builds the models, all above them, and their tests, in one invocation on ``folder/build.duckdb``.
 
-        Returns what came of each node; raises :class:`BuildFailed` only where dbt itself could not run.
+        Returns what came of each node; raises :class:`BuildFailed` only where dbt itself could not run, and
+        :class:`lakehouse.build.lineage.HiddenLineage` where a model read what it does not state.
         """
         target = folder / "target"
         outcome = self._invoke(
@@ -89,6 +90,9 @@ class DbtProject:
             target=target,
         )  # fmt: skip
         self._built(target)
+        for result in outcome.result.results:
+            if result.node.resource_type == "model" and result.node.compiled_code:
+                require_stated_reads(self.manifest, result.node)
         return [_node_result(result) for result in outcome.result.results]
 
     def compiled(self, *, folder: Path, models: Sequence[str]) -> list[CompiledNode]:

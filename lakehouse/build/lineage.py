@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from lakehouse.build.reads import undeclared
+
 # `from anonymised.cells`: dbt does not see that a model depends on it.
 PLAIN_NAME = re.compile(r'\b(?:from|join)\s+"?([a-z_]\w*)"?\s*\.\s*"?([a-z_]\w*)', re.IGNORECASE)
 
@@ -18,7 +20,7 @@ class NoSuchModel(LookupError):
 
 
 class HiddenLineage(RuntimeError):
-    """A model reads another by its plain name, so nobody can say what it is made of."""
+    """A model reads what it does not say by ref or source, so nobody can say what it is made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,10 +86,30 @@ def _require_refs(manifest: Any, nodes: set[str]) -> None:
         node = manifest.nodes[unique_id]
         for schema, name in PLAIN_NAME.findall(node.raw_code):
             if schema.lower() in schemas:
-                raise HiddenLineage(
-                    f"{node.original_file_path} reads {schema}.{name} by its plain name, which hides what it is made "
-                    f"of: write {{{{ ref('{name}') }}}} or {{{{ source(…) }}}}"
-                )
+                raise _hidden(node, f"{schema}.{name} by its plain name", f"{{{{ ref('{name}') }}}}")
+
+
+def require_stated_reads(manifest: Any, node: Any) -> None:
+    """Whether a model's compiled SQL reads what dbt knows that it depends on, and nothing else: its text says less, for
+    macros write into it. Raises :class:`HiddenLineage`."""
+    known = {name: (one.schema.lower(), one.alias.lower()) for name, one in manifest.nodes.items()}
+    known |= {name: (one.schema.lower(), one.identifier.lower()) for name, one in manifest.sources.items()}
+    stated = [known[name] for name in parents(node) if name in known]
+    try:
+        found = undeclared(node.compiled_code, stated=stated, schemas={schema for schema, _ in known.values()})
+    except ValueError as error:
+        raise HiddenLineage(
+            f"{node.original_file_path}: what it reads cannot be told ({error}); write it as one SELECT"
+        ) from None
+    if found:
+        raise _hidden(node, ", ".join(found), "{{ ref(…) }}")
+
+
+def _hidden(node: Any, what: str, instead: str) -> HiddenLineage:
+    return HiddenLineage(
+        f"{node.original_file_path} reads {what}, which hides what it is made of: write {instead} or "
+        "{{ source(…) }}"
+    )
 
 
 def _datasets(manifest: Any, nodes: set[str]) -> frozenset[str]:

@@ -28,7 +28,7 @@ from lakehouse.privacy.filled import MeasureNotEmpty
 from lakehouse.privacy.gathered import scatter
 from lakehouse.privacy.ledger import OverBudget
 from lakehouse.privacy.lineage import require_policy
-from lakehouse.privacy.membership import keep_membership
+from lakehouse.privacy.membership import NotPeople, keep_membership
 from lakehouse.privacy.table_record import keep_table
 from lakehouse.privacy.tables import TableNotSound
 from lakehouse.privacy.withheld import Pattern, PatternBroken, fill_but_withheld
@@ -103,7 +103,9 @@ def build(
     project = project or DbtProject(exchange)
     lineages = {name: project.lineage(name) for name in marts or known}
     for name, lineage in lineages.items():
-        require_policy(mart=known[name], inputs=[exchange.contract(key) for key in sorted(lineage.selected)])
+        require_policy(
+            mart=known[name], selected=lineage.selected, datasets=lineage.datasets, contracts=exchange.contracts
+        )
     works = list(_planned(exchange, known, lineages, now or datetime.now(UTC), summary))
     if works:
         inputs = Inputs(exchange, [work.plan for work in works])
@@ -223,7 +225,7 @@ def _take(
             work.patterns = standing_patterns(exchange, work.mart, policy, work.plan.base, partitions) | work.patterns
             work.patterns |= fill_but_withheld(connection, work.mart, policy, conditions, work.patterns)
         work.checks += privacy_checks(exchange, connection, work.mart, conditions)
-    except (OverBudget, MeasureNotEmpty, TableNotSound, PatternBroken) as error:
+    except (OverBudget, MeasureNotEmpty, TableNotSound, PatternBroken, NotPeople) as error:
         work.failed = str(error)
         return
     except duckdb.Error as error:
@@ -252,7 +254,10 @@ def _take(
     published = [name for name in partitions if work.built[name]]
     if isinstance(policy, AggregatePolicy) and policy.partition is not None:
         work.areas |= read_area_groups(connection, policy.partition, work.mart, published)
-    _keep_membership(exchange, work, published, connection, folder)
+    try:
+        _keep_membership(exchange, work, published, connection, folder)
+    except NotPeople as error:
+        work.failed = str(error)
 
 
 def _keep_membership(

@@ -244,7 +244,7 @@ def _mart_faults(mart: Mart) -> Iterator[tuple[Position, str]]:
             yield place, f"{column.name!r} {problem}"
     policy = mart.exchange.privacy
     if isinstance(policy, AggregatePolicy):
-        yield from _policy_faults(policy, columns)
+        yield from _policy_faults(mart, policy, columns)
     elif isinstance(policy, DpPolicy):
         yield from _dp_faults(mart, policy, columns)
     elif isinstance(policy, SuppressPolicy):
@@ -265,7 +265,9 @@ def _partition_faults(mart: Mart, columns: dict[str, MartColumn]) -> Iterator[tu
         yield (*place, "column"), f"{partition.column!r} is {column.data_type}; it must be {wanted}"
 
 
-def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Position, str]]:
+def _policy_faults(
+    mart: Mart, policy: AggregatePolicy, columns: dict[str, MartColumn]
+) -> Iterator[tuple[Position, str]]:
     for name in (policy.measure, policy.units, "period_hours"):
         if name not in columns:
             yield (*META, "privacy"), f"the policy needs the column {name!r}"
@@ -276,6 +278,14 @@ def _policy_faults(policy: AggregatePolicy, columns: dict[str, MartColumn]) -> I
             yield (*META, "privacy", "partition"), f"{name!r} is not a column of the mart"
     if "period_grain" not in columns:
         yield (*META, "privacy"), "the policy needs the column 'period_grain'"
+    # Whatever stands beside them the gate could not recount: the largest contribution, say, or whose it is.
+    covered = {*mart.exchange.key, mart.exchange.partition.column, policy.measure, policy.units}
+    covered |= {"period_grain", "period_hours"}
+    covered |= {policy.partition.area, policy.partition.name} if policy.partition else set()
+    for index, column in enumerate(mart.columns):
+        if column.name not in covered:
+            problem = f"{column.name!r} is covered by no policy; a mart of sums has {', '.join(sorted(covered))} alone"
+            yield ("models", 0, "columns", index), problem
 
 
 def _dp_faults(mart: Mart, policy: DpPolicy, columns: dict[str, MartColumn]) -> Iterator[tuple[Position, str]]:

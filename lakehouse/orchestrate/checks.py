@@ -14,7 +14,7 @@ from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.exchange import UnknownDataset
 from lakehouse.gates.suite import validate_suite
 from lakehouse.landing.trial import try_sample
-from lakehouse.orchestrate.licence_check import licence_faults
+from lakehouse.orchestrate.lineage_check import lineage_faults
 from lakehouse.settings import Settings
 
 # Run in a process of its own: lakehouse imports no Airflow, and a DAG file may do anything at import.
@@ -56,7 +56,7 @@ def check_project(settings: Settings, *, only: str | None = None) -> tuple[list[
         marts = sorted(settings.marts_path.glob("*.yml"))
         for path in marts:
             faults += _mart_faults(settings, path)
-        faults += licence_faults(settings)
+        faults += lineage_faults(settings)
         dags = sorted((settings.project / "dags").glob("*.py"))
         faults += _dag_faults(settings, dags)
         words += f", {len(marts)} marts with their suites and licences, {len(dags)} DAG files"

@@ -20,6 +20,7 @@ from lakehouse.exchange import Exchange
 from lakehouse.privacy.dp import Noise, cap_units, noise_of, true_counts
 from lakehouse.privacy.filled import require_empty
 from lakehouse.privacy.ledger import BUCKET, Charge, charge, record_drawn
+from lakehouse.privacy.membership import require_people
 from lakehouse.storage.lake import Conflict
 from lakehouse.storage.sql import identifier
 
@@ -40,6 +41,7 @@ def fill_with_noise(
     and :class:`lakehouse.privacy.ledger.OverBudget` before anything is charged.
     """
     require_empty(connection, mart, (policy.measure, "error_90", "standard_error"))
+    require_people(exchange, connection, policy)
     noise, version = noise_of(policy), policy_version(policy)
     counted = {}
     for partition, condition in sorted(partitions.items()):

@@ -16,7 +16,7 @@ import duckdb
 import pyarrow as pa
 
 from lakehouse.contracts.mart import Mart
-from lakehouse.contracts.policy import AggregatePolicy, SuppressPolicy
+from lakehouse.contracts.policy import AggregatePolicy, DpPolicy, SuppressPolicy
 from lakehouse.exchange import Exchange
 from lakehouse.privacy.gathered import CELLS, MEMBERS
 from lakehouse.privacy.keys import EXCHANGE, Scope, key_id, open_keys
@@ -39,6 +39,10 @@ MEMBERS_OF_CELLS = f"""
     SELECT cell, pseudonym AS unit, contribution FROM {MEMBERS} AS given JOIN numbered_cells USING (published_cell)
     JOIN unit_pseudonyms ON given.unit IS NOT DISTINCT FROM unit_pseudonyms.unit
     ORDER BY 2, 1"""
+
+
+class NotPeople(ValueError):
+    """Units that are none of the people whom the unit column names: one person could count as many."""
 
 
 @dataclass(frozen=True)
@@ -123,20 +127,37 @@ def unit_pseudonyms(
     policy: AggregatePolicy | SuppressPolicy,
 ) -> pa.Table:
     """``unit`` as the contributions have it, and its ``pseudonym``: one for all marts about the same column, whatever
-    they sum of it, so that they can be audited together."""
+    they sum of it, so that they can be audited together. Raises :class:`NotPeople`."""
     units = connection.execute(_named_units(contributions, policy)).to_arrow_table()
-    salts = _salts(exchange, policy.unit_column)
     names = units.column("name").to_pylist()
-    if salts is not None and any(name is not None and name not in salts for name in names):
-        raise ValueError(
-            f"a {policy.unit} of {policy.contributions} is none of the people in the vault: clean data from before "
-            "ids gave way to pseudonyms is written anew by `exchange replay PROVIDER/DATASET --again`"
-        )
+    salts = _require_people(exchange, policy, names)
     # Here and not in SQL: DuckDB's log would show the key.
     numbers = [key.pseudonym(policy.unit_column, name, salt=(salts or {}).get(name)) for name in names]
     if len(set(numbers)) != len(numbers):
         raise ValueError("two units have one pseudonym: replace the key and build all of the marts again")
     return units.select(["unit"]).append_column("pseudonym", pa.array(numbers, pa.uint64()))
+
+
+def require_people(exchange: Exchange, connection: duckdb.DuckDBPyConnection, policy: DpPolicy) -> None:
+    """Whether all units of the contributions are people. Raises :class:`NotPeople`."""
+    schema, _, relation = policy.contributions.partition(".")
+    units = connection.execute(
+        f"SELECT DISTINCT unit::VARCHAR FROM {identifier(schema)}.{identifier(relation)}"
+    ).fetchall()
+    _require_people(exchange, policy, [name for (name,) in units])
+
+
+def _require_people(
+    exchange: Exchange, policy: AggregatePolicy | SuppressPolicy | DpPolicy, names: Iterable[str | None]
+) -> dict[str | None, bytes] | None:
+    salts = _salts(exchange, policy.unit_column)
+    if salts is not None and any(name is not None and name not in salts for name in names):
+        raise NotPeople(
+            f"a {policy.unit} of {policy.contributions} is none of the people in the vault: its unit has to be "
+            f"{policy.unit_column} as it is in clean data. Clean data from before ids gave way to pseudonyms is "
+            "written anew by `exchange replay PROVIDER/DATASET --again`"
+        )
+    return salts
 
 
 def _named_units(contributions: str, policy: AggregatePolicy | SuppressPolicy) -> str:

@@ -1,4 +1,5 @@
-"""Personal data in texts: e-mail addresses, telephone and CPR numbers, and street addresses with a house number.
+"""Personal data in texts: e-mail addresses, telephone and CPR numbers, street addresses with a house number, and what
+may stand for an id.
 
 Used on what is delivered and on what is about to be published. Candidates come from one expression over distinct
 texts; only distinct candidates go through the libraries that know what a civil registration number or a telephone
@@ -29,6 +30,8 @@ ADDRESS = (
     r"(?i)(\b[\p{L}.' -]*(?:vej|gade|gaden|allé|alle|plads|stræde|vænget|parken|boulevard|torv|gate|gata|veien|vegen|"
     r"straße|strasse|straat|street|road)\s+\d{1,3}\s?[a-zæøå]?)(?:$|[^\p{L}\d])"
 )
+# What stands for an id: a pseudonym of `clean`, or a digest that somebody made of an id without a key.
+PSEUDONYM = r"(?:^|[^0-9A-Za-z])([0-9a-fA-F]{32,64})(?:$|[^0-9A-Za-z])"
 SHORTEST = 6
 # A number of ten digits is a date of birth by chance in one case of 25.
 SAMPLE, LEAST_DISTINCT, LEAST_SHARE = 10_000, 20, 0.5
@@ -82,6 +85,15 @@ def find_addresses(connection: duckdb.DuckDBPyConnection, texts: str) -> None:
         "INSERT INTO found_texts SELECT text, 'a street address', "
         f"unnest(regexp_extract_all(text, {literal(ADDRESS)}, 1)) "
         f"FROM (SELECT DISTINCT text FROM ({texts}) AS given (text) WHERE strlen(text) >= {SHORTEST})"
+    )
+
+
+def find_pseudonyms(connection: duckdb.DuckDBPyConnection, texts: str) -> None:
+    """Adds to ``found_texts`` what may stand for a person's id."""
+    connection.execute(
+        "INSERT INTO found_texts SELECT text, 'a pseudonym or digest', "
+        f"unnest(regexp_extract_all(text, {literal(PSEUDONYM)}, 1)) "
+        f"FROM (SELECT DISTINCT text FROM ({texts}) AS given (text))"
     )
 
 

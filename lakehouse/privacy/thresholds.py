@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import duckdb
 
+from lakehouse.contracts.mart import Mart
 from lakehouse.contracts.policy import AggregatePolicy
 from lakehouse.privacy.gathered import CELLS, MEMBERS
 from lakehouse.storage.sql import identifier, literal
@@ -24,9 +25,9 @@ class Violation:
     cells: int
 
 
-def recount(connection: duckdb.DuckDBPyConnection, *, policy: AggregatePolicy) -> list[Violation]:
+def recount(connection: duckdb.DuckDBPyConnection, *, mart: Mart, policy: AggregatePolicy) -> list[Violation]:
     """Every rule of the policy, on the published cells (:func:`lakehouse.privacy.gathered.gather`)."""
-    rules = _rules(policy)
+    rules = _rules(mart, policy)
     counts = connection.execute(
         f"""
         WITH shares AS (
@@ -56,8 +57,9 @@ def _least_units(policy: AggregatePolicy) -> str:
     return " ".join(f"WHEN {literal(grain)} THEN {least}" for grain, least in sorted(policy.k.items()))
 
 
-def _rules(policy: AggregatePolicy) -> list[tuple[str, str, str]]:
+def _rules(mart: Mart, policy: AggregatePolicy) -> list[tuple[str, str, str]]:
     """Name, what it asks, and SQL that holds for a cell that breaks it."""
+    starts = f"timezone('UTC', {identifier(mart.exchange.partition.column)}::TIMESTAMPTZ)"
     least = " or ".join(f"{units} by the {grain}" for grain, units in sorted(policy.k.items()))
     return [
         (
@@ -95,5 +97,14 @@ def _rules(policy: AggregatePolicy) -> list[tuple[str, str, str]]:
             "contribution_is_capped",
             f"no {policy.unit} gives above {policy.cap.value} {policy.cap.unit} an hour",
             f"largest > {policy.cap.value} * period_hours",
+        ),
+        (
+            "period_is_of_its_grain",
+            "a period starts as its grain does, and is of no more hours than it has",
+            f"NOT coalesce(CASE period_grain WHEN 'hour' THEN {starts} = date_trunc('hour', {starts}) "
+            f"WHEN 'day' THEN {starts} = date_trunc('day', {starts}) "
+            f"WHEN 'month' THEN {starts} = date_trunc('month', {starts}) END "
+            "AND period_hours BETWEEN 1 AND CASE period_grain WHEN 'hour' THEN 1 WHEN 'day' THEN 24 "
+            f"ELSE 24 * day(last_day({starts})) END, false)",
         ),
     ]

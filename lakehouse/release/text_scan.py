@@ -12,7 +12,7 @@ import duckdb
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
-from lakehouse.privacy.personal_data import by_modulus, find_addresses, find_in_texts
+from lakehouse.privacy.personal_data import by_modulus, find_addresses, find_in_texts, find_pseudonyms
 from lakehouse.release.manifest import Candidate, File
 from lakehouse.storage.sql import identifier, literal
 
@@ -37,7 +37,8 @@ class Found:
 
 
 def scan_texts(exchange: Exchange, mart: Mart, made: Candidate, files: Mapping[File, Path]) -> list[GateResult]:
-    """Two results: e-mail addresses, telephone and CPR numbers block, street addresses warn. The texts stand masked in
+    """Two results: e-mail addresses, telephone and CPR numbers block, of a private mart also what may stand for an id;
+    street addresses warn. The texts stand masked in
     ``reports/<mart>/<candidate>/personal_data.json``, for reviewers, and nowhere else."""
     with exchange.duckdb() as connection:
         found = found_in_files(connection, mart, files.values())
@@ -47,6 +48,8 @@ def scan_texts(exchange: Exchange, mart: Mart, made: Candidate, files: Mapping[F
     addresses = [one for one in found if one.kind == ADDRESS]
     people = [one for one in found if one.kind != ADDRESS]
     expected = "no text of the candidate holds an e-mail address, a telephone number or a CPR number"
+    if mart.private:
+        expected += ", nor what may stand for a person's id"
     return [
         _result("no_personal_data_in_texts", "blocking", expected, people),
         _result("no_addresses_in_texts", "warning", "no text reads as a street with a house number", addresses),
@@ -72,6 +75,9 @@ def found_in_files(connection: duckdb.DuckDBPyConnection, mart: Mart, files: Ite
         )
         find_in_texts(connection, "SELECT text FROM scanned")
         find_addresses(connection, "SELECT text FROM scanned")
+        if mart.private:
+            # Of an open mart none is in the lineage: it may call its own things by digests.
+            find_pseudonyms(connection, "SELECT text FROM scanned")
         for text, of_kind, held, rows, everything in connection.execute(
             "SELECT text, kind, list(DISTINCT found), any_value(rows), any_value(everything) FROM found_texts "
             "JOIN (SELECT text, list(DISTINCT found ORDER BY length(found) DESC, found) AS everything "

@@ -7,6 +7,7 @@ import pytest
 
 from lakehouse.build.dbt import BuildFailed, DbtProject
 from lakehouse.build.lineage import HiddenLineage, NoSuchModel
+from lakehouse.build.reads import undeclared
 from tests.mini_exchange import COUNTS, METERS, READINGS, SENSORS, TRAFFIC, WATER, Mini
 
 
@@ -46,6 +47,30 @@ def test_a_model_that_reads_another_by_its_plain_name_is_refused(filled: Mini, p
         project.lineage(TRAFFIC)
     assert "ref('traffic_counts')" in str(told.value)
     assert project.lineage(WATER).datasets == {READINGS, METERS}
+
+
+@pytest.mark.parametrize(
+    ("sql", "found"),
+    [
+        ("select * from s.stated, other.free, range(4), unnest([1])", []),
+        ("with own as (from s.stated) select * from own where x in (select y from own)", []),
+        ("select * from s.stated, s.hidden", ["s.hidden"]),
+        ("select * from S.stated as a join /* not seen */ build.S . Hidden using (x)", ["s.hidden"]),
+        ("select (select max(x) from s.hidden) from s.stated", ["s.hidden"]),
+        ("select * from hidden", ["hidden"]),
+        ("from 'lake/clean/a.parquet' union all from read_parquet('b')", ["lake/clean/a.parquet", "read_parquet(…)"]),
+        ("from query_table('s.hidden')", ["query_table(…)"]),
+    ],
+)
+def test_what_a_model_reads_beyond_what_it_states(sql: str, found: list[str]) -> None:
+    assert undeclared(sql, stated=[("s", "stated")], schemas=["s"]) == found
+
+
+def test_a_model_that_a_macro_or_a_comma_lets_read_another_stops_the_build(filled: Mini) -> None:
+    # Both marts are built together, so the private relation is there to be read.
+    filled.edit(f"{TRAFFIC}.sql", "as counts\n", "as counts cross join {{ 'utility' ~ '.' ~ 'meters' }} as hidden\n")
+    with pytest.raises(HiddenLineage, match=r"traffic_by_road_hour.sql reads utility.meters, which hides"):
+        filled.build()
 
 
 ROAD = 'logicalType: {}\n        required: true\n        classification: public\n        description: "Road'

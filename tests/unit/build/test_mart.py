@@ -94,6 +94,10 @@ def test_what_a_release_could_not_keep_is_a_fault(mini: Mini, old: str, new: str
         ("k: {day: 3}", "k: {}", "Dictionary should have at least 1 item after validation, not 0"),
         ("k: {day: 3}", "k: {day: 0}", "Input should be greater than 0"),
         ("restatements: 0", "restatements: 1", "Input should be 0; found 1"),
+        ("    columns:\n", '    columns:\n      - {name: largest_l, data_type: bigint, description: "Most of one household.", '
+         'config: {meta: {unit: L}}}\n',
+         "'largest_l' is covered by no policy; a mart of sums has area, households, period_grain, period_hours, "
+         "period_start_utc, water_use_l alone"),
     ],
 )  # fmt: skip
 def test_a_policy_that_cannot_be_recounted_is_a_fault(mini: Mini, old: str, new: str, problem: str) -> None:

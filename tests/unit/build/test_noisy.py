@@ -114,6 +114,14 @@ def test_sql_that_reads_a_true_count_stops_the_build(noisy: Mini, sql: str) -> N
         noisy.build([NOISY])
 
 
+def test_a_unit_that_is_no_person_is_not_charged(noisy: Mini) -> None:
+    before = entries(noisy.exchange)
+    noisy.edit("home_contributions.sql", "meter_id as unit", "meter_id || read_at as unit")
+    summary = noisy.build([NOISY])
+    assert "none of the people in the vault" in summary.failed[NOISY]
+    assert entries(noisy.exchange) == before
+
+
 def test_a_cell_that_the_sql_leaves_out_is_found(noisy: Mini) -> None:
     noisy.edit(f"{NOISY}.sql", "ref('area_hours') }}", "ref('area_hours') }} where area <> 'hills'")
     [made] = noisy.build([NOISY]).candidates
@@ -200,7 +208,7 @@ def test_a_check_that_sees_no_fault_of_noise_blocks(noisy: Mini, monkeypatch: py
     monkeypatch.setattr(noise_gate, "differing_from_draw", lambda *_: 0)
     monkeypatch.setattr(noise_gate, "beyond_paid", lambda *_: [])
     said = judged(noisy)
-    for fault in ("duplicates", "a shifted unit in the file", "a stale partition", "a second draw"):
+    for fault in ("duplicates", "a shifted unit in the file", "a second draw"):
         assert f"{fault}: cells_are_as_drawn" in said
     assert "a second draw beside the first: every_draw_is_paid" in said
 

@@ -112,6 +112,13 @@ def test_a_failed_test_above_a_mart_keeps_it_from_being_built(filled: Mini) -> N
     assert [made["mart"] for made in summary.candidates] == [WATER]
 
 
+def test_units_that_an_author_made_are_no_people_and_fail_their_mart_alone(filled: Mini) -> None:
+    filled.edit("water_contributions.sql", "meter_id as unit", "meter_id || '-' || day(day_utc) as unit")
+    summary = filled.build()
+    assert "none of the people in the vault: its unit has to be meter_id" in summary.failed[WATER]
+    assert [made["mart"] for made in summary.candidates] == [TRAFFIC]
+
+
 def test_an_open_mart_of_private_data_stops_the_build(filled: Mini) -> None:
     text = filled.path(f"{WATER}.yml").read_text()
     start, end = text.index("          privacy:\n"), text.index("    columns:")

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from lakehouse.orchestrate.licence_check import licence_faults
+from lakehouse.orchestrate.lineage_check import lineage_faults
 from lakehouse.release.fetch import fetch
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
-from tests.mini_exchange import TRAFFIC, Mini, read_release
+from tests.mini_exchange import TRAFFIC, WATER, Mini, read_release
 
 
 def relicense(mini: Mini, licence: str) -> str:
@@ -44,14 +44,19 @@ def test_a_price_on_what_may_not_be_sold_blocks(second: Mini) -> None:
         gate(second.exchange, mart=second.mart(TRAFFIC), candidate=name)
 
 
-def test_the_check_finds_a_clash_before_anything_is_built(second: Mini) -> None:
+def test_the_check_finds_what_lineage_shows_before_anything_is_built(second: Mini) -> None:
     settings = second.exchange.settings
-    assert licence_faults(settings) == []
+    assert lineage_faults(settings) == []
     second.edit("traffic_counts.odcs.yaml", "CC-BY-4.0", "CC-BY-SA-4.0")
-    [fault] = licence_faults(settings)
+    [fault] = lineage_faults(settings)
     assert fault.file.endswith(f"{TRAFFIC}.yml")
     assert "licence: {" in second.path(f"{TRAFFIC}.yml").read_text().splitlines()[fault.line - 1]
     assert "city/traffic_counts is under CC-BY-SA-4.0" in fault.problem
+    second.edit("traffic_counts.odcs.yaml", "CC-BY-SA-4.0", "CC-BY-4.0")
+    second.edit(f"{WATER}.yml", "unit_column: meter_id", "unit_column: home")
+    [fault] = lineage_faults(second.exchange.settings)
+    assert "privacy:" in second.path(f"{WATER}.yml").read_text().splitlines()[fault.line - 1]
+    assert "unit_column is 'home', which is no id of a person" in fault.problem
 
 
 def test_whom_to_name_goes_with_every_copy(second: Mini, tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """No candidate's texts hold personal data, be its mart open or private; what is found is shown to reviewers, masked."""
 
+import hashlib
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.release.gate import CandidateBlocked, gate
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.text_scan import found_in_files
-from tests.mini_exchange import PROJECT, TRAFFIC
+from tests.mini_exchange import PROJECT, TRAFFIC, WATER
 from tests.unit.release.conftest import Stage
 
 CPR, OTHER_CPR, MAIL, PHONE, ADDRESS = (
@@ -52,6 +53,16 @@ def test_each_kind_is_found_and_masked(
     with duckdb.connect() as connection:
         [found] = found_in_files(connection, mart, [file])
     assert (found.column, found.kind, found.text, found.rows, found.modulus_11) == ("road", kind, masked, 2, score)
+
+
+def test_what_may_stand_for_an_id_is_found_where_the_mart_is_private(mart: Mart, tmp_path: Path) -> None:
+    digest = hashlib.md5(b"meter-north-1", usedforsecurity=False).hexdigest()
+    file = parquet(tmp_path, f"north, most by {digest}=159", "north-0123456789abcdef")
+    private = read_mart(PROJECT / "dbt_project" / "models" / "marts" / f"{WATER}.yml")
+    with duckdb.connect() as connection:
+        assert found_in_files(connection, mart, [file]) == []
+        [found] = found_in_files(connection, private, [file])
+    assert (found.kind, found.text) == ("a pseudonym or digest", "north, most by ***=159")
 
 
 def test_names_of_roads_and_districts_are_nothing_personal(mart: Mart, tmp_path: Path) -> None:
