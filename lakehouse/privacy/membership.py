@@ -75,11 +75,6 @@ def membership_key(exchange: Exchange) -> MembershipKey:
     return MembershipKey(open_keys(exchange).key(Scope(provider=EXCHANGE, purpose="audit")))
 
 
-def population(policy: AggregatePolicy) -> str:
-    """What marts have in common whose cells are audited together: whose contributions they sum, and of what."""
-    return f"{policy.unit}/{policy.unit_column}/{policy.measure}"
-
-
 def prefix(mart: str, candidate: str, grain: str, partition: str) -> str:
     return f"{mart}/{candidate}/{grain}={partition}"
 

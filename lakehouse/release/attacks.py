@@ -22,7 +22,7 @@ from lakehouse.privacy.attacks.recount import recount
 from lakehouse.privacy.attacks.relinking import relinking
 from lakehouse.privacy.attacks.tables import table_differencing, table_interval, table_recount
 from lakehouse.privacy.audit import prepare
-from lakehouse.privacy.membership import Published, population, read_membership
+from lakehouse.privacy.membership import Published, read_membership
 from lakehouse.privacy.table_record import PublishedTable, read_counted, read_tables
 from lakehouse.release.listing import waiting_candidates
 from lakehouse.release.manifest import Candidate, Manifest, read_candidate, read_manifest
@@ -74,7 +74,7 @@ def _on_sums(exchange: Exchange, mine: Published, others: Iterable[Published | P
         entry
         for entry in others
         if isinstance(entry, Published)
-        and population(entry.policy) == population(mine.policy)
+        and entry.policy.measure == mine.policy.measure
         and _overlap(entry.partition, mine.partition)
     ]
     with _database(exchange) as (connection, folder):

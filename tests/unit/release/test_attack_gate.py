@@ -206,7 +206,7 @@ def test_what_is_for_reviewers_stays_with_the_candidate(released: Mini) -> None:
 
 
 def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None:
-    """Each would pass alone: the second is of the same areas without one household."""
+    """Each would pass alone: the second is of the same areas without one household, and calls households homes."""
     sibling = "water_without_one_day"
     contributions = filled.path("water_contributions.sql")
     meter = filled.exchange.contract("utility/meters").column("meter_id")
@@ -216,9 +216,10 @@ def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None
     for suffix in (".yml", ".sql"):
         text = filled.path(f"{WATER}{suffix}").read_text()
         text = text.replace(WATER, sibling).replace("water_contributions", "fewer_contributions")
+        text = text.replace("unit: household", "unit: home").replace("households", "homes")
         filled.path(f"{WATER}{suffix}").with_name(f"{sibling}{suffix}").write_text(text)
     suite = filled.path(f"{WATER}.json")
-    suite.with_name(f"{sibling}.json").write_text(suite.read_text().replace(WATER, sibling))
+    suite.with_name(f"{sibling}.json").write_text(suite.read_text().replace(WATER, sibling).replace("households", "homes"))
     filled.__dict__.pop("exchange", None)
     summary = filled.build([WATER, sibling])
     assert len(summary.candidates) == 2, summary.failed
