@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
+from croniter import croniter
 from pydantic import AfterValidator, Field
 
 from lakehouse.contracts.extract import ExtractArguments
@@ -18,7 +19,14 @@ def _known_zone(zone: str) -> str:
     return zone
 
 
+def _known_cron(schedule: str) -> str:
+    if not croniter.is_valid(schedule):
+        raise ValueError(f"{schedule!r} is no cron expression; use five fields, as '17 * * * *'")
+    return schedule
+
+
 Zone = Annotated[str, AfterValidator(_known_zone)]
+Cron = Annotated[str, AfterValidator(_known_cron)]
 
 
 class ParseRule(Strict):
@@ -103,7 +111,7 @@ class DatasetExtension(Strict):
     thresholds: Thresholds = Thresholds()
     licence: Licence
     simulated: bool = False
-    schedule: str | None = Field(default=None, description="cron, UTC; see `cron` for what is without one")
+    schedule: Cron | None = Field(default=None, description="cron, UTC; see `cron` for what is without one")
     extract: ExtractArguments | None = None
     history_start: str | None = Field(default=None, description="ISO date from which an extract is asked for")
 

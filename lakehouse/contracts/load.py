@@ -168,7 +168,12 @@ def fault_list(
 ) -> list[Fault]:
     """pydantic's errors as faults of the file; ``prefix`` is where the validated part stands in it."""
     faults = []
-    for entry in error.errors(include_url=False):
+    entries = error.errors(include_url=False)
+    for entry in entries:
+        if entry["type"] == "too_short" and any(
+            e["loc"][: len(entry["loc"])] == entry["loc"] != e["loc"] for e in entries
+        ):
+            continue  # its entries are there, and have faults of their own
         place = (*prefix, *(_plain_step(step) for step in entry["loc"] if step not in UNION_TAGS))
         line, field = line_of(document, place), _dotted(place)
         faults.append(Fault(file=shown, line=line, field=field, problem=_plain(entry, place)))

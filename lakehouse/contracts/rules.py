@@ -80,7 +80,8 @@ def _column_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
         if times > 1:
             yield _property(index, "customProperties"), f"property {name!r} stands {times} times"
     for number, rule in enumerate(column.quality):
-        if rule.type == "library" and rule.metric == "invalidValues" and not rule.arguments.get("validValues"):
+        values = rule.arguments.get("validValues")
+        if rule.type == "library" and rule.metric == "invalidValues" and not (values and isinstance(values, list)):
             yield _property(index, "quality", number, "arguments"), "invalidValues needs `validValues: [...]`"
         if rule.type == "sql" or rule.metric == "rowCount":
             yield _property(index, "quality", number), "a rule over whole rows belongs under the table's quality"

@@ -34,8 +34,14 @@ def try_sample(contract: Contract, path: Path, *, root: Path | None = None) -> l
         line = line_of(read_yaml(path, shown=str(path)), ("schema", 0, "quality"))
         problem = f"a rule cannot be run: {str(error).splitlines()[0]}"
         return [Fault(file=_shown(path, root), line=line, field="schema[0].quality", problem=problem)]
+    shown = _shown(sample, root)
+    refusal = receipt["errors"][:1] if receipt["status"] == "refused" else []
+    faults = [_refusal(entry, shown) for entry in refusal]
     unknown = [warning for warning in receipt["warnings"] if warning["rule"] == "unknown_column"]
-    return [_fault(entry, _shown(sample, root)) for entry in [*receipt["errors"], *unknown]]
+    faults += [_fault(entry, shown) for entry in [*receipt["errors"][len(refusal) :], *unknown]]
+    if receipt["corrections"]:
+        faults.append(_narrow_key(contract, path, receipt["corrections"], root))
+    return faults
 
 
 def _land(contract: Contract, sample: Path) -> dict[str, Any]:
@@ -64,15 +70,37 @@ def _land(contract: Contract, sample: Path) -> dict[str, Any]:
     return receipt
 
 
+def _refusal(entry: dict[str, Any], shown: str) -> Fault:
+    problem = f"{entry['rule'].replace('_', ' ')}: {entry['expected']} {entry['advice']}"
+    return Fault(file=shown, line=entry["first_line"] or 1, field="(file)", problem=problem)
+
+
 def _fault(entry: dict[str, Any], shown: str) -> Fault:
+    # Of a line that is no row the receipt says what it is, and not what it should be.
+    said = "found" if entry["rule"] == "malformed_row" else "expected"
     value = f", found {entry['value']!r}" if entry["value"] is not None else ""
-    rows = "1 row" if entry["rows"] == 1 else f"{entry['rows']:,} rows"
     return Fault(
         file=shown,
         line=entry["first_line"] or 1,
         field=entry["source_column"] or "(row)",
-        problem=f"{entry['rule'].replace('_', ' ')}: expected {entry['expected']}{value} ({rows})",
+        problem=f"{entry['rule'].replace('_', ' ')}: {said} {entry['expected']}{value} ({_rows(entry['rows'])})",
     )
+
+
+def _narrow_key(contract: Contract, path: Path, rows: int, root: Path | None) -> Fault:
+    """Rows of one delivery that take each other's place: most often the key lacks a column."""
+    names = ", ".join(column.name for column in contract.primary_key)
+    return Fault(
+        file=_shown(path, root),
+        line=line_of(read_yaml(path, shown=str(path)), ("schema", 0, "properties")),
+        field="schema[0].properties",
+        problem=f"the key ({names}) does not tell the sample's rows apart: {_rows(rows)} would take the place of "
+        "another with other values; add what tells them apart to the key, or take such rows out of the sample",
+    )
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
 
 
 def _shown(path: Path, root: Path | None) -> str:

@@ -144,9 +144,16 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     "no format": ("{zone: Eur", "{formats: [dd], zone: Eur", "[dd]", "parse.formats[0]", "no directive"),
     "row rule": ("WHERE use_kwh", "HAVING use_kwh", "query", "schema[0].quality[0].query", "a row rule reads"),
     "corrections": ("      subject", "      corrections: maybe\n      subject", "maybe", "exchange.corr", "maybe"),
+    "schedule": ("      subject", "      schedule: hourly\n      subject", "hourly", "exchange.schedule", "no cron"),
     "encoding": ("{format: csv", "{format: csv, encoding: utf-9", "utf-9", "forms[0].encoding", "utf-9"),
     "two forms": ("format: parquet", "format: csv", "forms:", "exchange.delivery.forms", "2 times"),
     "thousands": ('decimal: ","', 'decimal: ",", thousands: ","', "thousands", "forms[0].thousands", "differ"),
+    "values that are no list": (
+        "        customProperties:\n          - {property: unit",
+        "        quality: [{type: library, metric: invalidValues, arguments: {validValues: high}}]\n"
+        "        customProperties:\n          - {property: unit",
+        "validValues", "quality[0].arguments", "validValues: [",
+    ),
     "optional key": (
         "required: true\n        primaryKey: true\n        primaryKeyPosition: 1",
         "primaryKey: true\n        primaryKeyPosition: 1", "name: meter", "properties[0].required", "part of the key",

@@ -44,6 +44,20 @@ def test_faults_of_a_sample_have_line_and_column(house: House) -> None:
     assert any("'never'" in fault.problem for fault in found)
 
 
+def test_a_sample_that_is_refused_whole_says_why(house: House) -> None:
+    contract = house.contract()
+    (fault,) = try_sample(contract, place(house, contract, "meter;read_at;use_kwh\na;2024-01-01 00:00;1\n"))
+    assert fault.problem.startswith("wrong delimiter: The columns are parted by ';' where the contract says ','.")
+
+
+def test_a_key_that_does_not_tell_the_sample_s_rows_apart_is_a_fault_of_the_contract(house: House) -> None:
+    contract = house.contract()
+    path = place(house, contract, "meter,read_at,use_kwh\na,2024-01-01 00:00,1\na,2024-01-01 00:00,2\n")
+    (fault,) = try_sample(contract, path)
+    assert fault.problem.startswith("the key (meter, read_at) does not tell the sample's rows apart: 1 row")
+    assert path.read_text().splitlines()[fault.line - 1].strip() == "properties:"
+
+
 def test_a_missing_sample_and_one_too_many_are_faults(house: House) -> None:
     contract = house.contract()
     (fault,) = try_sample(contract, place(house, contract, None))
