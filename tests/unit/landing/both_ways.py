@@ -82,7 +82,9 @@ def csv_of(rows: list[list[str]], *, end: str = "\n", delimiter: str = ",") -> s
 def landed(folder: Path, text: str, name: str, form: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The receipt, the rows in clean and the faults, without what tells one delivery from the next."""
     house = House(folder)
-    contract = house.contract(COLUMNS, forms=[form], quality=QUALITY, **more)
+    # By the month: a file for each of the days would be most of the work.
+    time = {"column": "read_at", "partition": "month"}
+    contract = house.contract(COLUMNS, forms=[form], quality=QUALITY, **{"time": time, **more})
     receipt = house.deliver(contract, text, name)
     lake = folder / "lake"
     rows = duckdb.sql(
