@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ from lakehouse.landing.read import read_file
 from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.thresholds import beyond_threshold, refuse_beyond_threshold, refuse_changed_units
 from lakehouse.landing.type_rows import FileRows, create_tables, type_rows
 from lakehouse.landing.unpack import PlainFile, unpack
 from lakehouse.privacy.vault import VaultChanged
@@ -118,7 +118,7 @@ def load(
                     tally.add(*_read(exchange, contract, connection, file, part, plain, last))
                     if tally.bad:
                         name_excel(connection, contract, file.form)
-                    if _beyond_threshold(contract, tally.delivered, tally.bad):
+                    if beyond_threshold(contract, tally.delivered, tally.bad):
                         refuse_changed_types(exchange, contract, connection, file)
             if tally.delivered == 0:
                 raise DeliveryRefused("no_rows", "The file holds no rows.", "Deliver the file with its data in it.")
@@ -242,10 +242,10 @@ def _reconciled(
     result = reconcile(connection=connection, contract=contract, standing=rows, plain=plain, own=look.contested())
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
-    _refuse_beyond_threshold(contract, tally.delivered, refused, checks)
+    refuse_beyond_threshold(contract, tally.delivered, refused, checks)
     level = levels(connection, contract, tally.delivered, plain)
     unit_changes = changed_units(exchange, contract, level)
-    _refuse_changed_units(contract, unit_changes)
+    refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
     faults, fault_rows = write_faults(connection, folder)
     if moves:
@@ -333,37 +333,6 @@ def accepted_message(result: Reconciled, refused: int) -> str:
     if result.duplicates:
         parts.append(f"{result.duplicates:,} known already")
     return ", ".join(parts) + "."
-
-
-def _beyond_threshold(contract: Contract, delivered: int, refused: int) -> bool:
-    # As decimals: 0.29 of 100 rows is 29, where floats make it a little less.
-    return refused > Decimal(str(contract.exchange.thresholds.max_refused_share)) * delivered
-
-
-def _refuse_beyond_threshold(contract: Contract, delivered: int, refused: int, checks: list[dict[str, Any]]) -> None:
-    if _beyond_threshold(contract, delivered, refused):
-        limit = contract.exchange.thresholds.max_refused_share
-        raise DeliveryRefused(
-            "too_many_refused",
-            f"{refused:,} of {delivered:,} rows are wrong, more than the {limit:.0%} that the contract allows.",
-            "See the errors below: most often a column, a unit or a format has changed. Mend the file, deliver anew.",
-        )
-    for check in checks:
-        if not check["success"] and check["severity"] == "error":
-            raise DeliveryRefused(
-                "contract_expectation",
-                f"{check['expectation']} does not hold: {check['found']}.",
-                "Check that the file is the whole delivery, and deliver it anew.",
-            )
-
-
-def _refuse_changed_units(contract: Contract, found: list[dict[str, Any]]) -> None:
-    if found and contract.exchange.thresholds.unit_change == "refuse":
-        raise DeliveryRefused(
-            "unit_changed",
-            " ".join(f"{entry['source_column']!r} is expected to hold {entry['expected']}." for entry in found),
-            found[0]["advice"],
-        )
 
 
 def _refused(
