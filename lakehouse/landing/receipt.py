@@ -34,6 +34,9 @@ ADVICE = {
     "distinct_share_changed": "Check whether rows are repeated, or ids were made anew.",
     "distribution_drifted": "Check the unit and the source of this column.",
 }
+# Of malformed rows that are no lines of a table, by what is wrong with them.
+MALFORMED_ADVICE = {"no JSON object": "Check this line; each holds one JSON object, whole, and nothing else."}
+WARNING_ADVICE = "The rows were taken. Check them, and deliver those that are wrong again once they are corrected."
 DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
 SHOWN_CHARACTERS = 200
 
@@ -87,10 +90,16 @@ def summarise_faults(
                 "member": member,
                 "value": MASK if masked and value is not None else shown,
                 "expected": expected,
-                "advice": ADVICE.get(rule, DEFAULT_ADVICE),
+                "advice": _advice(rule, expected, warnings),
             }
         )
     return summary
+
+
+def _advice(rule: str, expected: str, warning: bool) -> str:
+    if rule == "malformed_row" and expected in MALFORMED_ADVICE:
+        return MALFORMED_ADVICE[expected]
+    return ADVICE.get(rule, WARNING_ADVICE if warning else DEFAULT_ADVICE)
 
 
 def column_entry(rule: str, source: str, rows: int, expected: str, advice: str) -> dict[str, Any]:

@@ -105,6 +105,11 @@ def _type_faults(column: Column, form: FileForm) -> Iterator[tuple[str, str, str
     excused = ""
     if kind == "string":
         return
+    if kind == "geometry":
+        # Metres of a national grid, which no reader would tell from degrees.
+        west, east, south, north = (f"ST_{side}({value})" for side in ("XMin", "XMax", "YMin", "YMax"))
+        outside = f"{west} < -180 OR {east} > 180 OR {south} < -90 OR {north} > 90"
+        yield f"not_a_{kind}", f"({outside})", "degrees of EPSG:4326, the longitude first"
     if has_local_time(column):
         mark, zone = mark_of(column), column.parse.zone
         if column.parse.nonexistent == "refuse":

@@ -179,6 +179,14 @@ FILES: list[Case] = [
         file="r.geojson",
         contract=shapes,
     ),
+    refused(
+        "GeoJSON in metres of a national grid",
+        lambda: geojson(geometry={"type": "Point", "coordinates": [725000, 6170000]}),
+        "too_many_refused",
+        file="r.geojson",
+        contract=shapes,
+        told="degrees of EPSG:4326",
+    ),
     refused("a gzip cut in half", lambda: gzipped(CSV * 50)[:60], "damaged_archive", file="r.csv.gz"),
     refused(
         "a gzip that unpacks to 300 times its size",

@@ -219,7 +219,9 @@ def test_two_marts_that_wait_together_are_audited_together(filled: Mini) -> None
         text = text.replace("unit: household", "unit: home").replace("households", "homes")
         filled.path(f"{WATER}{suffix}").with_name(f"{sibling}{suffix}").write_text(text)
     suite = filled.path(f"{WATER}.json")
-    suite.with_name(f"{sibling}.json").write_text(suite.read_text().replace(WATER, sibling).replace("households", "homes"))
+    suite.with_name(f"{sibling}.json").write_text(
+        suite.read_text().replace(WATER, sibling).replace("households", "homes")
+    )
     filled.__dict__.pop("exchange", None)
     summary = filled.build([WATER, sibling])
     assert len(summary.candidates) == 2, summary.failed
