@@ -24,6 +24,8 @@ from lakehouse.storage.sql import literal
 CHUNK = 1 << 20
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
 ROUNDS = 24
+# Lines that are taken out one by one, a round.
+MOST_TAKEN_OUT = 100_000
 BLOCK = 1024
 UNIT_SEPARATOR = "\x1f"
 # A rejected record, and its first byte: DuckDB counts from 1, and takes blank lines before it along.
@@ -159,26 +161,34 @@ def _load_closed(
     columns: int,
     skip: int,
 ) -> Path:
-    """Loads, and where quotes are left open, again without the lines that open them: only those are lost.
+    """Loads, and where quotes are left open, again without the lines that open them: only those are lost. So are lines
+    in which text stands behind two closing quotes: DuckDB tells of them at the line before, and takes what is behind
+    the second for a record.
 
     Returns the path that was read at last; the lines taken out of it are in ``opened``.
     """
     connection.execute("CREATE OR REPLACE TEMP TABLE opened (start BIGINT, text VARCHAR)")
     for _ in range(ROUNDS):
         _load(connection, path, form, selection, columns, skip)
-        starts = [
-            start
-            for (start,) in connection.execute(
-                f"SELECT DISTINCT {START} FROM csv_rejects WHERE error_type = 'UNQUOTED VALUE' AND "
-                f"(contains({RECORD}, chr(10)) OR strlen(csv_line) >= {KEPT_BYTES}) "
-                "ORDER BY 1"
+        places = [
+            place
+            for (place,) in connection.execute(
+                # Of a record with several such faults the line is wrong, and the place of the first is right.
+                f"""
+                SELECT CASE WHEN count(*) > 1 THEN min(byte_position) - 1 ELSE min({START}) END AS place
+                FROM csv_rejects WHERE error_type = 'UNQUOTED VALUE' GROUP BY line_byte_position
+                HAVING count(*) > 1 OR bool_or(contains({RECORD}, chr(10)) OR strlen(csv_line) >= {KEPT_BYTES})
+                ORDER BY place LIMIT {MOST_TAKEN_OUT + 1}
+                """
             ).fetchall()
         ]
-        if not starts:
+        if not places:
             return path
+        if len(places) > MOST_TAKEN_OUT:
+            break
         if path == file.path:
             path = _copied(file)
-        taken = _take_out(path, starts)
+        taken = _take_out(path, places)
         values = ", ".join(f"({start}, {literal(text)})" for start, text in taken)
         connection.execute(f"INSERT INTO opened VALUES {values}")
     raise DeliveryRefused(
@@ -188,11 +198,11 @@ def _load_closed(
     )
 
 
-def _take_out(path: Path, starts: list[int]) -> list[tuple[int, str]]:
-    """Writes blanks over the lines that begin at these bytes; returns their text."""
+def _take_out(path: Path, places: list[int]) -> list[tuple[int, str]]:
+    """Writes blanks over the lines of these bytes; returns where each began, and its text."""
     taken = []
     with path.open("r+b") as file, mmap.mmap(file.fileno(), 0) as content:
-        for start in starts:
+        for start in sorted({content.rfind(b"\n", 0, place) + 1 for place in places}):
             end = content.find(b"\n", start)
             end = len(content) if end < 0 else end
             line = content[start:end].rstrip(b"\r")

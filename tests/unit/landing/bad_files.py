@@ -66,6 +66,11 @@ FILES: list[Case] = [
     taken("lines of blanks between", lambda: CSV.replace("\n", "\n  \n")),
     partly("the last line is cut", with_rows(f"M005,{DAY}"), "malformed_row"),
     partly("a quote that is never closed", with_rows(f'M005,{DAY},1,"open'), "malformed_row"),
+    partly(
+        "text behind two closing quotes, then what looks like a row",
+        with_rows(f'"M005"x,"{DAY}"y,M006,{DAY},1,ok'),
+        "malformed_row",
+    ),
     refused("no header: data from the first line", lambda: "\n".join(ROWS) + "\n", "missing_columns"),
     refused(
         "no header, of private data", lambda: "\n".join(ROWS) + "\n", "missing_columns", contract=private, hidden="M001"

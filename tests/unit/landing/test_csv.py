@@ -194,7 +194,20 @@ def _random_file(chance: random.Random, end: str) -> tuple[str, list[tuple[int, 
     bad: list[int] = []
     for number in range(chance.randrange(1, 60)):
         kind = chance.choice(
-            ["plain", "plain", "quoted", "broken", "blank", "spaces", "short", "long", "open", "garbage"]
+            [
+                "plain",
+                "plain",
+                "quoted",
+                "broken",
+                "blank",
+                "spaces",
+                "short",
+                "long",
+                "open",
+                "garbage",
+                "twice",
+                "row",
+            ]
         )
         if kind == "plain":
             record, note = f"{number},n{number},1", f"n{number}"
@@ -213,6 +226,8 @@ def _random_file(chance: random.Random, end: str) -> tuple[str, list[tuple[int, 
                 "long": f'{number},"x",1,2,3',
                 "open": f'{number},"x,1',
                 "garbage": f'{number},"x"y,1',
+                "twice": f'"{number}"x,"x"y,1',
+                "row": f'"{number}"x,"x"y,{number},a row behind,1',
             }[kind]
         if kind in ("plain", "quoted", "broken"):
             good.append((line, note))
@@ -223,7 +238,7 @@ def _random_file(chance: random.Random, end: str) -> tuple[str, list[tuple[int, 
     return text, good, bad
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(24))
 def test_any_mixture_of_good_and_broken_rows_is_told_apart_line_by_line(house: House, seed: int) -> None:
     chance = random.Random(seed)
     contract = house.contract(**REGISTER)

@@ -129,7 +129,7 @@ def test_lines_with_each_field_in_quotes_and_a_delimiter_within_are_plain(
         pytest.param('7,2024-05-05 10:00:00,1,1,1,5" x,"open,true', id="never closed, with an even number of quotes"),
         pytest.param('7,2024-05-05 10:00:00,1,1,1,"ok"x","open,true', id="never closed, behind a closed one"),
         pytest.param('7,2024-05-05 10:00:00,1,1,1, "ok,",true', id="blanks before a quote, a delimiter behind"),
-        # Lines that DuckDB ends, but of which it names the wrong place.
+        # Lines that DuckDB ends, but of which it names the wrong line.
         pytest.param('7,2024-05-05 10:00:00,1,1,1,"ok"x,"a"y,true', id="text behind two quotes"),
         pytest.param('7,2024-05-05 10:00:00,1,1,1,ok,"a ""b""" ,true', id="a blank behind a value with an escape"),
     ],
