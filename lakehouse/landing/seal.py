@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,9 +22,10 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.receipt import Sender
 from lakehouse.storage.index import deliveries
-from lakehouse.storage.lake import Entry, ObjectNotFound
+from lakehouse.storage.lake import AccessRefused, Entry, ObjectNotFound
 
 Progress = Callable[[str], None]
+_log = logging.getLogger(__name__)
 # Files that are sealed together, where they are small, and how many of them move at a time.
 PAGE_FILES, PAGE_BYTES = 500, 64 << 20
 # So many of those that wait are put in the order in which they were written; memory holds them.
@@ -140,7 +142,8 @@ def _sha256(path: Path) -> str:
 
 
 def seal_entries(exchange: Exchange, sender: Sender, entries: Sequence[Entry]) -> list[str | None]:
-    """Seals files of an inbox and takes them out. ``None`` for one that was still being written, or is gone.
+    """Seals files of an inbox and takes them out. ``None`` for one that was still being written, is gone, or may not
+    be read while others may.
 
     Of all of them together: claimed in one transaction, then in ``raw``, then known as sealed, then out of the inbox.
     """
@@ -157,11 +160,12 @@ def seal_entries(exchange: Exchange, sender: Sender, entries: Sequence[Entry]) -
     with exchange.workplace("seal") as folder, ThreadPoolExecutor(TRANSFERS) as pool:
         new = [(claim, entry) for claim, entry in zip(claims, entries, strict=True) if claim["status"] == "claimed"]
         fetched = list(pool.map(lambda one: _fetch(exchange, one[0], one[1], folder), new))
+        _tell_refused([found for found in fetched if isinstance(found, AccessRefused)], of=len(new))
         for (claim, _), found in zip(new, fetched, strict=True):
-            if found is None:
+            if not isinstance(found, Fetched):
                 _forget(exchange, claim)
                 gone.add(claim["delivery"])
-        _to_raw(exchange, sender, [found for found in fetched if found is not None])
+        _to_raw(exchange, sender, [found for found in fetched if isinstance(found, Fetched)])
         kept = [
             (claim, entry, version)
             for claim, entry, version in zip(claims, entries, versions, strict=True)
@@ -183,11 +187,21 @@ def seal_entries(exchange: Exchange, sender: Sender, entries: Sequence[Entry]) -
     return [None if claim["delivery"] in gone else str(claim["delivery"]) for claim in claims]
 
 
-def _fetch(exchange: Exchange, claim: dict[str, Any], entry: Entry, folder: Path) -> Fetched | None:
+def _tell_refused(refused: Sequence[AccessRefused], *, of: int) -> None:
+    """One file that may not be read holds up no other; where none may, it is raised."""
+    if refused and len(refused) == of:
+        raise refused[0]
+    for refusal in refused:
+        _log.warning("%s: it waits in the inbox", refusal)
+
+
+def _fetch(exchange: Exchange, claim: dict[str, Any], entry: Entry, folder: Path) -> Fetched | AccessRefused | None:
     try:
         path = exchange.lake.download(entry.bucket, entry.key, folder / claim["delivery"])
     except ObjectNotFound:
         return None
+    except AccessRefused as refused:
+        return refused
     if not _stands(exchange, entry):
         return None
     return Fetched(claim=claim, path=path, sha256=_sha256(path), source={"kind": "drop", "inbox_key": entry.key})

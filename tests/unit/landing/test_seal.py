@@ -21,6 +21,7 @@ from lakehouse.landing.intake import intake
 from lakehouse.landing.seal import seal_inbox, seal_page
 from lakehouse.landing.strays import refuse_strays
 from lakehouse.storage.index import clean_files, deliveries
+from lakehouse.storage.lake import AccessRefused
 from tests.dying import Died, dies_everywhere, mortal
 from tests.unit.landing.conftest import House
 
@@ -219,6 +220,25 @@ def test_a_file_that_grows_after_it_was_read_is_not_deleted(house: House, monkey
     assert inbox.exists()
     receipts = intake(house.exchange, contract)
     assert [(r["delivered"], r["duplicates"]) for r in receipts] == [(3, 0), (4, 2)]
+
+
+def test_a_file_that_may_not_be_read_holds_up_no_other(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = house.contract()
+    house.drop(contract, GOOD, "closed.csv")
+    house.drop(contract, GOOD.replace("a,", "b,"), "open.csv")
+    download = house.exchange.lake.download
+
+    def refused(bucket: str, key: str, path: Path) -> Path:
+        if key.endswith("closed.csv"):
+            raise AccessRefused("closed.csv: Permission denied")
+        return download(bucket, key, path)
+
+    monkeypatch.setattr(house.exchange.lake, "download", refused)
+    assert [receipt["file"] for receipt in intake(house.exchange, contract)] == ["open.csv"]
+    with pytest.raises(AccessRefused):
+        intake(house.exchange, contract)
+    monkeypatch.undo()
+    assert [receipt["file"] for receipt in intake(house.exchange, contract)] == ["closed.csv"]
 
 
 def test_a_young_file_is_waited_for_and_a_growing_one_left(house: House) -> None:
