@@ -236,12 +236,14 @@ def receipts(
     headings = [("dataset", False), ("file", False), *((name, True) for name in counts), ("status", False)]
     print_table("", headings, rows)
     for receipt in found:
-        for fault in receipt["errors"]:
-            where = f"line {fault['first_line']}" if fault["first_line"] is not None else "the whole file"
+        for number, fault in enumerate(receipt["errors"]):
+            if fault["first_line"] is None or (number == 0 and receipt["status"] == "refused"):
+                out.print(f"{receipt['file']}: {fault['rule']}: {fault['expected']} {fault['advice']}")
+                continue
             column = f", column {fault['source_column']!r}" if fault.get("source_column") else ""
-            out.print(
-                f"{receipt['file']}: {fault['rule']}: {fault['rows']:,} rows, first {where}{column}: {fault['value']}"
-            )
+            value = f": {fault['value']}" if fault["value"] is not None else f", expected {fault['expected']}"
+            where = f"{fault['rows']:,} rows, first line {fault['first_line']}{column}"
+            out.print(f"{receipt['file']}: {fault['rule']}: {where}{value}")
 
 
 @app.command()

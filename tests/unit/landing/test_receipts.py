@@ -6,7 +6,9 @@ import json
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from lakehouse.cli import app
 from lakehouse.landing.intake import intake
 from lakehouse.landing.receipt import MASK, Sender, build_receipt
 from tests.unit.landing.conftest import House, column, faults
@@ -157,3 +159,18 @@ def test_receipts_lie_where_the_provider_looks(house: House) -> None:
     keys = [entry.key for entry in house.exchange.lake.list("landing-town")]
     assert keys == [f"receipts/readings/{receipt['delivery']}.{ending}" for ending in ("html", "json")]
     assert intake(house.exchange, contract) == []
+
+
+def test_the_command_says_what_was_wrong(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    contract = house.contract()
+    house.deliver(contract, "meter,read_at,use_kwh\na,never,1\n,2024-01-01 00:00,2\n", "rows.csv")
+    house.deliver(contract, "meter;read_at;use_kwh\n", "whole.csv")
+    settings = house.exchange.settings
+    for name, value in (("PROJECT", settings.project), ("HOME", settings.home), ("LAKE", settings.lake)):
+        monkeypatch.setenv(f"EXCHANGE_{name}", str(value))
+    told = CliRunner().invoke(app, ["receipts", "town"]).output.splitlines()
+    assert told[-3:-1] == [
+        "rows.csv: missing_value: 1 rows, first line 3, column 'meter', expected a value",
+        "rows.csv: not_a_timestamp: 1 rows, first line 2, column 'read_at': never",
+    ]
+    assert told[-1].startswith("whole.csv: wrong_delimiter: The columns are parted by ';' where the contract says ','.")
