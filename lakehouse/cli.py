@@ -107,6 +107,7 @@ def new_source(
     from lakehouse.contracts.load import SUFFIX
     from lakehouse.landing.draft import draft_contract
     from lakehouse.landing.refusal import DeliveryRefused
+    from lakehouse.storage.workplace import workplace
 
     provider, _, dataset = source.partition("/")
     settings = Settings()
@@ -116,7 +117,9 @@ def new_source(
     if path.exists():
         raise WrongUse(f"{path} stands already; it is not overwritten")
     try:
-        text = draft_contract(provider=provider, dataset=dataset, sample=sample)
+        # The sample may be of people.
+        with workplace(settings.home_path, "draft") as folder:
+            text = draft_contract(provider=provider, dataset=dataset, sample=sample, folder=folder)
     except DeliveryRefused as error:
         raise Refused(f"{sample.name}: {error}") from None
     except ValueError as error:

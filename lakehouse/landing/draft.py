@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,20 +20,20 @@ NAME = re.compile(r"[a-z][a-z0-9_]{0,62}")
 ROWS_FOR_DAY, ROWS_FOR_MONTH = 500, 5
 
 
-def draft_contract(*, provider: str, dataset: str, sample: Path) -> str:
+def draft_contract(*, provider: str, dataset: str, sample: Path, folder: Path) -> str:
     """A commented ODCS document for ``contracts/<provider>/<dataset>.odcs.yaml``, valid as it stands.
 
     Every guess carries ``# guess: why``; no value of the sample is in it but the tokens for no value. The sample's
-    first file is read, up to :data:`~lakehouse.landing.sniff.SAMPLE_ROWS` rows.
+    first file is read, up to :data:`~lakehouse.landing.sniff.SAMPLE_ROWS` rows, and worked on in ``folder``.
     Raises ``ValueError`` for a name that the lake does not take, and
     :class:`~lakehouse.landing.refusal.DeliveryRefused` where the sample cannot be read.
     """
     for name in (provider, dataset):
         if not NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no name: use lower case letters, digits and _, as air_quality")
-    with tempfile.TemporaryDirectory(prefix="draft-") as folder, duckdb.connect() as connection:
+    with duckdb.connect() as connection:
         connection.execute("SET TimeZone = 'UTC'")
-        sniffed = sniff(connection=connection, sample=sample, dataset=dataset, folder=Path(folder))
+        sniffed = sniff(connection=connection, sample=sample, dataset=dataset, folder=folder)
         form, reasons = guess_signs(connection, sniffed.form, len(sniffed.columns))
         guesses, sniffed.form = guess_types(connection=connection, form=form, columns=sniffed.columns)
         sniffed.reasons |= reasons

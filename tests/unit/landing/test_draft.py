@@ -45,7 +45,7 @@ TABLE = {
 
 
 def drafted(tmp_path: Path, sample: Path, *, dataset: str = "readings") -> Contract:
-    text = draft_contract(provider="town", dataset=dataset, sample=sample)
+    text = draft_contract(provider="town", dataset=dataset, sample=sample, folder=tmp_path)
     path = tmp_path / "contracts" / "town" / f"{dataset}.odcs.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
@@ -129,7 +129,7 @@ def test_csv_dialect_types_key_and_privacy(tmp_path: Path, sample: Path) -> None
 
 
 def test_each_guess_says_why_and_no_private_value_is_told(tmp_path: Path, sample: Path) -> None:
-    text = draft_contract(provider="town", dataset="readings", sample=sample)
+    text = draft_contract(provider="town", dataset="readings", sample=sample, folder=tmp_path)
     guessed = ("logicalType:", "classification:", "delimiter:", "decimal:", "kind: events", "partition:", "id: Lic")
     for line in text.splitlines():
         if any(word in line for word in guessed):
@@ -255,7 +255,7 @@ def test_names_and_units() -> None:
 
 def test_what_cannot_be_drafted_says_why(tmp_path: Path, sample: Path) -> None:
     with pytest.raises(ValueError, match="lower case"):
-        draft_contract(provider="Town", dataset="readings", sample=sample)
+        draft_contract(provider="Town", dataset="readings", sample=sample, folder=tmp_path)
     for content, rule in (
         (b"", "empty_file"),
         (b"\x89PNG\r\n\x1a\n\0\0", "unknown_format"),
@@ -263,7 +263,7 @@ def test_what_cannot_be_drafted_says_why(tmp_path: Path, sample: Path) -> None:
     ):
         sample.write_bytes(content)
         with pytest.raises(DeliveryRefused) as refused:
-            draft_contract(provider="town", dataset="readings", sample=sample)
+            draft_contract(provider="town", dataset="readings", sample=sample, folder=tmp_path)
         assert refused.value.rule == rule
 
 
@@ -329,4 +329,4 @@ def test_what_cannot_be_drafted_is_said(tmp_path: Path, content: bytes, said: st
     sample = tmp_path / "sample"
     sample.write_bytes(content)
     with pytest.raises(DeliveryRefused, match=said):
-        draft_contract(provider="town", dataset="readings", sample=sample)
+        draft_contract(provider="town", dataset="readings", sample=sample, folder=tmp_path)
