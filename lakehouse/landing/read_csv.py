@@ -27,6 +27,7 @@ ROUNDS = 24
 # Lines that are taken out one by one, a round.
 MOST_TAKEN_OUT = 100_000
 BLOCK = 1024
+MOST_FILLED = 500
 UNIT_SEPARATOR = "\x1f"
 # A rejected record, and its first byte: DuckDB counts from 1, and takes blank lines before it along.
 RECORD = "trim(csv_line, chr(10) || chr(13))"
@@ -49,7 +50,7 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     names, skip = head_of_csv(file.path, form, contract)
     found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
     found = with_lists(found, form.unpivot)
-    columns = selected(contract, found)
+    columns = f"{selected(contract, found)}, {_filled(contract, found, len(names))}"
     refuse_long_lines(file)
     form = without_quotes(file.path, form)
     path = _close_head(file, form, skip)
@@ -60,7 +61,8 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     if each_line_a_record and rejected == 0:
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW delivered AS "
-            f"SELECT rowid + {skip + 1} AS exchange_line, * FROM delivered_rows"
+            f"SELECT rowid + {skip + 1} AS exchange_line, * EXCLUDE (exchange_filled) FROM delivered_rows "
+            "WHERE exchange_filled"
         )
     elif each_line_a_record and not form.quote:
         _number_single_lines(connection, skip)
@@ -249,9 +251,9 @@ def _number_single_lines(connection: duckdb.DuckDBPyConnection, skip: int) -> No
         FROM numbers LEFT JOIN struck USING (block);
         CREATE OR REPLACE TEMP VIEW delivered AS
         SELECT place + before + CASE WHEN inside IS NULL THEN 0 ELSE len(list_filter(inside, lambda p: p < place)) END
-               AS exchange_line, rows.* EXCLUDE (place, block)
+               AS exchange_line, rows.* EXCLUDE (place, block, exchange_filled)
         FROM (SELECT rowid + {skip + 1} AS place, rowid // {BLOCK} AS block, * FROM delivered_rows) AS rows
-        JOIN blocks USING (block)
+        JOIN blocks USING (block) WHERE rows.exchange_filled
         """
     )
 
@@ -290,9 +292,23 @@ def _number_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: in
         """
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT n.exchange_line, d.* EXCLUDE (exchange_more) "
-        "FROM delivered_rows AS d JOIN numbered AS n ON n.record = d.rowid + 1"
+        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT n.exchange_line, d.* EXCLUDE (exchange_more, exchange_filled) "
+        "FROM delivered_rows AS d JOIN numbered AS n ON n.record = d.rowid + 1 WHERE d.exchange_filled"
     )
+
+
+def _filled(contract: Contract, found: dict[str, str], columns: int) -> str:
+    """Whether a record has any value: one of delimiters alone, as Excel leaves them below a table, is no row.
+
+    Of a very wide file that is not asked, as all of its columns would have to be read.
+    """
+    text = _is_text(f"concat({', '.join(f'c{number}' for number in range(columns))})")
+    if columns > MOST_FILLED:
+        text = "true"
+    # Nearly every row has its key, so that nothing else is asked. All blanks sort before '!'.
+    key = next((found[column.source] for column in contract.primary_key if column.source in found), None)
+    asked = f"CASE WHEN {key} >= '!' THEN true ELSE {text} END" if key and key[1:].isdigit() else text
+    return f"{asked} AS exchange_filled"
 
 
 def _more_lines(columns: int) -> str:

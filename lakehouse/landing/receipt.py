@@ -34,8 +34,11 @@ ADVICE = {
     "distinct_share_changed": "Check whether rows are repeated, or ids were made anew.",
     "distribution_drifted": "Check the unit and the source of this column.",
 }
-# Of malformed rows that are no lines of a table, by what is wrong with them.
-MALFORMED_ADVICE = {"no JSON object": "Check this line; each holds one JSON object, whole, and nothing else."}
+# Of malformed rows of other forms than csv, by words in what is wrong with them.
+MALFORMED_ADVICE = {
+    "no JSON object": "Check this line; each holds one JSON object, whole, and nothing else.",
+    "characters, not": "Check this line; its columns stand at fixed places, filled up with blanks.",
+}
 WARNING_ADVICE = "The rows were taken. Check them, and deliver those that are wrong again once they are corrected."
 DEFAULT_ADVICE = "Correct the value and deliver the row again; only corrected rows are needed."
 SHOWN_CHARACTERS = 200
@@ -97,8 +100,10 @@ def summarise_faults(
 
 
 def _advice(rule: str, expected: str, warning: bool) -> str:
-    if rule == "malformed_row" and expected in MALFORMED_ADVICE:
-        return MALFORMED_ADVICE[expected]
+    if rule == "malformed_row":
+        for words, advice in MALFORMED_ADVICE.items():
+            if words in expected:
+                return advice
     return ADVICE.get(rule, WARNING_ADVICE if warning else DEFAULT_ADVICE)
 
 

@@ -17,6 +17,7 @@ from lakehouse.storage.sql import identifier, literal
 
 BLANKS = " \t\n\r\u00a0"
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
+WHOLE_DAY = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]00:00(?::00(?:\.0+)?)?)?\s?(?:[Zz]|[+-]\d{2}(?::?\d{2})?)?"
 # What follows a time of day: an offset, or letters that claim one.
 CLAIMS_OFFSET = r"[:T]\d{1,2}(?:\.\d*)?\s?(?:[A-Za-z][A-Za-z_/]*|[+-][\d:]+)$"
 OFFSET = r"(?:[Zz]|UTC|GMT|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)$"
@@ -87,7 +88,7 @@ def _typed(column: Column, form: FileForm) -> str:
         case "boolean":
             return f"TRY_CAST({text} AS BOOLEAN)"
         case "date":
-            return f"coalesce({_from_formats(column, text)}TRY_CAST({text} AS DATE))::DATE"
+            return f"coalesce({_from_formats(column, text)}{_iso_date(text)})::DATE"
         case "timestamp":
             return _timestamp(column, text)
 
@@ -101,6 +102,12 @@ def _integer(plain: str) -> str:
         f"WHEN regexp_full_match({plain}, '[+-]?\\d+') THEN TRY_CAST({plain} AS BIGINT) "
         f"WHEN regexp_full_match({plain}, {literal(NUMBER)}) AND {whole} THEN TRY_CAST({plain} AS BIGINT) END"
     )
+
+
+def _iso_date(text: str) -> str:
+    """A day, also where it is written as the moment it begins: a cast alone would drop what stands behind a day."""
+    day = f"TRY_CAST({text} AS DATE)"
+    return f"CASE WHEN {day}::VARCHAR = {text} OR regexp_full_match({text}, {literal(WHOLE_DAY)}) THEN {day} END"
 
 
 def _seconds_of_day(text: str) -> str:

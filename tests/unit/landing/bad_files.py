@@ -64,6 +64,7 @@ FILES: list[Case] = [
     taken("mixed ends of lines", lambda: CSV.replace("\n", "\r\n", 2)),
     taken("no end of the last line, blank lines between", lambda: CSV.replace("\n", "\n\n").rstrip("\n")),
     taken("lines of blanks between", lambda: CSV.replace("\n", "\n  \n")),
+    taken("lines of delimiters alone, as Excel leaves them below a table", with_rows(*[",,,"] * 20)),
     partly("the last line is cut", with_rows(f"M005,{DAY}"), "malformed_row"),
     partly("a quote that is never closed", with_rows(f'M005,{DAY},1,"open'), "malformed_row"),
     partly(

@@ -144,6 +144,14 @@ def test_lines_of_blanks_are_no_rows_in_a_file_without_quotes(house: House) -> N
     assert [row["line"] for row in house.quarantine(contract, receipt)] == [5]
 
 
+def test_lines_of_delimiters_alone_are_no_rows_in_a_file_without_quotes(house: House) -> None:
+    contract = house.contract(**REGISTER)
+    receipt = house.deliver(contract, "id,note,amount\n1,a,1\n,,\n2,b\n, ,\t\n3,c,3\n,d,\n,,\n")
+    assert (receipt["delivered"], receipt["accepted"]) == (4, 2)
+    assert house.clean(contract, "exchange_line, id") == [(2, 1), (6, 3)]
+    assert sorted(row["line"] for row in house.quarantine(contract, receipt)) == [4, 7]
+
+
 def test_one_column_with_blank_lines(house: House) -> None:
     contract = house.contract([KEY], kind="snapshot")
     receipt = house.deliver(contract, 'id\n1\n\n2\n""\n  \n3\n')
@@ -222,6 +230,7 @@ def _random_file(chance: random.Random, end: str) -> tuple[str, list[tuple[int, 
             record = {
                 "blank": "",
                 "spaces": "   ",
+                "empty": ", ,",
                 "short": f"{number},x",
                 "long": f'{number},"x",1,2,3',
                 "open": f'{number},"x,1',
@@ -231,7 +240,7 @@ def _random_file(chance: random.Random, end: str) -> tuple[str, list[tuple[int, 
             }[kind]
         if kind in ("plain", "quoted", "broken"):
             good.append((line, note))
-        elif kind not in ("blank", "spaces"):
+        elif kind not in ("blank", "spaces", "empty"):
             bad.append(line)
         text += record + end
         line += record.count("\n") + 1

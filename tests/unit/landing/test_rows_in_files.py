@@ -44,6 +44,7 @@ def test_fixed_width_lines_that_are_not_as_wide_as_stated_are_malformed(house: H
         ("malformed_row", None): (2, 4, "b2    2024-02-01 12,5"),
         ("not_a_number", "use_kwh"): (1, 7, "1.50"),
     }
+    assert receipt["errors"][0]["advice"].startswith("Check this line; its columns stand at fixed places")
     assert house.clean(contract, "meter, use_kwh, exchange_line", order="exchange_line") == [
         ("æ1", Decimal("1.500"), 2),
         ("b4", None, 6),

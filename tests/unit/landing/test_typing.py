@@ -132,6 +132,13 @@ def test_limits_are_inclusive_unless_they_say_exclusive(house: House) -> None:
     ]
 
 
+def test_nothing_is_dropped_behind_a_day(house: House) -> None:
+    contract = one_column(house, column("d", "date"))
+    whole = ["2024-01-31", "2024/1/31", "2024-01-31 00:00:00", "2024-01-31T00:00Z", "2024-01-31+01:00"]
+    more = ["2024-01-31 10:30", "2024-01-31T23:30:00Z", "2024-01-31x", "2024-01-31 24:00", "2024-01-31 Wed"]
+    assert outcomes(house, contract, [*whole, *more]) == [date(2024, 1, 31)] * len(whole) + [REFUSED] * len(more)
+
+
 def test_limits_of_dates(house: House) -> None:
     contract = one_column(house, column("d", "date", logicalTypeOptions={"minimum": "2024-01-01"}))
     assert outcomes(house, contract, ["2023-12-31", "2024-01-01"]) == [REFUSED, date(2024, 1, 1)]
