@@ -19,7 +19,7 @@ from lakehouse.landing.load import accepted_message, column_warnings
 from lakehouse.landing.measure_each import PART, Measures
 from lakehouse.landing.profile import judge_profile
 from lakehouse.landing.pseudonymise import Hidden
-from lakehouse.landing.receipt import Sender, build_receipt
+from lakehouse.landing.receipt import Sender, build_receipt, next_step
 from lakehouse.landing.reconcile import Reconciled
 from lakehouse.landing.repeats import repetition
 from lakehouse.landing.type_rows import PART_LINES
@@ -129,6 +129,7 @@ def batch_receipts(
             profile, alarms = judge_profile(
                 contract, member, one.profile, delivered=one.rows, before=past.profiles, last=past.last
             )
+            warnings = [*column_warnings(columns.unknown, columns.dropped, one.rows), *alarms]
             receipt = build_receipt(
                 sender=Sender.of(contract),
                 delivery=member,
@@ -137,7 +138,7 @@ def batch_receipts(
                 accepted=result.accepted,
                 duplicates=result.duplicates,
                 corrections=result.corrections,
-                warnings=[*column_warnings(columns.unknown, columns.dropped, one.rows), *alarms],
+                warnings=warnings,
                 columns=columns.order,
                 levels=one.levels,
                 profile=profile,
@@ -145,7 +146,7 @@ def batch_receipts(
                 partitions=list(count.partitions),
                 batch=name,
                 message=accepted_message(result, 0),
-                next_step="Nothing is to be done.",
+                next_step=next_step(0, warnings),
             )
             past.profiles.appendleft({**profile, "delivered": one.rows})
         past.last = member["received_at"]

@@ -35,7 +35,14 @@ from lakehouse.landing.pseudonymise import Hidden, hide_ids
 from lakehouse.landing.quick import read_quickly
 from lakehouse.landing.quick_rows import number_rest
 from lakehouse.landing.read import read_file
-from lakehouse.landing.receipt import Sender, build_receipt, column_entry, refusal_entry, summarise_faults
+from lakehouse.landing.receipt import (
+    Sender,
+    build_receipt,
+    column_entry,
+    next_step,
+    refusal_entry,
+    summarise_faults,
+)
 from lakehouse.landing.reconcile import Reconciled, reconcile
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.thresholds import beyond_threshold, refuse_beyond_threshold, refuse_changed_units
@@ -264,6 +271,12 @@ def _reconciled(
     profile, alarms = profile_delivery(
         exchange, contract, delivery, connection, tally.delivered, plain, look.measured()
     )
+    warnings = [
+        *_warnings(connection, contract, tally),
+        *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
+        *unit_changes,
+        *alarms,
+    ]
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,
@@ -275,23 +288,14 @@ def _reconciled(
         corrections=result.corrections,
         withdrawn=stored - result.accepted,
         errors=summarise_faults(connection, contract, warnings=False) if refused else [],
-        warnings=[
-            *_warnings(connection, contract, tally),
-            *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
-            *unit_changes,
-            *alarms,
-        ],
+        warnings=warnings,
         columns=tally.order,
         levels=level,
         profile=profile,
         checks=checks,
         partitions=sorted({file.partition for file in files}),
         message=accepted_message(result, refused),
-        next_step=(
-            "Deliver the refused rows again once they are corrected; the accepted ones need not be sent again."
-            if refused
-            else "Nothing is to be done."
-        ),
+        next_step=next_step(refused, warnings),
     )
     return Loaded(receipt=receipt, files=files, faults=faults, fault_rows=fault_rows, standing=standing)
 

@@ -136,6 +136,13 @@ def refusal_entry(refusal: DeliveryRefused, rows: int) -> dict[str, Any]:
     }
 
 
+def next_step(refused: int, warnings: list[dict[str, Any]]) -> str:
+    """What the provider is to do about a delivery that was accepted, all but so many rows."""
+    if refused:
+        return "Deliver the refused rows again once they are corrected; the accepted ones need not be sent again."
+    return "Nothing has to be sent again; see what is worth a look." if warnings else "Nothing is to be done."
+
+
 def build_receipt(
     *,
     sender: Sender,

@@ -187,6 +187,7 @@ def test_unknown_columns_are_told_and_ignored_ones_are_not(house: House) -> None
     receipt = house.deliver(contract, "id,colour,amount,checksum,note\n1,red,2,x,n\n")
     assert [w["source_column"] for w in receipt["warnings"]] == ["colour"]
     assert receipt["status"] == "accepted"
+    assert receipt["next_step"] == "Nothing has to be sent again; see what is worth a look."
 
 
 def test_an_optional_column_may_be_missing(house: House) -> None:
