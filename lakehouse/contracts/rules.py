@@ -101,6 +101,9 @@ def _limit_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
         fits = ("date", "timestamp") if isinstance(bound, date) else ("integer", "number")
         if bound is not None and column.logicalType not in fits:
             yield _property(index, "logicalTypeOptions", name), f"{bound} is no limit for a {column.logicalType}"
+    least, most = options.minimum, options.maximum
+    if least is not None and type(least) is type(most) and least > most:  # type: ignore[operator]
+        yield _property(index, "logicalTypeOptions", "minimum"), f"{least} is above the maximum, {most}: no value fits"
     if options.pattern is not None and (problem := _pattern_problem(options.pattern)):
         yield _property(index, "logicalTypeOptions", "pattern"), problem
 

@@ -137,6 +137,9 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     "limit of another type": (
         "{minimum: 0}", "{minimum: 2024-01-01}", "minimum", "logicalTypeOptions.minimum", "no limit for a number",
     ),
+    "limits that leave nothing": (
+        "{minimum: 0}", "{minimum: 5, maximum: 4}", "minimum", "logicalTypeOptions.minimum", "above the maximum",
+    ),
     "limit that is no date": ("{minimum: 0}", "{minimum: 2024-02-31}", "minimum", "logicalTypeOptions.min", "2024"),
     "decimal": ("DECIMAL(12,3)", "DECIMAL(40,3)", "DECIMAL(40", "properties[2].physicalType", "DECIMAL"),
     "integer for a number": ("DECIMAL(12,3)", "BIGINT", "BIGINT", "properties[2].physicalType", "DOUBLE"),
