@@ -19,6 +19,7 @@ from lakehouse.storage.sql import identifier, literal
 
 # With the files that an archive may hold, below 2^40: what the newest version is picked by has room for it.
 PART_LINES = 10**9
+ONE_PASS = "both passes through the hour, one after the other in one file; what reads as one is taken as the first"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,15 +79,17 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
         f"FROM ({typed})"
     )
     scope = f"exchange_line BETWEEN {first} AND {last - 1}"
+    # Values stand in the SQL: the first bound parameter would load pandas, which takes longer than most deliveries.
+    member = "NULL" if file.member is None else literal(file.member)
+    unsure = 0
     for column in _in_sequence(contract):
         _resolve_by_sequence(connection, contract, column, scope)
+        unsure += _warn_of_one_pass(connection, contract, column, scope, part, member)
     good, bad, warned, malformed = connection.execute(
         "SELECT count(*) FILTER (NOT exchange_bad), count(*) FILTER (exchange_bad), "
         "count(*) FILTER (exchange_warned AND NOT exchange_bad), (SELECT count(*) FROM malformed) "
         f"FROM exact_rows WHERE {scope}"
     ).fetchone() or (0, 0, 0, 0)
-    # Values stand in the SQL: the first bound parameter would load pandas, which takes longer than most deliveries.
-    member = "NULL" if file.member is None else literal(file.member)
     connection.execute(f"INSERT INTO parts VALUES ({part}, {member})")
     if bad or warned:
         _collect(connection, contract, file, found, part, member)
@@ -96,7 +99,7 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
             "problem, false, text FROM malformed"
         )
     connection.execute("DROP TABLE IF EXISTS typed_rest")
-    return FileRows(delivered=good + bad + malformed, bad=bad + malformed, warned=warned)
+    return FileRows(delivered=good + bad + malformed, bad=bad + malformed, warned=warned + unsure)
 
 
 def type_joined(connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm) -> set[int]:
@@ -130,12 +133,11 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
     of that day fall from line to line.
     """
     mark, local, time = mark_of(column), local_of(column), identifier(column.name)
-    series = [identifier(key.name) for key in contract.primary_key if key.name != column.name]
+    series = _series(contract, column)
     day = ", ".join([*series, f"{local}::DATE"])
     connection.execute(
         f"""
-        UPDATE exact_rows SET {time} = {time} + INTERVAL 1 HOUR
-        WHERE {scope} AND exchange_line IN (
+        CREATE OR REPLACE TEMP TABLE second_pass AS (
             WITH steps AS (
                 SELECT exchange_line, {mark}, {local}, {", ".join([*series, ""])}
                        sign(epoch({local} - lag({local}) OVER (PARTITION BY {day} ORDER BY exchange_line))) AS step
@@ -152,9 +154,37 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
             QUALIFY {local} <= max({local}) OVER (
                 PARTITION BY {day} ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             )
-        )
+        );
+        UPDATE exact_rows SET {time} = {time} + INTERVAL 1 HOUR
+        WHERE {scope} AND exchange_line IN (FROM second_pass)
         """
     )
+
+
+def _warn_of_one_pass(
+    connection: duckdb.DuckDBPyConnection, contract: Contract, column: Column, scope: str, part: int, member: str
+) -> int:
+    """A warning for each row of a series that reads as one pass alone through the repeated hour, since the other is
+    not in the file or both are sorted into one: which it is nobody knows. Returns how many."""
+    local = local_of(column)
+    day = ", ".join([*_series(contract, column), f"{local}::DATE"])
+    told = connection.execute(
+        f"""
+        INSERT INTO faults
+        SELECT {part}, {member}, exchange_line - {part * PART_LINES}, {literal(column.name)}, {local}::VARCHAR,
+               'time_ambiguous', {literal(ONE_PASS)}, true, NULL
+        FROM (
+            SELECT exchange_line, {local} FROM exact_rows
+            WHERE {scope} AND NOT exchange_bad AND {mark_of(column)} = 'ambiguous'
+            QUALIFY NOT bool_or(exchange_line IN (FROM second_pass)) OVER (PARTITION BY {day})
+        )
+        """
+    ).fetchone()
+    return int(told[0]) if told else 0
+
+
+def _series(contract: Contract, column: Column) -> list[str]:
+    return [identifier(key.name) for key in contract.primary_key if key.name != column.name]
 
 
 def _marked(contract: Contract, file: PlainFile, found: list[Rule], source: str = "delivered") -> str:

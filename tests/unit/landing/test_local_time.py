@@ -145,7 +145,7 @@ def test_long_and_short_days_in_sequence(
     count = hours * 60 // minutes
     times = local_day(day, count, timedelta(minutes=minutes))
     receipt = deliver(house, contract, times[::-1] if backwards else times)
-    assert receipt["accepted"] == count
+    assert (receipt["accepted"], receipt["warnings"]) == (count, [])
     found = [t for (t,) in house.clean(contract, "t", "exchange_line DESC" if backwards else "exchange_line")]
     # Every moment once, evenly spaced, in the order in which they happened.
     assert {later - earlier for earlier, later in zip(found, found[1:], strict=False)} == {timedelta(minutes=minutes)}
@@ -166,8 +166,12 @@ def test_sequence_is_told_for_each_series(house: House) -> None:
 
 def test_sequence_with_only_one_pass_takes_the_first(house: House) -> None:
     contract = series(house, zone=ZONE, ambiguous="sequence")
-    deliver(house, contract, quarters(AUTUMN, [1, 2, 3]))
+    receipt = deliver(house, contract, quarters(AUTUMN, [1, 2, 3]))
     assert utc(house, contract)[4:8] == ["27 00:00", "27 00:15", "27 00:30", "27 00:45"]
+    (warning,) = receipt["warnings"]
+    assert (warning["rule"], warning["rows"], warning["first_line"]) == ("time_ambiguous", 4, 6)
+    assert warning["value"] == "2024-10-27 02:00:00"
+    assert all(check["success"] for check in receipt["checks"])
 
 
 def test_a_day_is_utc_s_and_not_the_clock_s(house: House) -> None:
