@@ -36,4 +36,5 @@ class DeliveryRefused(Exception):
     @property
     def words(self) -> str:
         """The problem, with the file of an archive that has it."""
-        return f"{self.member}: {self.problem}" if self.member else self.problem
+        named = self.member is None or self.problem.startswith(self.member)
+        return self.problem if named else f"{self.member}: {self.problem}"

@@ -71,7 +71,9 @@ def test_a_shapefile_without_prj_is_refused_unless_the_contract_states_the_syste
     content = shapefile(tmp_path / "l", without=(".prj",))
     delivery = {"members": ["*.shp"]}
     contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot", delivery=delivery)
-    assert list(faults(house.deliver(contract, content, "a.zip"))) == [("no_reference_system", None)]
+    receipt = house.deliver(contract, content, "a.zip")
+    assert list(faults(receipt)) == [("no_reference_system", None)]
+    assert receipt["message"].count(receipt["errors"][0]["member"]) == 1
     stated = {"format": "shapefile", "crs": "EPSG:25832"}
     contract = house.contract(COLUMNS, forms=[stated], kind="snapshot", delivery=delivery)
     assert house.deliver(contract, content, "b.zip")["accepted"] == 2
