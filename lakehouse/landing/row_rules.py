@@ -148,6 +148,12 @@ def _expected(column: Column, form: FileForm) -> str:
             decimal, type_ = getattr(form, "decimal", "."), duckdb_type(column)
             sign = "comma" if decimal == "," else "point"
             return f"a number with a decimal {sign}" + (f" that fits {type_}" if type_ != "DOUBLE" else "")
+        case "timestamp":
+            return "a timestamp, as 2024-01-31 12:00:00"
+        case "date":
+            return "a date, as 2024-01-31"
+        case "boolean":
+            return "true or false, yes or no, 1 or 0"
         case _:
             return f"a {column.logicalType}"
 
