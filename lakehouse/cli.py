@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated
 
+import duckdb
 import typer
 from sqlalchemy.exc import OperationalError
 
@@ -39,6 +40,7 @@ from lakehouse.commands.console import (
     print_json,
     print_progress,
     print_table,
+    writing,
 )
 from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
@@ -82,7 +84,7 @@ def main() -> None:
     except ReleaseGone as error:
         err.print(str(error))
         sys.exit(REFUSED)
-    except (StorageError, OperationalError, KeyFault) as error:
+    except (StorageError, OperationalError, KeyFault, duckdb.IOException) as error:
         err.print(str(error).splitlines()[0])
         sys.exit(REFUSED)
     except (WrongUse, UnknownDataset, NoSuchRelease) as error:
@@ -319,7 +321,8 @@ def get(
     manifest = find_release(exchange, name)
     try:
         trusted = load_public_key(key.read_bytes(), shown=str(key)) if key else None
-        folder = fetch(exchange, manifest, to=to, form=form, key=trusted, progress=print_progress)
+        with writing(to):
+            folder = fetch(exchange, manifest, to=to, form=form, key=trusted, progress=print_progress)
     except Untrusted as error:
         raise Refused(str(error)) from None
     count_staff(exchange, manifest, door="get", rows=manifest.rows, size=manifest.bytes)
@@ -364,7 +367,8 @@ def simulate(
         households=households, days=days, start=first, seed=seed, stations=stations, riders=riders, quirks=quirks,
         file_format="csv" if file_format == "csv" else "parquet",
     )  # fmt: skip
-    written = make(city=city, out=to, datasets=dataset or DATASETS, progress=print_progress)
+    with writing(to):
+        written = make(city=city, out=to, datasets=dataset or DATASETS, progress=print_progress)
     if as_json:
         print_json([asdict(entry) for entry in written])
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import AsJson, app, out, print_json
+from lakehouse.commands.console import AsJson, app, out, print_json, writing
 from lakehouse.exchange import Exchange
 
 
@@ -26,8 +26,9 @@ def catalog(
     written = []
     for name, content in made.all():
         path = to / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+        with writing(to):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
         written.append({"document": name, "bytes": len(content)})
     if as_json:
         print_json(written)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -34,6 +37,18 @@ class Refused(Exception):
 
 class WrongUse(Exception):
     """Ends the command with status 2 and a reason."""
+
+
+@contextmanager
+def writing(to: Path) -> Iterator[None]:
+    """What cannot be written below a place that was typed is wrong use. Raises :class:`WrongUse`."""
+    try:
+        yield
+    except OSError as error:
+        named, asked = Path(os.fsdecode(error.filename or "")).absolute(), to.absolute()
+        if error.filename is None or not (named.is_relative_to(asked) or asked.is_relative_to(named)):
+            raise
+        raise WrongUse(f"nothing can be written to {to} ({error.strerror}): name another place") from None
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from lakehouse.commands.console import AsJson, app, out, print_json, print_table
+from lakehouse.commands.console import AsJson, app, out, print_json, print_table, writing
 from lakehouse.exchange import Exchange
 from lakehouse.release.listing import find_release
 
@@ -30,7 +30,8 @@ def diff(
     exchange.index.create()
     old, new = (find_release(exchange, f"{mart}@{name}") for name in (before, after))
     folder = to / f"{mart}-diff-v{old.major}-{old.release}-v{new.major}-{new.release}"
-    found = write_diff(exchange, before=of_release(old), after=of_release(new), title=new.title, folder=folder)
+    with writing(folder):
+        found = write_diff(exchange, before=of_release(old), after=of_release(new), title=new.title, folder=folder)
     if as_json:
         print_json(found)
         return

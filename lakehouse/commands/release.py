@@ -27,6 +27,12 @@ def _who(by: str | None) -> str:
     return by or getpass.getuser()
 
 
+def _why(reason: str) -> str:
+    if not reason.strip():
+        raise WrongUse("say why: the reason is kept, and readers are told it")
+    return reason.strip()
+
+
 def _opened() -> Exchange:
     exchange = Exchange.from_environment()
     exchange.index.create()
@@ -174,7 +180,7 @@ def rollback(
 
     exchange = _opened()
     try:
-        found = move(exchange, mart=mart, release=release, by=_who(by), reason=reason)
+        found = move(exchange, mart=mart, release=release, by=_who(by), reason=_why(reason))
     except NotWithdrawable as error:
         raise Refused(str(error)) from None
     _bring_doors(exchange, mart)
@@ -194,7 +200,7 @@ def yank(name: ReleaseName, reason: Reason, by: By = None, as_json: AsJson = Fal
 
     exchange = _opened()
     mart, release = _parts(name)
-    found = take_out(exchange, mart=mart, release=release, by=_who(by), reason=reason)
+    found = take_out(exchange, mart=mart, release=release, by=_who(by), reason=_why(reason))
     _bring_doors(exchange, mart)
     if as_json:
         print_json(found)
@@ -211,7 +217,7 @@ def pin(name: ReleaseName, reason: Reason, by: By = None) -> None:
     from lakehouse.release.retention import pin as keep
 
     mart, release = _parts(name)
-    standing = keep(_opened(), mart=mart, release=release, by=_who(by), reason=reason)
+    standing = keep(_opened(), mart=mart, release=release, by=_who(by), reason=_why(reason))
     out.print(f"{mart}@{standing.release} is pinned")
 
 
@@ -221,7 +227,7 @@ def unpin(name: ReleaseName, reason: Reason, by: By = None) -> None:
     from lakehouse.release.retention import unpin as let_go
 
     mart, release = _parts(name)
-    standing = let_go(_opened(), mart=mart, release=release, by=_who(by), reason=reason)
+    standing = let_go(_opened(), mart=mart, release=release, by=_who(by), reason=_why(reason))
     out.print(f"{mart}@{standing.release} is not pinned")
 
 

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import AsJson, Refused, WrongUse, app, out, print_json
+from lakehouse.commands.console import AsJson, Refused, WrongUse, app, out, print_json, writing
 from lakehouse.exchange import Exchange
 from lakehouse.sharing.links import LONGEST_HOURS
 
@@ -112,6 +112,7 @@ def export(
         raise WrongUse(str(error)) from None
     except TooLarge as error:
         raise Refused(str(error)) from None
-    rows = write_part(part, form, file)
+    with writing(file.parent):
+        rows = write_part(part, form, file)
     count_staff(exchange, manifest, door="export", rows=rows, size=file.stat().st_size)
     out.print(f"{rows:,} rows of {manifest.mart}@{manifest.release} in {file}")

@@ -47,6 +47,27 @@ def test_a_command_loads_what_it_needs_and_no_more() -> None:
     assert not heavy & set(ran.stdout.split())
 
 
+def test_what_cannot_be_done_is_told_without_a_traceback(
+    at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = at.root / "file"
+    file.write_text("no folder")
+    for asked in (
+        ("get", TRAFFIC, "--to", str(file)),
+        ("diff", TRAFFIC, "0001", "0001", "--to", str(file / "deeper")),
+        ("export", TRAFFIC, str(file / "a.csv")),
+    ):
+        assert run(monkeypatch, *asked) == 2
+        assert "nothing can be written to" in capsys.readouterr().err
+    for asked in (("pin", f"{TRAFFIC}@0001"), ("yank", f"{TRAFFIC}@0001"), ("rollback", TRAFFIC, "0001")):
+        assert run(monkeypatch, *asked, "--reason", " ") == 2
+        assert "say why" in capsys.readouterr().err
+    manifest = at.latest(TRAFFIC)
+    (at.root / "lake" / "marts" / manifest.prefix / manifest.files[0].path).unlink()
+    assert run(monkeypatch, "export", TRAFFIC, str(at.root / "a.csv")) == 1
+    assert "No files found" in capsys.readouterr().err
+
+
 def test_private_rows_are_shown_to_staff_alone(
     at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
