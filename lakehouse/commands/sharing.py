@@ -10,6 +10,7 @@ import typer
 
 from lakehouse.commands.console import AsJson, Refused, WrongUse, app, out, print_json, writing
 from lakehouse.exchange import Exchange
+from lakehouse.settings import Settings
 from lakehouse.sharing.links import LONGEST_HOURS
 
 
@@ -28,9 +29,11 @@ def serve(
 
     if (certificate is None) is not (key is None):
         raise WrongUse("HTTPS needs both --certificate and --key")
-    exchange = Exchange.from_environment()
+    settings = Settings()
+    # The catalogue names addresses below that of the doors.
+    settings = settings if port is None else settings.model_copy(update={"doors_port": port})
+    exchange, port = Exchange(settings), settings.doors_port
     exchange.init()
-    port = exchange.settings.doors_port if port is None else port
     out.print(f"the doors are at {'https' if certificate else 'http'}://{host}:{port}/ until Ctrl-C")
     run(exchange, host=host, port=port, certificate=certificate, key=key, answered=answer_in_airflow)
 

@@ -79,6 +79,7 @@ def test_the_doors_speak_https_and_end_well(own_house: House, tmp_path: Path) ->
         assert listed[0].startswith(f"{base}{path}/day=")
         file = httpx.get(listed[0].partition("?")[0], verify=trust, headers={"Authorization": f"Bearer {token}"})
         assert len(file.content) == manifest.files[0].bytes
+        assert f"//127.0.0.1:{port}/marts/{TRAFFIC}/" in httpx.get(f"{base}/catalog/dcat.ttl", verify=trust).text
         with pytest.raises(httpx.ConnectError, match="certificate"):
             httpx.get(f"{base}/marts.json")
         with pytest.raises(httpx.HTTPError):
