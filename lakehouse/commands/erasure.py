@@ -26,7 +26,11 @@ def erase(
     exchange = Exchange.from_environment()
     exchange.init()
     contract = exchange.contract(dataset)
-    person = sys.stdin.readline().strip() if subject == "-" else subject
+    person = (sys.stdin.readline() if subject == "-" else subject).strip()
+    if not person:
+        raise WrongUse("name the person: the id, as the provider delivers it, is empty")
+    if person in reason:
+        raise WrongUse("the reason has the id in it, and is kept in the certificate: say it without")
     try:
         if dry_run:
             found = preview(exchange, contract, subject=person)

@@ -62,6 +62,9 @@ def test_what_cannot_be_done_is_told_without_a_traceback(
     for asked in (("pin", f"{TRAFFIC}@0001"), ("yank", f"{TRAFFIC}@0001"), ("rollback", TRAFFIC, "0001")):
         assert run(monkeypatch, *asked, "--reason", " ") == 2
         assert "say why" in capsys.readouterr().err
+    for subject, reason, told in ((" ", "asked", "name the person"), ("meter-north-1", "of meter-north-1", "without")):
+        assert run(monkeypatch, "erase", READINGS, "--subject", subject, "--reason", reason) == 2
+        assert told in capsys.readouterr().err
     manifest = at.latest(TRAFFIC)
     (at.root / "lake" / "marts" / manifest.prefix / manifest.files[0].path).unlink()
     assert run(monkeypatch, "export", TRAFFIC, str(at.root / "a.csv")) == 1
