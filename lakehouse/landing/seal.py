@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,8 +27,6 @@ Progress = Callable[[str], None]
 _log = logging.getLogger(__name__)
 # Files that are sealed together, where they are small, and how many of them move at a time.
 PAGE_FILES, PAGE_BYTES = 500, 64 << 20
-# So many of those that wait are put in the order in which they were written; memory holds them.
-ORDERED = 10_000
 TRANSFERS = 8
 
 
@@ -97,11 +94,10 @@ def seal_pages(exchange: Exchange, contract: Contract, *, progress: Progress = l
 
 
 def pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """As many at a time as are sealed together: one that is large, alone. What was written last comes last, since of
-    each key the newest delivery stands: of very many that is so by the ten thousand, in the order of their names."""
+    """As many at a time as are sealed together: one that is large, alone."""
     page: list[Entry] = []
     size = 0
-    for entry in _by_age(iter(entries)):
+    for entry in entries:
         if page and (len(page) == PAGE_FILES or size + entry.size > PAGE_BYTES):
             yield page
             page, size = [], 0
@@ -109,11 +105,6 @@ def pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         size += entry.size
     if page:
         yield page
-
-
-def _by_age(entries: Iterator[Entry]) -> Iterator[Entry]:
-    while some := list(islice(entries, ORDERED)):
-        yield from sorted(some, key=lambda entry: (entry.modified, entry.key))
 
 
 def seal_page(exchange: Exchange, contract: Contract, *, name: str, path: Path, source: dict[str, Any]) -> str | None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -163,15 +162,6 @@ def test_the_same_name_may_come_again(house: House) -> None:
     third = house.deliver(contract, GOOD)
     assert len({r["delivery"] for r in (first, second, third)}) == 3
     assert (second["corrections"], third["status"]) == (1, "repeated")
-
-
-def test_of_files_that_wait_together_the_one_written_last_is_the_newest(house: House) -> None:
-    contract = house.contract()
-    house.drop(contract, "meter,read_at,use_kwh\na,2024-01-01 00:00,1\n", "monday.csv")
-    house.drop(contract, "meter,read_at,use_kwh\na,2024-01-01 00:00,2\n", "correction.csv")
-    os.utime(house.inbox(contract) / "monday.csv", (1, 1))
-    first, second = intake(house.exchange, contract)
-    assert (first["file"], second["file"], second["corrections"]) == ("monday.csv", "correction.csv", 1)
 
 
 def test_a_file_in_a_folder_of_the_inbox_is_a_delivery_too(house: House) -> None:
