@@ -250,6 +250,8 @@ class SuppressPolicy(Strict):
         for names in ([one.column for one in self.dimensions], [n for one in self.dimensions for n in one.columns]):
             if len(set(names)) < len(names):
                 raise ValueError(f"two dimensions share a column: {', '.join(names)}")
+        if self.cap.value > 1 and self.dominance is None:
+            raise ValueError("a unit may give more than 1, so the table is one of sums: state its dominance")
         known = {one.column for one in self.dimensions}
         for sibling in self.beside:
             if unknown := set(sibling.dimensions) - known:

@@ -53,11 +53,14 @@ def charge(exchange: Exchange, charges: Sequence[Charge], budget: Budget) -> Non
     """Writes the charges that are not on the ledger yet, all of them or none, and returns once they stand.
 
     A charge that stands already (its build was killed before the draw) costs nothing more. Raises
-    :class:`OverBudget` where they would pass the year's or the lifetime's cap of their population.
+    :class:`OverBudget` where they would pass the year's or the lifetime's cap of their population, or where their mart
+    has spent of another one: under a new name the same people would have a new budget.
     """
     with exchange.index.begin() as connection:
         hold_changes(connection)
-        known = {_key(row) for row in _entries(connection)}
+        standing = _entries(connection)
+        _require_same_population(standing, charges)
+        known = {_key(row) for row in standing}
         new = [row for row in (_row(one, "charged", one.rho) for one in charges) if _key(row) not in known]
         _require_within(connection, new, budget)
         _add(connection, new)
@@ -105,6 +108,17 @@ def epsilon(rho: Decimal, delta: Decimal) -> float:
     """An epsilon such that rho-zCDP is (epsilon, delta)-DP: rho + 2 √(rho ln(1/delta)) (Bun and Steinke 2016,
     proposition 1.3). A bound: the smallest such epsilon is a little lower."""
     return float(rho) + 2 * math.sqrt(float(rho) * math.log(1 / float(delta)))
+
+
+def _require_same_population(standing: Iterable[Mapping[str, Any]], charges: Iterable[Charge]) -> None:
+    named = {one.mart: one.population for one in charges}
+    for row in standing:
+        wanted = named.get(row["mart"], row["population"])
+        if row["population"] != wanted:
+            raise OverBudget(
+                f"{row['mart']} has spent of the privacy budget of {row['population']}; as {wanted} the same people "
+                f"would have another: name population {row['population']} again. Nothing was charged or drawn"
+            )
 
 
 def _require_within(connection: Connection, new: list[dict[str, Any]], budget: Budget) -> None:

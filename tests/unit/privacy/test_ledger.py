@@ -16,7 +16,7 @@ from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
 from lakehouse.privacy import draws
 from lakehouse.privacy.dp import Noise
-from lakehouse.privacy.draws import fill_with_noise
+from lakehouse.privacy.draws import fill_with_noise, policy_version
 from lakehouse.privacy.filled import MeasureNotEmpty
 from lakehouse.privacy.ledger import Charge, OverBudget, charge, entries, restore_ledger, spent
 from lakehouse.privacy.noisy import recount_ledger
@@ -127,8 +127,11 @@ def test_marts_about_the_same_people_share_one_budget(exchange: Exchange, mart: 
     other = noisy_mart(tmp_path, major__1="2\n          overlap_days: 30")
     with pytest.raises(OverBudget):
         filled(exchange, other, "u")
-    strangers = noisy_mart(tmp_path, population__mini_households="others")
-    assert filled(exchange, strangers, "u")
+    renamed = noisy_mart(tmp_path, population__mini_households="others")
+    before = entries(exchange)
+    with pytest.raises(OverBudget, match="has spent of the privacy budget of mini_households; as others the same"):
+        filled(exchange, renamed, "u")
+    assert entries(exchange) == before
 
 
 def test_killed_between_the_ledger_and_the_draw_the_spending_stands_and_is_not_made_again(
@@ -235,8 +238,8 @@ def test_a_build_that_dies_at_any_call_spends_once_and_ends_with_one_draw(
 ) -> None:
     deaths = 0
     for calls in range(40):
-        # Of each length of life another input, so that each begins with nothing on the ledger.
-        wide = noisy_mart(tmp_path, population__mini_households=f"p{calls}")
+        # Of each length of life another policy, so that each begins with nothing of it on the ledger.
+        wide = noisy_mart(tmp_path, **{"year_rho__1.5": f"{50 + calls}", "lifetime_rho__3": "100"})
         dying, fuse = mortal(exchange, calls)
         try:
             filled(dying, wide, "uvw")
@@ -247,7 +250,7 @@ def test_a_build_that_dies_at_any_call_spends_once_and_ends_with_one_draw(
         assert drawn <= charged, "a draw is kept that the ledger does not know"
         numbers = filled(exchange, wide, "uvw")
         assert filled(exchange, wide, "uvw") == numbers
-        of_it = [row["status"] for row in entries(exchange) if row["population"] == f"p{calls}"]
+        of_it = [row["status"] for row in entries(exchange) if row["policy"] == policy_version(dp_policy(wide))]
         assert of_it == ["charged", "drawn"]
         if not fuse.dead:
             break

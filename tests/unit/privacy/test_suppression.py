@@ -271,6 +271,7 @@ def test_margins_are_whole_numbers_and_at_least_one() -> None:
         ({"key__[kind, period, label, as_of]": "[kind, label, as_of]"}, "must be the dimensions and the partition's column"),
         ({"measure__homes": "houses"}, "the policy needs the column 'houses'"),
         ({"k__5": "1"}, "Input should be greater than or equal to 2"),
+        ({"cap__{value: 1,": "{value: 2,"}, "the table is one of sums: state its dominance"),
         ({"column__label": "kind"}, "two dimensions share a column"),
         ({"k__5": "5\n            period: day"}, "shorter than the partition"),
         ({"k__5": "5\n            beside: [{mart: other, dimensions: [size]}]"}, "other is beside in size, which is no dimension"),
