@@ -172,9 +172,13 @@ def _time_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
 
 
 def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
-    extension, names = contract.exchange, {column.name for column in contract.columns}
+    extension, names = contract.exchange, {column.name: column for column in contract.columns}
     if extension.subject is not None and extension.subject not in names:
         yield ("exchange", "subject"), f"{extension.subject!r} is not a column of this contract"
+    elif extension.subject is not None and names[extension.subject].classification.value != "identifier":
+        stated = names[extension.subject].classification.value
+        problem = f"{extension.subject!r} says whom the rows are about and is classified {stated}: it is an identifier"
+        yield ("exchange", "subject"), problem
     if extension.readings is not None and extension.readings.column not in names:
         yield ("exchange", "readings", "column"), f"{extension.readings.column!r} is not a column"
     if any(column.classification.value == "identifier" for column in contract.columns) and not extension.subject:

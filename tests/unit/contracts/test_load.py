@@ -132,6 +132,7 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     ),
     "no subject": ("      subject: meter\n", "", VALUE_OF_EXCHANGE, "exchange", "`subject` is missing"),
     "subject": ("subject: meter", "subject: person", "subject:", "exchange.subject", "not a column"),
+    "subject that is no id": ("subject: meter", "subject: use_kwh", "subject:", "exchange.subject", "is an identifier"),
     "bad pattern": ("{minimum: 0}", '{pattern: "["}', "pattern", "logicalTypeOptions.pattern", "regular expression"),
     "pattern beyond RE2": ("{minimum: 0}", '{pattern: "(?=a)a"}', "pattern", "logicalTypeOptions.pattern", "RE2"),
     "limit of another type": (

@@ -93,8 +93,8 @@ class House:
             **({"time": {"column": time}} if kind == "events" else {}),
             **exchange,
         }
-        if any(c["classification"] == "identifier" for c in chosen):
-            extension.setdefault("subject", chosen[0]["name"])
+        if ids := [c["name"] for c in chosen if c["classification"] == "identifier"]:
+            extension.setdefault("subject", ids[0])
         document = {
             "apiVersion": "v3.1.0",
             "kind": "DataContract",

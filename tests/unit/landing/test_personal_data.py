@@ -77,7 +77,7 @@ def test_a_published_contact_and_a_private_column_are_not_searched(house: House)
     published["customProperties"] = [{"property": "published_contact", "value": True}]
     assert _deliver(house, _register(house, published), ["post@example.dk"])["refused"] == 0
     secret = column("note", "string", classification="free_text")
-    contract = _register(house, secret, dataset="secret", subject="id")
+    contract = _register(house, secret, dataset="secret")
     assert _deliver(house, contract, ["post@example.dk"])["refused"] == 0
 
 
