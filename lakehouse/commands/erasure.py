@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Annotated, Any
 
@@ -29,7 +30,7 @@ def erase(
     person = (sys.stdin.readline() if subject == "-" else subject).strip()
     if not person:
         raise WrongUse("name the person: the id, as the provider delivers it, is empty")
-    if person in reason:
+    if re.search(rf"(?<!\w){re.escape(person)}(?!\w)", reason):
         raise WrongUse("the reason has the id in it, and is kept in the certificate: say it without")
     try:
         if dry_run:

@@ -65,6 +65,7 @@ def test_what_cannot_be_done_is_told_without_a_traceback(
     for subject, reason, told in ((" ", "asked", "name the person"), ("meter-north-1", "of meter-north-1", "without")):
         assert run(monkeypatch, "erase", READINGS, "--subject", subject, "--reason", reason) == 2
         assert told in capsys.readouterr().err
+    assert run(monkeypatch, "erase", READINGS, "--subject", "1", "--reason", "case 17 of 2024", "--dry-run") == 0
     manifest = at.latest(TRAFFIC)
     (at.root / "lake" / "marts" / manifest.prefix / manifest.files[0].path).unlink()
     assert run(monkeypatch, "export", TRAFFIC, str(at.root / "a.csv")) == 1
