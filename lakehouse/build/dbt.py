@@ -90,9 +90,9 @@ class DbtProject:
             target=target,
         )  # fmt: skip
         self._built(target)
-        for result in outcome.result.results:
-            if result.node.resource_type == "model" and result.node.compiled_code:
-                require_stated_reads(self.manifest, result.node)
+        nodes = [result.node for result in outcome.result.results]
+        models = [node for node in nodes if node.resource_type == "model" and node.compiled_code]
+        require_stated_reads(self.manifest, models)
         return [_node_result(result) for result in outcome.result.results]
 
     def compiled(self, *, folder: Path, models: Sequence[str]) -> list[CompiledNode]:

@@ -89,20 +89,22 @@ def _require_refs(manifest: Any, nodes: set[str]) -> None:
                 raise _hidden(node, f"{schema}.{name} by its plain name", f"{{{{ ref('{name}') }}}}")
 
 
-def require_stated_reads(manifest: Any, node: Any) -> None:
-    """Whether a model's compiled SQL reads what dbt knows that it depends on, and nothing else: its text says less, for
-    macros write into it. Raises :class:`HiddenLineage`."""
+def require_stated_reads(manifest: Any, models: Iterable[Any]) -> None:
+    """Whether each model's compiled SQL reads what dbt knows that it depends on, and nothing else: its text says less,
+    for macros write into it. Raises :class:`HiddenLineage`."""
     known = {name: (one.schema.lower(), one.alias.lower()) for name, one in manifest.nodes.items()}
     known |= {name: (one.schema.lower(), one.identifier.lower()) for name, one in manifest.sources.items()}
-    stated = [known[name] for name in parents(node) if name in known]
-    try:
-        found = undeclared(node.compiled_code, stated=stated, schemas={schema for schema, _ in known.values()})
-    except ValueError as error:
-        raise HiddenLineage(
-            f"{node.original_file_path}: what it reads cannot be told ({error}); write it as one SELECT"
-        ) from None
-    if found:
-        raise _hidden(node, ", ".join(found), "{{ ref(…) }}")
+    schemas = {schema for schema, _ in known.values()}
+    for node in models:
+        stated = [known[name] for name in parents(node) if name in known]
+        try:
+            found = undeclared(node.compiled_code, stated=stated, schemas=schemas)
+        except ValueError as error:
+            raise HiddenLineage(
+                f"{node.original_file_path}: what it reads cannot be told ({error}); write it as one SELECT"
+            ) from None
+        if found:
+            raise _hidden(node, ", ".join(found), "{{ ref(…) }}")
 
 
 def _hidden(node: Any, what: str, instead: str) -> HiddenLineage:

@@ -8,6 +8,8 @@ from typing import Any
 
 import duckdb
 
+from lakehouse.storage.sql import literal
+
 # Table functions that make rows of what they are given; any other may read what stands elsewhere.
 GIVEN = frozenset({"unnest", "range", "generate_series", "repeat", "repeat_row", "json_each", "json_tree"})
 Named = tuple[str, str]
@@ -17,7 +19,8 @@ def undeclared(sql: str, *, stated: Iterable[Named], schemas: Iterable[str]) -> 
     """What a SELECT reads beyond the relations ``stated`` (schema and name): relations of any of dbt's ``schemas``,
     files, and table functions. Raises ``ValueError`` where it is no SELECT."""
     with duckdb.connect() as connection:
-        [[text]] = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [sql]).fetchall()
+        # It stands in the SQL: the first bound parameter would load pandas.
+        [[text]] = connection.execute(f"SELECT json_serialize_sql({literal(sql)})").fetchall()
     tree = json.loads(text)
     if tree["error"]:
         raise ValueError(tree["error_message"])

@@ -302,9 +302,9 @@ def _filled(contract: Contract, found: dict[str, str], columns: int) -> str:
 
     Of a very wide file that is not asked, as all of its columns would have to be read.
     """
-    text = _is_text(f"concat({', '.join(f'c{number}' for number in range(columns))})")
     if columns > MOST_FILLED:
-        text = "true"
+        return "true AS exchange_filled"
+    text = _is_text(f"concat({', '.join(f'c{number}' for number in range(columns))})")
     # Nearly every row has its key, so that nothing else is asked. All blanks sort before '!'.
     key = next((found[column.source] for column in contract.primary_key if column.source in found), None)
     asked = f"CASE WHEN {key} >= '!' THEN true ELSE {text} END" if key and key[1:].isdigit() else text
