@@ -197,10 +197,12 @@ def test_a_change_that_breaks_readers_asks_for_a_new_major(released: Mini, old: 
 
 
 def test_a_new_column_breaks_nobody_where_all_is_built_anew(released: Mini) -> None:
-    added = '\n      - {name: note, data_type: varchar, description: "Remark."}\n'
+    added = '\n      - {name: note, data_type: varchar, description: "Remark.", constraints: [{type: not_null}]}\n'
     for name in (TRAFFIC, WATER):
         path = released.path(f"{name}.yml")
         path.write_text(path.read_text().rstrip() + added)
+    # Of a mart of sums a policy covers the key.
+    released.edit(f"{WATER}.yml", "key: [area, ", "key: [area, note, ")
     assert plan(released, TRAFFIC, lineage=replace(CODE[TRAFFIC], code="new")).whole
     with pytest.raises(NotBuildable, match="column note is new, which published periods would lack"):
         plan(released, WATER)
