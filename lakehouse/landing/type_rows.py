@@ -238,7 +238,9 @@ def _collect(
         INSERT INTO faults
         SELECT {part}, {member}, exchange_line, column_name, struck.value, rule, expected, warning, row_text
         FROM (
-            SELECT exchange_line, unnest([{struck}]) AS struck, to_json({{{row}}})::VARCHAR AS row_text
+            -- Filtered first: what stands beside unnest is made anew for each of its rows.
+            SELECT exchange_line, unnest(list_filter([{struck}], lambda s: s IS NOT NULL)) AS struck,
+                   to_json({{{row}}})::VARCHAR AS row_text
             FROM ({source})
         )
         JOIN (VALUES {named}) AS r (number, rule, column_name, expected, warning) ON r.number = struck.number
