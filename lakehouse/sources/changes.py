@@ -3,42 +3,73 @@
 import hashlib
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from lakehouse.sources.page import SourceError, Watermark
 from lakehouse.sources.paging import at
+
+# How far ahead a source's clock may be. What claims to have changed later than that moves no watermark.
+_AHEAD = timedelta(minutes=15)
 
 
 class ChangesSince:
     """Sources differ on whether the moment asked for is included. We hold that it is, so that no record of the
     same moment is missed, and know those by their digests that were read before.
 
-    The watermark: `since`, the newest time of change as the source writes it, and `seen`, the digests at it.
+    The watermark: `since`, the newest time of change as the source writes it, and `seen`, the digests at it. A time
+    that is yet to come moves it not, or all that changes until then would be missed: `ahead` has such digests.
     """
 
-    def __init__(self, *, value: str, watermark: Watermark | None) -> None:
-        """`value` is the dotted path of a record's time of change."""
-        self._value = value
+    def __init__(self, *, value: str, watermark: Watermark | None, ordered: bool = False) -> None:
+        """`value` is the dotted path of a record's time of change; `ordered`: each answer goes on in its order."""
+        self._value, self._ordered = value, ordered
+        self._limit = (datetime.now(UTC) + _AHEAD).timestamp()
+        self._reached = float("-inf")
         self._since: str | float | None = watermark["since"] if watermark else None
         self._seen: set[str] = set(watermark["seen"]) if watermark else set()
+        self._ahead: dict[str, float] = dict(watermark.get("ahead", {})) if watermark else {}
         self.asked_since = self._since
 
     @property
     def watermark(self) -> Watermark:
-        return {"since": self._since, "seen": sorted(self._seen)}
+        ahead = {"ahead": self._ahead} if self._ahead else {}
+        return {"since": self._since, "seen": sorted(self._seen), **ahead}
 
     def take(self, records: Sequence[Any]) -> bool:
         """Whether any of the records is new; from here on they are not. Raises SourceError."""
+        if self._ordered:
+            self._refuse_disorder(records)
         found = {_digest(record): at(record, self._value) for record in records}
-        if not (fresh := found.keys() - self._seen):
+        moments = {digest: self._moment(value) for digest, value in found.items()}
+        if not (fresh := found.keys() - self._seen - self._ahead.keys()):
             return False
-        newest = max((found[digest] for digest in fresh), key=self._moment)
-        if self._since is None or self._moment(newest) > self._moment(self._since):
-            self._since, self._seen = newest, set()
-        reached = self._moment(self._since)
-        self._seen |= {digest for digest, value in found.items() if self._moment(value) == reached}
+        newest = max(
+            (digest for digest in fresh if not self._is_ahead(found[digest])), key=moments.__getitem__, default=None
+        )
+        if newest is not None and (self._since is None or moments[newest] > self._moment(self._since)):
+            self._since, self._seen = found[newest], set()
+        reached = float("-inf") if self._since is None else self._moment(self._since)
+        later = {digest: moment for digest, moment in (self._ahead | moments).items() if moment >= reached}
+        self._seen |= {digest for digest, moment in later.items() if moment == reached}
+        self._ahead = {digest: moment for digest, moment in later.items() if moment > reached}
         return True
+
+    def _is_ahead(self, value: Any) -> bool:
+        """A number may count anything."""
+        return not isinstance(value, int | float) and self._moment(value) > self._limit
+
+    def _refuse_disorder(self, records: Sequence[Any]) -> None:
+        """What comes after a newer one would be missed by the next extract, should this one end in between."""
+        for record in records:
+            value = at(record, self._value)
+            moment = self._moment(value)
+            if moment < self._reached:
+                raise SourceError(
+                    f"a record with {value!r} at {self._value!r} came after a newer one: the source does "
+                    "not sort by it; ask for that order by `parameters`, or set `ordered: false`"
+                )
+            self._reached = moment
 
     def _moment(self, value: Any) -> float:
         if isinstance(value, int | float):

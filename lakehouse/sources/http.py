@@ -15,7 +15,7 @@ import httpx
 from tenacity import wait_exception
 
 from lakehouse.contracts.extract_http import HttpExtract
-from lakehouse.sources.page import SourceError
+from lakehouse.sources.page import NotThere, SourceError
 from lakehouse.sources.patience import Patience
 from lakehouse.sources.retry_after import retry_after_seconds, worth_retrying
 
@@ -143,8 +143,8 @@ class HttpSource:
         """The body as JSON, read into memory. Raises SourceError if it is none."""
         content = answer.path.read_bytes()
         try:
-            return json.loads(content)
-        except ValueError as error:
+            return json.loads(_decoded(content, answer.headers))
+        except (ValueError, RecursionError) as error:
             raise self.error(
                 f"GET {answer.url} did not answer JSON ({error}) but {content[:_SHOWN_OF_A_BODY]!r}: "
                 "check `path` in the contract's exchange.extract, and the base URL"
@@ -227,7 +227,8 @@ class HttpSource:
                 step = "the source is out of order: run the extract again later"
             wait = retry_after_seconds(error)
             asked = f", asking to wait {wait:.0f} s" if wait else ""
-            return self.error(f"GET {url} answered {status}{asked} ({tries}): {error.begins!r}; {step}")
+            kind = NotThere if status == 404 else SourceError
+            return kind(self._masked(f"GET {url} answered {status}{asked} ({tries}): {error.begins!r}; {step}"))
         return self.error(
             f"GET {url} failed ({tries}): {type(error).__name__}: {error}; "
             "check the base URL and the network, or raise timeout_seconds"
@@ -290,6 +291,17 @@ class _Transfer:
 
     def start_over(self) -> None:
         self.received, self._validator = 0, None
+
+
+def _decoded(content: bytes, headers: httpx.Headers) -> bytes | str:
+    """The text of an answer in a charset that JSON does not know of by itself."""
+    charset = re.search(r"charset=\"?([\w.:-]+)", headers.get("Content-Type", ""), re.IGNORECASE)
+    if charset is None or charset[1].lower().startswith(("utf", "us-ascii")):
+        return content
+    try:
+        return content.decode(charset[1])
+    except (LookupError, UnicodeDecodeError):
+        return content
 
 
 def _header(credential: str | None) -> tuple[str, str] | None:

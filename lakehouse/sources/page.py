@@ -14,6 +14,10 @@ class SourceError(Exception):
     """A source could not be read; the message names the request, what came, and the next step."""
 
 
+class NotThere(SourceError):
+    """The source answered that there is nothing at the place asked for (404)."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Asked:
     """What an extract asks for.

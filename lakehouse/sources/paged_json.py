@@ -11,7 +11,7 @@ from lakehouse.sources.changes import ChangesSince
 from lakehouse.sources.http import Answer, HttpConnector
 from lakehouse.sources.naming import compact, file_stem, safe
 from lakehouse.sources.page import Asked, Page, SourceError
-from lakehouse.sources.paging import ByLink, ByPlace, NextLink, Paging, at, body_link, cursor, header_link, single
+from lakehouse.sources.paging import ByLink, ByPlace, NextLink, OnePage, Paging, at, body_link, cursor, header_link
 from lakehouse.sources.walk import walk
 
 
@@ -31,7 +31,9 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
             parameters |= self._bounds(asked)
             stem = f"{stem}_{compact(asked.start)}_{compact(asked.end)}"
         elif arguments.changes:
-            changes = ChangesSince(value=arguments.changes.value, watermark=asked.watermark)
+            changes = ChangesSince(
+                value=arguments.changes.value, watermark=asked.watermark, ordered=arguments.changes.ordered
+            )
             if changes.asked_since is not None:
                 parameters[arguments.changes.parameter] = str(changes.asked_since)
                 stem = f"{stem}_since_{safe(str(changes.asked_since))}"
@@ -61,11 +63,14 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
                 total_of=self._total if arguments.total else None,
                 first_page=arguments.first_page if by_number else None,
             )
+        if arguments.paging == "none":
+            # Changes in order go on behind the last row that came, however many there are.
+            whole = arguments.limit_parameter and not (arguments.changes and arguments.changes.ordered)
+            return OnePage(at_most=arguments.page_size if whole else None, total=arguments.total if whole else None)
         links: dict[str, NextLink] = {
             "cursor": cursor(arguments.next or "", arguments.cursor_parameter),
             "next_url": body_link(arguments.next or ""),
             "link_header": header_link,
-            "none": single,
         }
         return ByLink(links[arguments.paging])
 

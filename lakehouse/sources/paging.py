@@ -27,13 +27,19 @@ class Paging(Protocol):
         """What tells the page last asked for from the others of the walk."""
         ...
 
+    @property
+    def may_be_past(self) -> bool:
+        """Whether the page last asked for may lie behind the end, which some sources answer by 404."""
+        ...
+
 
 class ByPlace:
     """Pages by offset, or by number: each is asked for by where it stands in the set, whose order is fixed.
 
     `total_of` reads the number of rows of the set from an answer. If the set moves between two pages (another
     total, a page of another length) the extract is refused rather than patched. Without totals the first page
-    that is not full is the last.
+    that is not full is the last; where none was full, what lies behind it is asked for, for the source may cap
+    its pages.
     """
 
     def __init__(
@@ -50,6 +56,7 @@ class ByPlace:
         self._parameter, self._limit_parameter, self._page_size = parameter, limit_parameter, page_size
         self._total_of, self._first_page = total_of, first_page
         self._offset, self._total = offset, None if total_of else -1
+        self._was_full, self.may_be_past = False, False
 
     @property
     def place(self) -> int:
@@ -61,10 +68,7 @@ class ByPlace:
 
     def after(self, http: HttpSource, answer: Answer, document: Any, *, rows: int) -> httpx.URL | None:
         if self._total_of is None:
-            self._offset += rows
-            if rows > self._page_size:
-                raise http.error(f"GET {answer.url} gave {rows} rows where {self._page_size} were due at most")
-            return self.first(answer.url) if rows == self._page_size else None
+            return self._uncounted(http, answer, rows)
         total = self._total_of(answer, document)
         if self._total is not None and total != self._total:
             raise http.error(
@@ -81,6 +85,21 @@ class ByPlace:
         self._offset += rows
         return self.first(answer.url) if self._offset < total else None
 
+    def _uncounted(self, http: HttpSource, answer: Answer, rows: int) -> httpx.URL | None:
+        if rows > self._page_size:
+            raise http.error(f"GET {answer.url} gave {rows} rows where {self._page_size} were due at most")
+        if rows and self.may_be_past and not self._was_full:
+            raise http.error(
+                f"GET {answer.url} gave {rows} rows behind a page that was not full: the source caps its pages; "
+                "set page_size to its cap"
+            )
+        if rows < self._page_size and (self._was_full or not rows):
+            return None
+        self._was_full |= rows == self._page_size
+        self.may_be_past = True
+        self._offset += rows if self._was_full or self._first_page is None else self._page_size
+        return self.first(answer.url)
+
 
 class ByLink:
     """Each answer says where the next page is. `total_of`: rows of the whole set, where the answers count them."""
@@ -90,6 +109,7 @@ class ByLink:
         self._asked: set[str] = set()
         self._rows = 0
         self.place = 0
+        self.may_be_past = False
 
     def first(self, url: httpx.URL) -> httpx.URL:
         return url
@@ -100,7 +120,9 @@ class ByLink:
         self.place += 1
         url = self._link(http, answer, document)
         if url is not None and str(url) in self._asked:
-            raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
+            if rows:
+                raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
+            url = None  # behind the last row some sources answer the same cursor for ever
         total = self._total_of(answer, document) if self._total_of and url is None else None
         if total is not None and total != self._rows:
             raise http.error(
@@ -110,9 +132,33 @@ class ByLink:
         return url
 
 
-def single(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
-    """There is one page."""
-    return None
+class OnePage:
+    """The whole set in one answer, refused where it may have been cut off."""
+
+    place = 0
+    may_be_past = False
+
+    def __init__(self, *, at_most: int | None, total: str | None) -> None:
+        """`at_most`: the rows that were asked for, if that was said. `total`: path of the count of rows, if any."""
+        self._at_most, self._total = at_most, total
+
+    def first(self, url: httpx.URL) -> httpx.URL:
+        return url
+
+    def after(self, http: HttpSource, answer: Answer, document: Any, *, rows: int) -> httpx.URL | None:
+        total = at(document, self._total) if self._total else None
+        if type(total) is int and total > rows:
+            raise http.error(
+                f"GET {answer.url} gave {rows} rows and says {total} at {self._total!r}: set `paging` in the "
+                "contract's exchange.extract to the way in which the source gives the rest, or `total: null` if it "
+                "counts no rows"
+            )
+        if self._at_most is not None and rows >= self._at_most:
+            raise http.error(
+                f"GET {answer.url} gave {rows} rows where {self._at_most} were asked for at most, so there may be "
+                "more: raise page_size in the contract's exchange.extract, or set `paging` to the source's way"
+            )
+        return None
 
 
 def header_link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:

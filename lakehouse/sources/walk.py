@@ -8,7 +8,7 @@ import httpx
 
 from lakehouse.sources.changes import ChangesSince
 from lakehouse.sources.http import Answer, HttpSource
-from lakehouse.sources.page import Asked, Page, Watermark
+from lakehouse.sources.page import Asked, NotThere, Page, Watermark
 from lakehouse.sources.paging import Paging
 
 
@@ -31,12 +31,25 @@ def walk(
     Raises SourceError.
     """
     last: Page | None = None
+    before: tuple[int, Any, Any] | None = None
     following: httpx.URL | None = paging.first(url)
     while following is not None:
         name = f"{stem}_{paging.place:06d}.json"
-        answer = http.fetch(following, asked.folder / name, headers=headers)
+        try:
+            answer = http.fetch(following, asked.folder / name, headers=headers)
+        except NotThere:
+            if not paging.may_be_past:
+                raise
+            break
         document = http.document(answer)
         records = records_of(answer, document)
+        ends = (len(records), records[0], records[-1]) if len(records) > 1 else None
+        if ends is not None and ends == before:
+            raise http.error(
+                f"GET {answer.url} gave the rows of the page before once more: the source does not know the parameter "
+                "that asks for the next page; correct it in the contract's exchange.extract, or set `paging: none`"
+            )
+        before = ends
         following = paging.after(http, answer, document, rows=len(records))
         if not records or (changes and not changes.take(records)):
             answer.path.unlink()
