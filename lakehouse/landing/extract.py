@@ -147,7 +147,8 @@ def _keep_watermark(exchange: Exchange, contract: Contract, watermark: Watermark
 def _credential(contract: Contract) -> str | None:
     """The source's credential: of the dataset, else of the provider. What it holds is the connector's matter."""
     provider = f"EXCHANGE_CREDENTIAL_{contract.provider.upper()}"
-    return os.environ.get(f"{provider}__{contract.dataset.upper()}") or os.environ.get(provider) or None
+    found = os.environ.get(f"{provider}__{contract.dataset.upper()}", "").strip()
+    return found or os.environ.get(provider, "").strip() or None
 
 
 def source_address(exchange: Exchange, contract: Contract) -> str:

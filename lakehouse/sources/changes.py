@@ -40,7 +40,7 @@ class ChangesSince:
         """Whether any of the records is new; from here on they are not. Raises SourceError."""
         if self._ordered:
             self._refuse_disorder(records)
-        found = {_digest(record): at(record, self._value) for record in records}
+        found = {record_digest(record): at(record, self._value) for record in records}
         moments = {digest: self._moment(value) for digest, value in found.items()}
         if not (fresh := found.keys() - self._seen - self._ahead.keys()):
             return False
@@ -84,5 +84,5 @@ class ChangesSince:
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _digest(record: Any) -> str:
+def record_digest(record: Any) -> str:
     return hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()[:16]

@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from lakehouse.contracts.extract import Ckan
+from lakehouse.sources.changes import record_digest
 from lakehouse.sources.http import Answer, HttpConnector, HttpSource
-from lakehouse.sources.http_file import fetch_changed
+from lakehouse.sources.http_file import fetch_changed, refuse_web_page
 from lakehouse.sources.naming import safe
 from lakehouse.sources.page import Asked, Page
 from lakehouse.sources.paging import ByPlace, at
@@ -19,6 +20,8 @@ _VERSION = ("hash", "last_modified", "size")
 class CkanConnector(HttpConnector[Ckan]):
     """One resource of a portal."""
 
+    _last = ""
+
     def pages(self, asked: Asked) -> Iterator[Page]:
         """Yield the pages of the datastore, or the file if it changed. Raises SourceError."""
         with self._http as http:
@@ -29,9 +32,7 @@ class CkanConnector(HttpConnector[Ckan]):
         parameters = {"resource_id": arguments.resource_id, "sort": arguments.sort}
         if arguments.filters:
             parameters["filters"] = json.dumps(arguments.filters)
-        read = int(asked.watermark["rows"]) if asked.watermark and arguments.append_only else 0
-        if read:
-            read = self._still_there(http, asked, read)
+        read = self._read_before(http, asked) if asked.watermark and arguments.append_only else 0
         paging = ByPlace(
             parameter="offset",
             limit_parameter="limit",
@@ -46,18 +47,23 @@ class CkanConnector(HttpConnector[Ckan]):
             asked=asked,
             stem=safe(arguments.resource_id),
             records_of=self._records,
-            watermark_of=(lambda: {"rows": paging.place}) if arguments.append_only else None,
+            watermark_of=(lambda: {"rows": paging.place, "last": self._last}) if arguments.append_only else None,
         )
 
-    def _still_there(self, http: HttpSource, asked: Asked, read: int) -> int:
-        """How many rows to begin behind: none where the table was made anew and is shorter now."""
-        parameters = {"resource_id": self._arguments.resource_id, "limit": "0"}
+    def _read_before(self, http: HttpSource, asked: Asked) -> int:
+        """How many rows to begin behind: none where the last one that was read stands elsewhere, or is gone: then the
+        table was made anew, or rows were deleted, and what comes next would be read past."""
+        watermark = dict(asked.watermark or {})
+        read = int(watermark["rows"])
+        parameters = {"resource_id": self._arguments.resource_id, "sort": self._arguments.sort}
+        parameters |= {"offset": str(max(0, read - 1)), "limit": "1"}
         if self._arguments.filters:
             parameters["filters"] = json.dumps(self._arguments.filters)
         answer = http.fetch(http.url("/api/3/action/datastore_search", parameters), asked.folder / "total.json")
-        total = self._total(answer, http.document(answer))
+        document = http.document(answer)
+        there = self._total(answer, document) >= read and bool(self._records(answer, document))
         answer.path.unlink()
-        return read if total >= read else 0
+        return read if there and watermark.get("last", self._last) == self._last else 0
 
     def _file(self, http: HttpSource, asked: Asked) -> Iterator[Page]:
         about = http.url("/api/3/action/resource_show", {"id": self._arguments.resource_id})
@@ -69,7 +75,9 @@ class CkanConnector(HttpConnector[Ckan]):
         kept_here = resource.get("url_type") == "upload" and any(version.values())
         if kept_here and known.get("resource") == version:
             return
-        url = http.follow(answer, str(resource.get("url") or ""))
+        if not (place := resource.get("url")):
+            raise http.error(f"GET {answer.url} names no file of the resource ('result.url'): check resource_id")
+        url = http.follow(answer, str(place))
         # The name stays when a portal renames the file of a resource.
         suffix = str(resource.get("format") or "data").lower()
         name = f"{safe(self._arguments.resource_id)}.{safe(suffix)}"
@@ -77,6 +85,7 @@ class CkanConnector(HttpConnector[Ckan]):
         if found is None:
             return
         answer, validators = found
+        refuse_web_page(http, answer)
         yield Page(
             name=name,
             path=answer.path,
@@ -90,8 +99,8 @@ class CkanConnector(HttpConnector[Ckan]):
         result = at(document, "result")
         if at(document, "success") is not True or not isinstance(result, dict):
             raise self._http.error(
-                f"GET {answer.url} is no successful answer of CKAN's action API but {str(document)[:300]!r}: "
-                "check resource_id, and that the base URL is the portal's"
+                f"GET {answer.url} is no successful answer of CKAN's action API but "
+                f"{self._http.excerpt(str(document))}: check resource_id, and that the base URL is the portal's"
             )
         return result
 
@@ -99,6 +108,8 @@ class CkanConnector(HttpConnector[Ckan]):
         records = self._result(answer, document).get("records")
         if not isinstance(records, list):
             raise self._http.error(f"GET {answer.url} has no list at 'result.records'")
+        if records:
+            self._last = record_digest(records[-1])
         return records
 
     def _total(self, answer: Answer, document: Any) -> int:

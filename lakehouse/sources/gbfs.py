@@ -27,7 +27,7 @@ class GbfsConnector(HttpConnector[Gbfs]):
             discovery.path.unlink()
             answer = http.fetch(url, asked.folder / f"{self._arguments.feed}.json")
             document = http.document(answer)
-            updated, ttl = self._updated(answer, document)
+            updated, next_at = self._updated(answer, document)
             if known.get("last_updated") == document["last_updated"]:
                 answer.path.unlink()
                 return
@@ -39,7 +39,7 @@ class GbfsConnector(HttpConnector[Gbfs]):
                 fetched_at=answer.fetched_at,
                 watermark={
                     "last_updated": document["last_updated"],
-                    "next_at": (updated + timedelta(seconds=ttl)).isoformat(),
+                    "next_at": next_at.isoformat(),
                 },
             )
 
@@ -53,7 +53,8 @@ class GbfsConnector(HttpConnector[Gbfs]):
             if language not in data:
                 raise http.error(f"GET {answer.url} has the languages {', '.join(data)} and not {language!r}")
             data = data[language]
-        feeds = {at(feed, "name"): at(feed, "url") for feed in at(data, "feeds") or ()}
+        listed = at(data, "feeds")
+        feeds = {at(feed, "name"): at(feed, "url") for feed in listed} if isinstance(listed, list) else {}
         if self._arguments.feed not in feeds:
             raise http.error(
                 f"GET {answer.url} has no feed {self._arguments.feed!r}; it has {', '.join(sorted(map(str, feeds)))}: "
@@ -61,14 +62,19 @@ class GbfsConnector(HttpConnector[Gbfs]):
             )
         return http.follow(answer, str(feeds[self._arguments.feed]))
 
-    def _updated(self, answer: Answer, document: Any) -> tuple[datetime, int]:
-        """When the feed was updated (seconds since 1970 before version 3, RFC 3339 since), and its ttl in seconds."""
+    def _updated(self, answer: Answer, document: Any) -> tuple[datetime, datetime]:
+        """When the feed was updated (seconds since 1970 before version 3, RFC 3339 since), and when it will be.
+
+        Its ttl counts from now where its clock is ahead of ours: else nothing of what it says until then would come.
+        """
         value, ttl = at(document, "last_updated"), at(document, "ttl")
         try:
             if isinstance(value, int):
-                return datetime.fromtimestamp(value, UTC), int(ttl)
-            return datetime.fromisoformat(value).astimezone(UTC), int(ttl)
-        except (TypeError, ValueError):
+                updated = datetime.fromtimestamp(value, UTC)
+            else:
+                updated = datetime.fromisoformat(value).astimezone(UTC)
+            return updated, min(updated, answer.fetched_at) + timedelta(seconds=int(ttl))
+        except (TypeError, ValueError, OverflowError):
             raise self._http.error(
                 f"GET {answer.url} is no GBFS feed: last_updated is {value!r} and ttl {ttl!r}, where a time and a "
                 "number of seconds were due"

@@ -1,6 +1,7 @@
 """How every connector over HTTP asks: patiently, at the rate that is allowed, of no other host, into a file."""
 
 import json
+import logging
 import re
 import time
 from collections.abc import Callable, Mapping
@@ -9,15 +10,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
-from urllib.parse import quote
 
 import httpx
 from tenacity import wait_exception
 
 from lakehouse.contracts.extract_http import HttpExtract
+from lakehouse.sources.encoded import decoded
+from lakehouse.sources.link_header import links
 from lakehouse.sources.page import NotThere, SourceError
 from lakehouse.sources.patience import Patience
 from lakehouse.sources.retry_after import retry_after_seconds, worth_retrying
+from lakehouse.sources.secret import Secret
+
+# It writes down every URL, and those that a source redirects to may be signed.
+logging.getLogger("httpx").setLevel(logging.WARNING)
 
 # The loopback server must be reached where the environment names a proxy for everything else.
 _NEVER_BY_PROXY: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
@@ -28,7 +34,7 @@ _NEXT_STEP = {
     404: "check `path` in the contract's exchange.extract, and the base URL",
     429: "the source wants fewer requests: lower max_requests_per_second or raise page_size, and run again",
 }
-_SHOWN_OF_A_BODY = 300
+_READ_OF_A_REFUSAL = 16 << 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +44,7 @@ class Answer:
     url: httpx.URL
     path: Path
     headers: httpx.Headers
-    links: Mapping[str | None, Mapping[str, str]]
+    links: Mapping[str, str]
     fetched_at: datetime
     changed: bool
 
@@ -51,9 +57,9 @@ class _RefusedAnswer(httpx.HTTPStatusError):
         begins = bytearray()
         for chunk in response.iter_bytes():
             begins += chunk
-            if len(begins) > _SHOWN_OF_A_BODY * 4:
+            if len(begins) > _READ_OF_A_REFUSAL:
                 break
-        self.begins = begins.decode(errors="replace")[:_SHOWN_OF_A_BODY]
+        self.begins = bytes(begins)
 
 
 class HttpSource:
@@ -88,6 +94,8 @@ class HttpSource:
         self._base = url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
         self._arguments = arguments
         self._header = _header(credential)
+        value = self._header[1] if self._header else ""
+        self._secret = Secret([value, value.rpartition(" ")[2]])
         self._patiently = Patience(
             attempts=arguments.attempts,
             max_requests_per_second=arguments.max_requests_per_second,
@@ -146,17 +154,21 @@ class HttpSource:
             return json.loads(_decoded(content, answer.headers))
         except (ValueError, RecursionError) as error:
             raise self.error(
-                f"GET {answer.url} did not answer JSON ({error}) but {content[:_SHOWN_OF_A_BODY]!r}: "
+                f"GET {answer.url} did not answer JSON ({error}) but {self.excerpt(content[:_READ_OF_A_REFUSAL])}: "
                 "check `path` in the contract's exchange.extract, and the base URL"
             ) from error
 
     def error(self, message: str) -> SourceError:
         """The error to raise: the message without the credential, should the source have repeated it."""
-        return SourceError(self._masked(message))
+        return SourceError(self._secret.masked(message))
+
+    def excerpt(self, text: str | bytes) -> str:
+        """How an answer begins, for a message."""
+        return self._secret.excerpt(text)
 
     def shown(self, url: httpx.URL) -> str:
         """A URL for a record, without the credential, should the source have linked with it."""
-        return self._masked(str(url))
+        return self._secret.masked(str(url))
 
     def _get(self, url: httpx.URL, transfer: "_Transfer", headers: Mapping[str, str]) -> Answer:
         limit = self._arguments.max_bytes
@@ -175,7 +187,7 @@ class HttpSource:
                         "with window_days or page_size"
                     )
                 with transfer.path.open("ab" if going_on else "wb") as file:
-                    for chunk in response.iter_bytes():
+                    for chunk in decoded(response):
                         transfer.received += len(chunk)
                         if transfer.received > limit:
                             raise self.error(
@@ -186,7 +198,7 @@ class HttpSource:
                 url=url,
                 path=transfer.path,
                 headers=response.headers,
-                links={link.get("rel"): link for link in response.links.values()},
+                links=links(response.headers.get("Link", "")),
                 fetched_at=datetime.now(UTC),
                 changed=changed,
             )
@@ -228,19 +240,12 @@ class HttpSource:
             wait = retry_after_seconds(error)
             asked = f", asking to wait {wait:.0f} s" if wait else ""
             kind = NotThere if status == 404 else SourceError
-            return kind(self._masked(f"GET {url} answered {status}{asked} ({tries}): {error.begins!r}; {step}"))
+            came = self.excerpt(error.begins)
+            return kind(self._secret.masked(f"GET {url} answered {status}{asked} ({tries}): {came}; {step}"))
         return self.error(
             f"GET {url} failed ({tries}): {type(error).__name__}: {error}; "
             "check the base URL and the network, or raise timeout_seconds"
         )
-
-    def _masked(self, text: str) -> str:
-        if self._header is None:
-            return text
-        value = self._header[1]
-        for secret in (value, value.rpartition(" ")[2]):
-            text = text.replace(secret, "***").replace(quote(secret, safe=""), "***")
-        return text
 
 
 A = TypeVar("A", bound=HttpExtract)

@@ -32,11 +32,22 @@ def fetch_changed(
         return None
     found = {"etag": answer.headers.get("ETag"), "last_modified": answer.headers.get("Last-Modified")}
     validators = {key: value for key, value in found.items() if value}
-    # Some servers answer whole whatever the condition.
-    if validators and known == validators:
+    # Some servers answer whole whatever the condition. A date tells less: a file may change within its second.
+    if known and found["etag"] and known.get("etag") == found["etag"]:
         to.unlink()
         return None
     return answer, validators
+
+
+def refuse_web_page(http: HttpSource, answer: Answer) -> None:
+    """No dataset comes as HTML: it is a notice, a login or an error that the source calls a success."""
+    with answer.path.open("rb") as file:
+        begins = file.read(16 << 10)
+    if begins.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+        raise http.error(
+            f"GET {answer.url} answered a web page where a file was due, {http.excerpt(begins)}: run the extract again "
+            "later, or correct `path` in the contract's exchange.extract"
+        )
 
 
 class HttpFileConnector(HttpConnector[HttpFile]):
@@ -56,6 +67,7 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                 if found is None:
                     continue
                 answer, known[place] = found
+                refuse_web_page(http, answer)
                 known = dict(list(known.items())[-_FILES_KNOWN:])
                 yield Page(
                     name=name,
@@ -117,9 +129,10 @@ class GtfsConnector(HttpConnector[Gtfs]):
                 names = set(schedule.namelist())
         except zipfile.BadZipFile:
             with answer.path.open("rb") as file:
-                begins = file.read(300)
+                begins = file.read(16 << 10)
             raise self._http.error(
-                f"GET {answer.url} answered no zip but {begins!r}: check `path` in the contract's exchange.extract"
+                f"GET {answer.url} answered no zip but {self._http.excerpt(begins)}: check `path` in the contract's "
+                "exchange.extract"
             ) from None
         if missing := sorted(set(self._arguments.tables) - names):
             raise self._http.error(

@@ -53,9 +53,11 @@ class OgcFeaturesConnector(HttpConnector[OgcFeatures]):
 
 
 def _next(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
-    found = (link["href"] for link in document.get("links", ()) if link.get("rel") == "next" and link.get("href"))
-    href = next(found, None)
-    return http.follow(answer, href) if href else None
+    links = at(document, "links") or []
+    if not isinstance(links, list):
+        raise http.error(f"GET {answer.url} has no list at 'links', so the next page is not known")
+    href = next((at(link, "href") for link in links if at(link, "rel") == "next"), None)
+    return http.follow(answer, str(href)) if href else None
 
 
 def _matched(answer: Answer, document: Any) -> int | None:

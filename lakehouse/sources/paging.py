@@ -164,7 +164,7 @@ class OnePage:
 def header_link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
     """The answer's Link header with rel=next."""
     link = answer.links.get("next")
-    return http.follow(answer, link["url"]) if link else None
+    return http.follow(answer, link) if link else None
 
 
 def body_link(path: str) -> NextLink:

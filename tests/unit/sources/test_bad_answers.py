@@ -1,9 +1,13 @@
-"""Answers as bad as real sources give them: nothing of a set may be lost without a word."""
+"""Answers as bad as real sources give them: nothing may be lost without a word, and no secret shown."""
 
+import gzip
 import json
+import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
+from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import pytest
 from pydantic import TypeAdapter
@@ -12,7 +16,7 @@ from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.sources.connector import Page, SourceError, Watermark, connector_for
 from lakehouse.sources.loopback_server import Answered, LoopbackServer
 from tests.asking import asked
-from tests.served import DAY, FIRST, Query, answer, moment
+from tests.served import DAY, FIRST, Portal, Query, answer, moment
 
 ROWS = [{"id": f"r{hour}", "at": moment(hour)} for hour in range(8)]
 ALL = {
@@ -38,9 +42,15 @@ class Source(LoopbackServer):
         return self._page(dict(parse_qsl(urlsplit(target).query)))
 
 
-def pages(source: LoopbackServer, arguments: dict[str, Any], *, watermark: Watermark | None = None) -> list[Page]:
+def pages(
+    source: LoopbackServer,
+    arguments: dict[str, Any],
+    *,
+    watermark: Watermark | None = None,
+    credential: str | None = None,
+) -> list[Page]:
     given = TypeAdapter[ExtractArguments](ExtractArguments).validate_python(arguments)
-    connector = connector_for(given, address=source.base_url, sleep=lambda _: None)
+    connector = connector_for(given, address=source.base_url, credential=credential, sleep=lambda _: None)
     return list(connector.pages(asked(FIRST, FIRST + DAY, watermark)))
 
 
@@ -102,6 +112,42 @@ def test_a_cursor_that_repeats_behind_the_last_row_ends_the_set() -> None:
         assert len(ids(pages(source, ALL | {"paging": "cursor", "next": "next", "page_size": 3}))) == len(ROWS)
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        '</rows?limit=3&offset=3>; REL="next"',
+        '</rows?limit=3&offset=3>; rel="Next last"',
+        '</rows?offset=0>; rel=first, </rows?limit=3&offset=3>; title="a=b; c, d"; rel=next',
+    ],
+)
+def test_a_link_to_the_next_page_is_found_however_it_is_written(header: str) -> None:
+    def page(query: Query) -> Answered:
+        return answer(ROWS[3:6]) if "offset" in query else answer(ROWS[:3], Link=header)
+
+    with Source(page) as source:
+        assert len(pages(source, ALL | {"paging": "link_header", "records": ""})) == 2
+
+
+@pytest.mark.parametrize(("links", "says"), [(None, None), ({"next": "/"}, "no list at 'links'"), (["x"], None)])
+def test_links_of_features_may_be_of_any_shape(links: Any, says: str | None) -> None:
+    feature = {"type": "Feature", "geometry": None, "properties": {}}
+    collection = {"type": "FeatureCollection", "features": [feature], "links": links}
+    refused = pytest.raises(SourceError, match=says) if says else nullcontext()
+    with Source(lambda query: answer(collection)) as source, refused:
+        assert len(pages(source, {"connector": "ogc_features", "collection": "all"})) == 1
+
+
+def test_a_table_of_which_rows_were_deleted_is_read_from_its_beginning() -> None:
+    arguments = {"connector": "ckan", "resource_id": Portal.ID, "page_size": 3, "append_only": True}
+    with Portal() as server:
+        watermark = pages(server, arguments)[-1].watermark
+        server.grow()
+        del server.rows[2]
+        found = pages(server, arguments, watermark=watermark)
+        rows = [row for page in found for row in json.loads(page.path.read_bytes())["result"]["records"]]
+    assert rows == server.rows
+
+
 # Changes
 
 
@@ -144,3 +190,70 @@ def test_json_that_nests_without_end_is_refused() -> None:
         pytest.raises(SourceError, match="did not answer JSON"),
     ):
         pages(source, ALL | {"paging": "none"})
+
+
+# Files
+
+FILE = {"connector": "http_file", "path": "/all.csv", "attempts": 2}
+
+
+def test_a_file_that_changed_without_its_date_is_not_missed() -> None:
+    bodies = [b"id\n1\n", b"id\n1\n2\n"]
+    dated = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
+    with Source(lambda query: Answered(body=bodies.pop(0), headers=dated)) as source:
+        [first] = pages(source, FILE)
+        [second] = pages(source, FILE, watermark=first.watermark)
+    assert second.path.read_bytes() == b"id\n1\n2\n"
+
+
+def test_a_web_page_is_no_file() -> None:
+    with (
+        Source(lambda query: Answered(body=b"\n<!DOCTYPE html><title>Maintenance</title>")) as source,
+        pytest.raises(SourceError, match=r"answered a web page where a file was due, .*Maintenance.*run the extract"),
+    ):
+        pages(source, FILE)
+
+
+def test_gzip_of_several_members_is_read_whole_and_one_that_ends_in_the_middle_not_at_all() -> None:
+    lines = b"".join(b"%d,%d\n" % (n, n * n) for n in range(30_000))
+    zipped = {"Content-Encoding": "gzip"}
+    with Source(lambda query: Answered(body=gzip.compress(lines) + gzip.compress(lines), headers=zipped)) as source:
+        [page] = pages(source, FILE)
+        assert page.path.read_bytes() == lines * 2
+    with (
+        Source(lambda query: Answered(body=gzip.compress(lines)[:-9], headers=zipped)) as source,
+        pytest.raises(SourceError, match=r"2 attempts.*ends in the middle"),
+    ):
+        pages(source, FILE)
+    with (
+        Source(lambda query: Answered(body=lines, headers=zipped)) as source,
+        pytest.raises(SourceError, match="no gzip, though it says so"),
+    ):
+        pages(source, FILE)
+
+
+def test_a_feed_whose_clock_is_ahead_is_asked_again_after_its_time_to_live() -> None:
+    with Source(lambda query: answer({"last_updated": int(time.time()) + 86_400, "ttl": 60, "data": {}})) as source:
+        discovery = {"data": {"feeds": [{"name": "status", "url": f"{source.base_url}/status"}]}}
+        source.answer = lambda target, headers: (  # type: ignore[method-assign]
+            answer(discovery) if target == "/gbfs.json" else source._page({})
+        )
+        [page] = pages(source, {"connector": "gbfs", "feed": "status"})
+    assert page.watermark is not None
+    assert datetime.fromisoformat(page.watermark["next_at"]) <= datetime.now(UTC) + timedelta(seconds=60)
+
+
+# Secrets
+
+
+@pytest.mark.parametrize("status", [200, 401, 500])
+@pytest.mark.parametrize("before", ["", "x" * 290])
+@pytest.mark.parametrize(
+    "write", [str, json.dumps, lambda text: quote(text, safe=""), lambda text: quote(text).lower()]
+)
+def test_no_message_holds_a_credential_nor_a_part_of_it(status: int, before: str, write: Callable[[str], str]) -> None:
+    body = (before + write("Bearer s3cr3t'\\\"+/=tail")).encode()
+    with Source(lambda query: Answered(status=status, body=body)) as source, pytest.raises(SourceError) as refused:
+        pages(source, ALL, credential="Bearer s3cr3t'\\\"+/=tail")
+    assert "s3c" not in str(refused.value)
+    assert "tail" not in str(refused.value)

@@ -109,7 +109,7 @@ def test_a_schedule_without_a_table_is_refused_by_name() -> None:
 def test_a_schedule_that_is_no_zip_is_refused_by_what_came() -> None:
     with Files() as server:
         server.faults.append(Fault(body=b"<html>moved</html>"))
-        with pytest.raises(SourceError, match="answered no zip but b'<html>moved"):
+        with pytest.raises(SourceError, match="answered no zip but '<html>moved"):
             pages(server, STOPS)
 
 
@@ -126,7 +126,7 @@ def test_a_table_that_was_made_anew_is_read_from_its_beginning() -> None:
     with Portal() as server:
         arguments = ROWS | {"append_only": True}
         last = pages(server, arguments)[-1]
-        assert last.watermark == {"rows": 8}
+        assert (last.watermark or {})["rows"] == 8
         del server.rows[5:]
         found = pages(server, arguments, watermark=last.watermark)
     assert [page.rows for page in found] == [3, 2]
