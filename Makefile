@@ -24,8 +24,9 @@ $(STAMP): requirements.txt pyproject.toml
 run: setup
 	@$(BIN)/exchange run
 
+# CI runs the thorough tests too, which show at every point what the others show at some: CI=true make test.
 test: setup
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(if $(CI),,-m "not thorough")
 
 # Loading against plain DuckDB; `make bench SIZE=10GB` loads one csv of that size and tells its peak of memory.
 bench: setup

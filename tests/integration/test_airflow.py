@@ -132,6 +132,7 @@ def test_a_stray_file_has_its_answer_within_seconds(installation: Installation, 
     _until(lambda: list(landing.glob("receipts/_unknown/*.json")), seconds=120, pause=0.1)
 
 
+@pytest.mark.thorough
 def test_airflows_own_backfill_asks_for_each_interval_once(installation: Installation, client: AirflowClient) -> None:
     span = ("--from-date", "2024-10-10T13:15:00+00:00", "--to-date", "2024-10-11T13:15:00+00:00")
     installation.command(

@@ -12,7 +12,7 @@ import pytest
 from tests.checkers import checker
 from tests.table_mart import LEAVES, TABLE, build_database, filled, table_mart
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.thorough]
 
 # Guesses that are unique in what is shown, tried on those whom it is about and on others like them. Without a limit of
 # attempts it goes on for ever where no guess is unique. Its evaluator leaves out equal records, of which each class of

@@ -100,6 +100,7 @@ def test_an_answer_over_the_rest_api_releases_and_is_kept(mini: Mini, client: Ai
     assert after.approval.by == after.approved_by
 
 
+@pytest.mark.thorough
 def test_an_answer_by_a_command_ends_the_run_that_waits(mini: Mini, client: AirflowClient) -> None:
     before = mini.latest(TRAFFIC).release
     question = asked(mini, client, 2)

@@ -125,6 +125,7 @@ print(json.dumps([len(rows), hashlib.sha256(repr(rows).encode()).hexdigest(), on
 """
 
 
+@pytest.mark.thorough
 def test_spark_reads_the_same(mini: Mini, truth: tuple[int, str], tmp_path: Path) -> None:
     """Plain Parquet, as `exchange get` fetches it: its connectors for S3 and Delta Sharing are no Python packages."""
     if shutil.which("java") is None:

@@ -148,6 +148,7 @@ def test_a_private_mart_shows_no_meter_and_no_small_cell(released: tuple[Install
             assert cells.loc[cells["period_grain"] == grain, "households"].ge(least).all()
 
 
+@pytest.mark.thorough
 def test_killed_at_any_point_and_run_again_ends_in_the_same_releases(
     tmp_path: Path, city: Path, released: tuple[Installation, dict[str, Any]]
 ) -> None:

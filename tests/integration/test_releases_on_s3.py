@@ -114,6 +114,7 @@ def test_of_two_promoters_at_once_one_moves_the_pointer(mini: Mini) -> None:
     assert list(statuses(mini).values()).count(("released", True)) == 1
 
 
+@pytest.mark.thorough
 def test_a_promotion_that_is_killed_at_every_call_is_whole_at_every_moment(mini: Mini) -> None:
     before, _ = mini.latest(TRAFFIC).release, passed(mini, 3)
     seen = dies_on_and_on(mini, steps.promote_waiting, mini.mart(TRAFFIC))
@@ -123,6 +124,7 @@ def test_a_promotion_that_is_killed_at_every_call_is_whole_at_every_moment(mini:
     assert waiting_candidates(mini.exchange) == []
 
 
+@pytest.mark.thorough
 def test_a_yank_that_is_killed_at_every_call_is_whole_at_every_moment(mini: Mini) -> None:
     steps.roll_back(mini.exchange, {"mart": TRAFFIC, "release": "0003"})
     assert statuses(mini)["0004"] == ("rolled_back", False)

@@ -3,11 +3,30 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from lakehouse.build import dbt
 from lakehouse.build.dbt import DbtProject
 from tests.mini_exchange import Mini
+
+
+@pytest.fixture(scope="session", autouse=True)
+def each_project_parsed_once() -> Iterator[None]:
+    """Projects whose files are the same, wherever they stand, are parsed once: it takes a second, and many tests make
+    the same change to a copy."""
+    parse, known = DbtProject._parse, {}
+
+    def parsed(project: DbtProject) -> Any:
+        files = dbt._digest(project._settings.dbt_path)
+        if files not in known:
+            known[files] = parse(project)
+        return known[files]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(DbtProject, "_parse", parsed)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,8 @@ from tests.dying import dies_everywhere
 from tests.mini_exchange import LATER, TRAFFIC, Mini, read_release
 from tests.unit.release.conftest import Stage
 
+pytestmark = pytest.mark.thorough
+
 
 def gate_and_promote(exchange: Exchange, mini: Mini) -> None:
     """What the release DAG does of each candidate that waits."""
