@@ -1,11 +1,14 @@
 """Sources that hold whole files: which of those listed are new since the watermark, and one page for each."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from lakehouse.sources.page import Asked, Page
+
+_LONGEST = 200  # bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,5 +54,9 @@ def file_page(file: Listed, asked: Asked, *, address: str, watermark: dict[str, 
 
 
 def page_name(name: str) -> str:
-    """A name below a place as one file name."""
-    return name.replace("/", "_")
+    """A name below a place as one file name, which may not be as long as a key."""
+    plain = name.replace("/", "_")
+    if len(plain.encode()) <= _LONGEST:
+        return plain
+    digest = hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{digest}_{plain.encode()[-_LONGEST + 13 :].decode(errors='ignore')}"

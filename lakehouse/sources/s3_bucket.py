@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lakehouse.contracts.extract_stores import S3Bucket
-from lakehouse.sources.listed import Listed, file_page, new_files
+from lakehouse.sources.listed import Listed, file_page, new_files, page_name
 from lakehouse.sources.page import Asked, Page, SourceError
 from lakehouse.sources.patience import Patience
 
@@ -83,7 +83,7 @@ class S3BucketConnector:
     def _behind(self, asked: Asked) -> Iterator[Page]:
         last = (asked.watermark or {}).get("start_after")
         for file in self._list(start_after=last):
-            if self._fetch(file, asked.folder / file.name.replace("/", "_")):
+            if self._fetch(file, asked.folder / page_name(file.name)):
                 yield file_page(file, asked, address=self._root, watermark={"start_after": file.name})
 
     def _list(self, start_after: str | None = None) -> Iterator[Listed]:

@@ -14,6 +14,7 @@ from typing import NoReturn
 from urllib.parse import unquote, urlsplit
 
 import paramiko
+from paramiko.hostkeys import InvalidHostKey
 from paramiko.ssh_exception import (
     AuthenticationException,
     BadHostKeyException,
@@ -29,6 +30,7 @@ from lakehouse.sources.patience import Patience
 
 _CHUNK_BYTES = 32 << 10  # what every server takes in one request
 _CHUNKS_AT_ONCE = 64  # requests on their way, and so 2 MiB in memory
+_DAY = 86_400
 _KEYS = (paramiko.Ed25519Key, paramiko.ECDSAKey, paramiko.RSAKey)
 
 
@@ -80,23 +82,35 @@ class SftpConnector:
         try:
             listed = self._patiently(self._list)
             yield from new_files(listed, asked, address=self.address, fetch=self._fetch)
-        except (SSHException, OSError, EOFError) as error:
+        except (SSHException, OSError, EOFError, UnicodeDecodeError) as error:
             self._give_up(error)
         finally:
             self._disconnect()
 
     def _list(self) -> list[Listed]:
         with self._session() as sftp:
-            entries = sftp.listdir_attr(self._folder)
+            named = [e for e in sftp.listdir_attr(self._folder) if fnmatchcase(e.filename, self._arguments.pattern)]
+            entries = [entry for name in named if (entry := self._behind_link(sftp, name)) is not None]
         oldest_first = sorted(entries, key=lambda entry: (entry.st_mtime or 0, entry.filename))
-        settled = time.time() - self._arguments.settle_seconds
+        now = time.time()
         return [
             Listed(name=entry.filename, version=_version(entry))
             for entry in oldest_first
-            if fnmatchcase(entry.filename, self._arguments.pattern)
-            and stat.S_ISREG(entry.st_mode or 0)
-            and (entry.st_mtime or 0) <= settled
+            if stat.S_ISREG(entry.st_mode or stat.S_IFREG)
+            # A time that lies a day ahead says nothing of whether the file rests.
+            and not now - self._arguments.settle_seconds < (entry.st_mtime or 0) < now + _DAY
         ]
+
+    def _behind_link(self, sftp: paramiko.SFTPClient, entry: paramiko.SFTPAttributes) -> paramiko.SFTPAttributes | None:
+        """The file that a link leads to, under the link's name; None where it leads nowhere."""
+        if not stat.S_ISLNK(entry.st_mode or 0):
+            return entry
+        try:
+            found = sftp.stat(f"{self._folder.rstrip('/')}/{entry.filename}")
+        except OSError:
+            return None
+        found.filename = entry.filename
+        return found
 
     def _fetch(self, file: Listed, path: Path) -> bool:
         return self._patiently(partial(self._go_on, file, path))
@@ -176,7 +190,13 @@ class SftpConnector:
         with tempfile.NamedTemporaryFile("w", suffix=".known_hosts") as file:
             file.write(known)
             file.flush()
-            client.load_host_keys(file.name)
+            try:
+                client.load_host_keys(file.name)
+            except InvalidHostKey:
+                raise SourceError(
+                    f"{self.address}: its host key cannot be read: set host_key in the contract's extract to the key "
+                    "as the provider gives it, such as ssh-ed25519 AAAA…"
+                ) from None
 
     def _disconnect(self) -> None:
         if self._client is not None:
@@ -193,6 +213,8 @@ class SftpConnector:
         elif isinstance(error, AuthenticationException):
             what = type(error).__name__
             step = "set EXCHANGE_CREDENTIAL_<PROVIDER> to user:password, or to JSON with user and private_key"
+        elif isinstance(error, UnicodeDecodeError):
+            what, step = "the name of a file there is not in UTF-8", "ask the provider to rename the file"
         elif isinstance(error, FileNotFoundError):
             step = "there is no such folder: correct the location of the contract's server"
         elif isinstance(error, PermissionError):

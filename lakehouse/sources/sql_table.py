@@ -135,9 +135,25 @@ class SqlConnector:
         """Only changes old enough that no older one is still being committed beside them."""
         if not isinstance(self._arguments, SqlTable) or self._arguments.mode != "by_change_time":
             return []
+        changed = order[0]
+        if not isinstance(changed.type, sa.DateTime | sa.Date):
+            raise SourceError(
+                f"{self.address}: column {changed.name} is of type {changed.type} and no time of change: name a column "
+                "of timestamps or dates as changed_at"
+            )
         with self._engine.connect() as connection:
             now: datetime = connection.execute(sa.select(sa.func.now())).scalar_one()
-        return [order[0] <= now - timedelta(seconds=self._arguments.lag_seconds)]
+            ahead = sa.select(sa.literal(1)).where(changed > now + timedelta(days=1)).limit(1)
+            if connection.execute(ahead).first():
+                raise SourceError(
+                    f"{self.address}: column {changed.name} has rows that are to change in the future, which would not "
+                    "be read before: have the source correct it, or read the table with mode: full"
+                )
+        settled = now - timedelta(seconds=self._arguments.lag_seconds)
+        if isinstance(changed.type, sa.Date):
+            # What changes later on a day has its date, too. By noon in UTC the day before is over everywhere.
+            return [changed < (settled - timedelta(hours=12)).date()]
+        return [changed <= settled]
 
     def _next_page(
         self,
@@ -211,7 +227,10 @@ def _engine(
             f"{address!r} is no database's address: state a server of type postgresql with host, port, database and "
             "schema in the contract, and set EXCHANGE_EXTRACTS=live"
         )
-    url = sa.make_url(_DRIVER + address.removeprefix(kind))
+    try:
+        url = sa.make_url(_DRIVER + address.removeprefix(kind))
+    except (ValueError, SQLAlchemyError):
+        raise SourceError(f"{address.rpartition('@')[2]!r} is no database's address: correct the server") from None
     schema = str(url.query["schema"]) if "schema" in url.query else None
     shown = f"{url.set(query={}).set(drivername=kind).render_as_string()}#{schema or ''}.{arguments.table}"
     if credential:
@@ -288,7 +307,8 @@ def _arrow_type(kind: sa.types.TypeEngine[Any]) -> Any:
     if isinstance(kind, sa.Float):
         return pa.float64()
     if isinstance(kind, sa.Numeric) and kind.precision is not None and kind.precision <= 38:
-        return pa.decimal128(kind.precision, kind.scale or 0)
+        scale = kind.scale or 0
+        return pa.decimal128(kind.precision, scale) if 0 <= scale <= kind.precision else pa.string()
     if isinstance(kind, sa.DateTime):
         return pa.timestamp("us", tz="UTC" if kind.timezone else None)
     if isinstance(kind, sa.Date):

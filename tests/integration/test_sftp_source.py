@@ -86,6 +86,27 @@ def test_a_file_that_is_still_written_to_waits(server: SftpServer) -> None:
     assert len(ask(connector(server, settle_seconds=0))) == 3
 
 
+def test_a_file_whose_clock_is_far_ahead_and_a_link_to_one_are_read(server: SftpServer) -> None:
+    put(server.folder, "ahead.csv", b"third\n", at=time.time() + 400 * 86_400)
+    put(server.folder, "kept.txt", b"fourth\n")
+    (server.folder / "link.csv").symlink_to(server.folder / "kept.txt")
+    (server.folder / "nowhere.csv").symlink_to(server.folder / "nothing")
+    pages = ask(connector(server))
+    assert {page.name for page in pages} == {"a.csv", "b.csv", "ahead.csv", "link.csv"}
+    assert ask(connector(server), pages[-1].watermark) == []
+
+
+def test_a_name_that_is_not_utf_8_is_refused_by_what_to_do(server: SftpServer) -> None:
+    Path(os.fsdecode(os.fsencode(server.folder) + b"/m\xe5ler.txt")).write_bytes(b"")
+    with pytest.raises(SourceError, match="the name of a file there is not in UTF-8.*ask the provider to rename"):
+        ask(connector(server))
+
+
+def test_a_host_key_that_is_none_is_refused(server: SftpServer) -> None:
+    with pytest.raises(SourceError, match="its host key cannot be read: set host_key"):
+        ask(connector(server, host_key="ssh-ed25519 notbase64!!"))
+
+
 def test_a_file_that_grew_since_it_was_listed_is_left_for_the_next_time(server: SftpServer) -> None:
     pages = connector(server).pages(asked(DAY, DAY))
     next(pages)

@@ -144,6 +144,20 @@ def test_a_change_that_is_too_young_waits_so_that_one_committed_late_is_not_miss
     assert ids(ask(connector(server, columns=["id"], **CHANGES)))[-1] == 4
 
 
+def test_of_a_day_of_changes_nothing_is_read_before_it_is_over_everywhere(
+    server: PostgresServer, database: sa.Engine
+) -> None:
+    run(
+        database,
+        """
+        CREATE VIEW "out; side".days AS SELECT id, CASE id WHEN 4 THEN current_date WHEN 5 THEN current_date - 1
+        ELSE DATE '2024-11-01' END AS changed_at FROM "out; side"."order"
+        """,
+    )
+    change = CHANGES | {"table": "days", "lag_seconds": 86_400}
+    assert ids(ask(connector(server, columns=["id"], **change))) == [1, 2, 3, 6, 7, 8, 9, 10]
+
+
 def test_an_interval_has_its_start_and_not_its_end(server: PostgresServer, database: sa.Engine) -> None:
     source = connector(server, columns=["id"], time="Read At", page_rows=4)
     first = list(source.pages(asked(DAY - timedelta(hours=9), DAY)))
@@ -160,18 +174,19 @@ def test_a_text_key_a_view_and_types_without_an_arrow_type_come_as_text(
         """
         CREATE VIEW "out; side".odd AS
         SELECT md5(id::text)::uuid AS id, 1.50 AS exact, true AS flag, 0.1::float8 AS loose, date '2024-01-02' AS day,
-               jsonb_build_object('a', id) AS "doc%s", timestamp '2024-01-02 03:04' AS local
+               jsonb_build_object('a', id) AS "doc%s", timestamp '2024-01-02 03:04' AS local,
+               12345::numeric(5, -2) AS coarse
         FROM "out; side"."order"
         """,
     )
-    columns = ["id", "exact", "flag", "loose", "day", "doc%s", "local"]
+    columns = ["id", "exact", "flag", "loose", "day", "doc%s", "local", "coarse"]
     source = connector(server, table="odd", mode="by_key", columns=columns, page_rows=4)
     pages = ask(source)
     assert len(set(ids(pages))) == 10
     row = pq.read_table(pages[0].path).to_pylist()[0]
     assert (row["exact"], row["flag"], row["loose"], str(row["day"])) == ("1.50", True, 0.1, "2024-01-02")
     assert row["doc%s"].startswith('{"a": ')
-    assert row["local"] == datetime(2024, 1, 2, 3, 4)
+    assert (row["local"], row["coarse"]) == (datetime(2024, 1, 2, 3, 4), "12300")
 
 
 def test_a_server_that_is_away_is_asked_again_and_the_pages_go_on_where_they_were(
@@ -199,6 +214,8 @@ def test_a_server_that_is_away_is_asked_again_and_the_pages_go_on_where_they_wer
         ({"columns": ["id", "meters"]}, r"has no column meters; it has .*meter.*physicalName"),
         ({"statement_timeout_seconds": 0.05, "table": "slow"}, r"statement timeout.*lower page_rows"),
         ({"mode": "by_key", "key": ("meter",), "table": "gaps"}, "column meter has rows without a value"),
+        (CHANGES | {"table": "gaps"}, "changed_at has rows that are to change in the future"),
+        (CHANGES | {"changed_at": "secret"}, "secret is of type TEXT and no time of change"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_where_what_and_the_next_step(
@@ -209,7 +226,7 @@ def test_what_cannot_be_read_is_refused_with_where_what_and_the_next_step(
         """
         CREATE VIEW "out; side".slow AS SELECT pg_sleep(1)::text AS meter, id, "Read At", use_kwh FROM "out; side"."order";
         CREATE TABLE "out; side".gaps AS SELECT * FROM "out; side"."order";
-        UPDATE "out; side".gaps SET meter = NULL WHERE id = 3
+        UPDATE "out; side".gaps SET meter = NULL, changed_at = '2999-01-01' WHERE id = 3
         """,
     )
     sleeps: list[float] = []

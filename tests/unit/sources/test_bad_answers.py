@@ -14,6 +14,7 @@ from pydantic import TypeAdapter
 
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.sources.connector import Page, SourceError, Watermark, connector_for
+from lakehouse.sources.listed import page_name
 from lakehouse.sources.loopback_server import Answered, LoopbackServer
 from tests.asking import asked
 from tests.served import DAY, FIRST, Portal, Query, answer, moment
@@ -257,3 +258,14 @@ def test_no_message_holds_a_credential_nor_a_part_of_it(status: int, before: str
         pages(source, ALL, credential="Bearer s3cr3t'\\\"+/=tail")
     assert "s3c" not in str(refused.value)
     assert "tail" not in str(refused.value)
+
+
+def test_a_key_that_is_longer_than_a_file_name_may_be_gets_a_name_of_its_own() -> None:
+    keys = [f"{year}/{'måler' * 60}/{name}.csv" for year in (2024, 2025) for name in ("a", "b")]
+    names = [page_name(key) for key in keys]
+    assert len(set(names)) == len(keys)
+    assert all(
+        len(name.encode()) <= 200 and name.endswith(key[-6:].replace("/", "_"))
+        for key, name in zip(keys, names, strict=True)
+    )
+    assert page_name("2024/a.csv") == "2024_a.csv"
