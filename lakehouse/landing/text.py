@@ -154,6 +154,12 @@ def _refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
             f"{name} is in {found}, but the contract says {encoding}.",
             f"Save it as {encoding}, or ask for the contract to be changed.",
         )
+    if found is None and head and stated in ("utf-16", "utf-32"):
+        raise DeliveryRefused(
+            "wrong_encoding",
+            f"{name} is not in {encoding}, as the contract says: it does not begin with that encoding's mark.",
+            f"Save it as {encoding} with a byte order mark, or ask for the contract to be changed.",
+        )
 
 
 def _is_utf8(head: bytes) -> bool:

@@ -58,7 +58,17 @@ def test_encodings(house: House, encoding: str) -> None:
     assert [row[2] for row in rows(house, contract)] == ["Rødgrød", "Å"]
 
 
-@pytest.mark.parametrize(("stated", "delivered"), [("utf-8", "utf-16"), ("latin-1", "utf-8"), ("cp1252", "utf-8-sig")])
+@pytest.mark.parametrize(
+    ("stated", "delivered"),
+    [
+        ("utf-8", "utf-16"),
+        ("latin-1", "utf-8"),
+        ("cp1252", "utf-8-sig"),
+        ("utf-16", "utf-8"),
+        ("utf-16", "utf-16-le"),
+        ("utf-32", "cp1252"),
+    ],
+)
 def test_a_file_plainly_of_another_encoding_is_refused_whole(house: House, stated: str, delivered: str) -> None:
     contract = house.contract(**REGISTER, forms=[{"format": "csv", "encoding": stated}])
     receipt = house.deliver(contract, "id,note,amount\n1,Rødgrød,2.5\n".encode(delivered))
