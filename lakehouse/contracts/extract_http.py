@@ -1,5 +1,7 @@
 """The typed arguments of the connectors that speak HTTP."""
 
+import re
+from datetime import UTC, datetime
 from string import Formatter
 from typing import Annotated, Literal, Self
 
@@ -7,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 from lakehouse.contracts.extract_base import Extract
 
+_SECRET = re.compile(r"authorization|cookie|api-?key|access-?key|token|secret|password", re.IGNORECASE)
 Path = Annotated[str, Field(pattern=r"^/[^/?#][^?#]*$", description="below the base URL")]
 Parameters = dict[str, str]
 PLACEHOLDERS = ("start", "end", "last")
@@ -47,9 +50,12 @@ class HttpExtract(Extract):
     headers: Parameters = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _no_secret_header(self) -> Self:
-        if taken := sorted(name for name in self.headers if name.lower() in ("authorization", "cookie")):
+    def _headers_are_open_and_can_be_sent(self) -> Self:
+        if taken := sorted(name for name in self.headers if _SECRET.search(name)):
             raise ValueError(f"headers {', '.join(taken)}: a secret is given in the environment (docs/settings.md)")
+        for name, value in self.headers.items():
+            if not re.fullmatch(r"[A-Za-z0-9-]+", name) or not (value.isascii() and value.isprintable()):
+                raise ValueError(f"headers {name!r}: a header is one line of plain ASCII")
         return self
 
 
@@ -119,6 +125,11 @@ class PagedJsonApi(HttpExtract):
             raise ValueError("limit_parameter is missing: pages by place need their size")
         if self.paging in ("cursor", "next_url") and not self.next:
             raise ValueError(f"next is missing: paging by {self.paging} needs the path of it in the answer")
+        if self.by_interval and not _reads_back(self.time_format):
+            raise ValueError(
+                f"time_format {self.time_format!r} writes no day that can be read back: use strftime's forms of dates "
+                "and times, as %Y-%m-%dT%H:%M:%SZ"
+            )
         if self.changes and self.by_interval:
             raise ValueError("changes: asked for by watermark, so set start_parameter and end_parameter to null")
         own = [self.start_parameter, self.end_parameter, self.limit_parameter]
@@ -130,6 +141,14 @@ class PagedJsonApi(HttpExtract):
         if len(set(names)) < len(names):
             raise ValueError(f"{', '.join(names)} must be {_NUMBERS[len(names)]} different parameters")
         return self
+
+
+def _reads_back(form: str) -> bool:
+    noon = datetime(2024, 2, 29, 12, tzinfo=UTC)
+    try:
+        return datetime.strptime(noon.strftime(form), form).date() == noon.date()
+    except ValueError:
+        return False
 
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five")

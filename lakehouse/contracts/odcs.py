@@ -11,7 +11,7 @@ from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
@@ -175,6 +175,10 @@ class Server(Strict):
         if any(getattr(self, name) is None for name in needed):
             names = ", ".join(name.removesuffix("_") for name in needed)
             raise ValueError(f"a server of type {self.type} needs {names}")
+        if any(url and "@" in urlsplit(url).netloc for url in (self.location, self.endpointUrl)):
+            raise ValueError(
+                "take the credential out of the address: it is given in the environment (docs/settings.md)"
+            )
         return self
 
     @property

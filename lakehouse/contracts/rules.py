@@ -193,6 +193,10 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
             other = isinstance(extension.extract, SqlRead) and any(s.type in OTHER_DATABASES for s in contract.servers)
             why = f"; {OTHERS}" if other else ""
             yield ("servers",), f"the extract needs a server of type {' or '.join(kinds)} with its live address{why}"
+        for number, server in enumerate(contract.servers):
+            if server.type == "api" in kinds and server.address and not re.match(r"https?://[^/]", server.address):
+                problem = f"{server.address!r} is no address of an API, as https://api.example.org"
+                yield ("servers", number, "location"), problem
         if extension.history_start is None and extension.extract.by_interval:
             yield ("exchange",), "`history_start` is missing: the day from which the extract is asked for"
     formats = {form.format for form in extension.delivery.forms}

@@ -86,7 +86,10 @@ class HttpSource:
 
         Raises SourceError if `address` is not http or https, or carries credentials.
         """
-        url = httpx.URL(address)
+        try:
+            url = httpx.URL(address)
+        except httpx.InvalidURL as error:
+            raise SourceError(f"base URL {address!r}: {error}; give one such as https://api.example.org") from None
         if url.scheme not in ("http", "https") or not url.host:
             raise SourceError(f"base URL {url!r}: give one such as https://api.example.org")
         if url.userinfo:

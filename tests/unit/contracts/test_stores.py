@@ -37,6 +37,8 @@ def test_a_server_has_one_address_without_a_credential(given: dict[str, object],
         ({"type": "postgresql", "host": "db.example.org", "database": "town"}, "needs host, port, database, schema"),
         ({"type": "sftp", "host": "files.example.org"}, "needs location"),
         ({"type": "s3", "endpointUrl": "https://s3.example.org"}, "needs location"),
+        ({"type": "api", "location": "https://me:pw@api.example.org"}, "take the credential out of the address"),
+        ({"type": "sftp", "location": "sftp://me@files.example.org/"}, "take the credential out of the address"),
     ],
 )
 def test_a_server_without_what_the_standard_wants_of_its_type_is_refused(given: dict[str, object], says: str) -> None:
@@ -63,6 +65,17 @@ def test_a_table_without_parquet_among_the_forms_and_without_a_server_is_refused
     document["servers"] = [{"server": "source", "type": "mysql", "host": "h", "port": 3306, "database": "d"}]
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     with pytest.raises(ContractError, match="with its live address; of databases only PostgreSQL is read: have"):
+        read_contract(path)
+
+
+@pytest.mark.parametrize("location", ["ftp://api.example.org", "api.example.org", "https:///v1"])
+def test_an_address_that_is_none_of_an_api_is_told_with_its_place(tmp_path: Path, location: str) -> None:
+    document = yaml.safe_load((PROJECT / "contracts" / "oslo_bysykkel" / "station_status.odcs.yaml").read_text())
+    document["servers"][0]["location"] = location
+    path = tmp_path / "oslo_bysykkel" / "station_status.odcs.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(ContractError, match=r"servers\[0\].location: .* is no address of an API, as https"):
         read_contract(path)
 
 

@@ -46,6 +46,9 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
         ({"limit_parameter": None}, "limit_parameter is missing"),
         ({"changes": {"parameter": "since", "value": "at"}}, "set start_parameter and end_parameter to null"),
         ({"headers": {"Authorization": "Bearer x"}}, "a secret is given in the environment"),
+        ({"headers": {"X-Gravitee-Api-Key": "0000"}}, "a secret is given in the environment"),
+        ({"headers": {"X-Name": "a\nb"}}, "a header is one line of plain ASCII"),
+        ({"time_format": "%s"}, "writes no day that can be read back"),
     ],
 )
 def test_a_fault_of_a_paged_api_is_refused_by_name(change: dict[str, Any], says: str) -> None:
