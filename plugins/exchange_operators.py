@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 
 class ExtractOperator(BaseOperator):
-    """Pulls one data interval of a source and seals its pages, as they came, in ``raw``.
+    """Pulls one data interval of a source and seals its pages, as they came, in ``raw``; by schedule also those before
+    it that were missed, as while the source was away.
 
     Skipped where the source is asked live only and extracts are not live: what was dropped is taken in instead. A
     source that is asked for a data interval is not asked in a run that has none: what is sealed already is taken in.
@@ -39,7 +40,8 @@ class ExtractOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.contracts.derive import is_asked
         from lakehouse.exchange import Exchange
-        from lakehouse.landing.extract import extract
+        from lakehouse.landing.extract import extract, missed
+        from lakehouse.sources.page import SourceError
 
         # A run that was started by hand has no interval; a source that is asked for what is new needs none.
         began: datetime = context["dag_run"].start_date
@@ -55,14 +57,14 @@ class ExtractOperator(BaseOperator):
                 f"{self.dataset}: this run has no data interval, so its source is not asked, and what is sealed is "
                 "taken in; to ask it, start the DAG with an interval, or a backfill"
             )
-        found = extract(
-            exchange,
-            contract,
-            start=start,
-            end=end,
-            again_before=began,
-            progress=self.log.info,
-        )
+        ask = partial(extract, exchange, contract, again_before=began, progress=self.log.info)
+        found = ask(start=start, end=end)
+        if arguments is not None and arguments.by_interval and context["dag_run"].run_type == "scheduled":
+            for first, last in missed(exchange, contract, before=start):
+                try:
+                    found += ask(start=first, end=last)
+                except SourceError as error:
+                    self.log.warning("%s: %s to %s is still missing: %s", self.dataset, first, last, error)
         return asdict(found)
 
 

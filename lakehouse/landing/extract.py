@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -17,6 +17,7 @@ from lakehouse.sources.connector import Asked, Connector, Page, Watermark, conne
 from lakehouse.storage.index import extract_windows, upsert, watermarks
 
 Window = tuple[datetime, datetime]
+_LOOK_BACK = timedelta(days=31)
 
 
 class ExtractNotPossible(RuntimeError):
@@ -35,6 +36,9 @@ class Extracted:
         self.pages += 1
         self.rows += page.rows or 0
         self.sealed += sealed
+
+    def __add__(self, other: Extracted) -> Extracted:
+        return Extracted(pages=self.pages + other.pages, rows=self.rows + other.rows, sealed=self.sealed + other.sealed)
 
 
 def extract(
@@ -68,9 +72,7 @@ def extract(
         if window in done:
             continue
         found = _extract_window(exchange, contract, connector, window)
-        total = Extracted(
-            pages=total.pages + found.pages, rows=total.rows + found.rows, sealed=total.sealed + found.sealed
-        )
+        total += found
         progress(
             f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: {found.rows:,} rows in "
             f"{found.pages} pages from {address}; {found.sealed} pages are new"
@@ -216,3 +218,16 @@ def uncovered(exchange: Exchange, contract: Contract, *, start: datetime, end: d
     if reached < end:
         gaps.append((reached, end))
     return [gap for gap in gaps if gap[0] < gap[1]]
+
+
+def missed(exchange: Exchange, contract: Contract, *, before: datetime) -> list[Window]:
+    """What no extract has covered of the month before a moment, behind the first that did: the source was away, or
+    we were."""
+    first = exchange.index.row(
+        sa.select(sa.func.min(extract_windows.c.start).label("start")).where(
+            extract_windows.c.provider == contract.provider, extract_windows.c.dataset == contract.dataset
+        )
+    )
+    if first is None or first["start"] is None or first["start"] >= before:
+        return []
+    return uncovered(exchange, contract, start=max(first["start"], before - _LOOK_BACK), end=before)
