@@ -136,6 +136,8 @@ class HttpSource:
             raise self.error(f"GET {answer.url} links to {link!r}, which is no URL ({error})") from None
         if url.userinfo:
             raise self.error(f"GET {answer.url} links to {url.host} with credentials in the URL: not followed")
+        if self._base.scheme == "https" and url.scheme == "http" and (url.host, url.port) == (self._base.host, None):
+            url = url.copy_with(scheme="https")  # what serves behind a proxy does not know how it was asked
         self._may_ask(url, f"GET {answer.url} links to")
         return url.copy_with(fragment=None)
 

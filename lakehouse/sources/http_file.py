@@ -11,7 +11,7 @@ from lakehouse.contracts.extract import Gtfs, HttpFile
 from lakehouse.contracts.extract_http import placeholders
 from lakehouse.sources.http import Answer, HttpConnector, HttpSource
 from lakehouse.sources.naming import compact, safe
-from lakehouse.sources.page import Asked, Page
+from lakehouse.sources.page import Asked, NotThere, Page
 
 Validators = dict[str, str]
 # How many files' validators a watermark holds: an interval reaches back over the newest few only.
@@ -54,7 +54,9 @@ class HttpFileConnector(HttpConnector[HttpFile]):
     """One file, or one for each period of the interval."""
 
     def pages(self, asked: Asked) -> Iterator[Page]:
-        """Yield the files that changed, each standing by itself. Raises SourceError."""
+        """Yield the files that changed, each standing by itself. Raises SourceError; where the file of a period is not
+        there, once those of the others have come."""
+        missing: NotThere | None = None
         known: dict[str, Validators] = dict((asked.watermark or {}).get("files", {}))
         with self._http as http:
             for start, end in self._periods(asked):
@@ -63,7 +65,13 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                 url = http.url(self._arguments.path.format(**bounds), parameters)
                 place = url.raw_path.decode()
                 name = self._name(bounds)
-                found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
+                try:
+                    found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
+                except NotThere as error:
+                    if self._arguments.every is None:
+                        raise
+                    missing = missing or error
+                    continue
                 if found is None:
                     continue
                 answer, known[place] = found
@@ -77,6 +85,8 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                     fetched_at=answer.fetched_at,
                     watermark={"files": dict(known)},
                 )
+        if missing is not None:
+            raise missing
 
     def _periods(self, asked: Asked) -> Iterator[tuple[datetime, datetime]]:
         start, end = asked.start.astimezone(UTC), asked.end.astimezone(UTC)

@@ -132,6 +132,8 @@ class S3BucketConnector:
 
 def _client(arguments: S3Bucket, endpoint: str | None, credential: str | None) -> "S3Client":
     access, _, secret = (credential or "").partition(":")
+    if credential and not (access and secret):
+        raise SourceError(f"the credential of a bucket is access key:secret key: {_STEPS['403']}")
     config = Config(
         signature_version=None if credential else UNSIGNED,
         connect_timeout=arguments.timeout_seconds,

@@ -140,6 +140,7 @@ def test_a_large_object_passes_through_little_memory(source: Any, client: Any, b
     ("given", "says"),
     [
         ({"credential": "nobody:hush"}, "403 .*EXCHANGE_CREDENTIAL"),
+        ({"credential": "hush"}, "is access key:secret key: set EXCHANGE_CREDENTIAL"),
         ({"address": "{endpoint}/no-such-bucket/"}, "no-such-bucket.*404 NoSuchBucket.*correct the location"),
         ({"address": "http://127.0.0.1:9/bucket/"}, "EndpointConnectionError.*the network"),
         ({"address": "sftp://files.example.org/out"}, "is no bucket"),

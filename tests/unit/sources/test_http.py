@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.extract_http import HttpExtract
 from lakehouse.sources.connector import SourceError, connector_for
-from lakehouse.sources.http import HttpSource
+from lakehouse.sources.http import Answer, HttpSource
 from lakehouse.sources.loopback_server import Answered, Fault
 from tests.asking import asked
 from tests.served import DAY, FIRST, JsonApi, Publisher, Query, answer, file
@@ -99,6 +100,17 @@ def test_a_link_that_leads_away_is_refused(link: str, says: str) -> None:
             list(pages(server, paging="next_url", path="/url", records="results", next="links.next"))
         assert len(server.exchanged) == 1
     assert "pw@" not in str(refused.value)
+
+
+def test_a_link_by_http_to_the_same_host_is_followed_over_https(tmp_path: Path) -> None:
+    arguments = PagedJsonApi(connector="paged_json_api", path="/x", parameters={"sort": "at"})
+    http = HttpSource(arguments=arguments, address="https://api.example.org")
+    came = Answer(
+        url=http.url("/x"), path=tmp_path, headers=httpx.Headers(), links={}, fetched_at=FIRST, changed=True
+    )  # fmt: skip
+    assert str(http.follow(came, "http://api.example.org/x?page=2")) == "https://api.example.org/x?page=2"
+    with pytest.raises(SourceError, match="links to http://api.example.org: not followed"):
+        http.follow(came, "http://api.example.org:8080/x?page=2")
 
 
 def pages(server: Publisher, **changes: Any) -> Any:
