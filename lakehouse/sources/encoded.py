@@ -10,7 +10,7 @@ _PART = 64 << 10
 
 def decoded(response: httpx.Response) -> Iterator[bytes]:
     """The bytes as they come. Raises httpx.HTTPError, also where gzip ends in the middle, which httpx lets pass."""
-    if response.headers.get("Content-Encoding", "").strip().lower() != "gzip":
+    if response.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip"):
         yield from response.iter_bytes()
         return
     inflate, begun = _inflate(), False

@@ -34,6 +34,8 @@ _NEXT_STEP = {
     404: "check `path` in the contract's exchange.extract, and the base URL",
     429: "the source wants fewer requests: lower max_requests_per_second or raise page_size, and run again",
 }
+# Without one of these "not changed" (304) says nothing.
+_CONDITIONS = {"If-None-Match", "If-Modified-Since"}
 _READ_OF_A_REFUSAL = 16 << 10
 
 
@@ -179,12 +181,18 @@ class HttpSource:
         limit = self._arguments.max_bytes
         with self._client.stream("GET", url, headers={**headers, **transfer.headers()}) as response:
             if not response.is_success and response.status_code != 304:
-                if response.status_code == 416:
+                if response.status_code == 416 and transfer.received:
                     transfer.start_over()
+                    raise httpx.RemoteProtocolError("the source has not the rest of what it sent")
                 raise _RefusedAnswer(response)
             changed = response.status_code != 304
+            if not changed and not headers.keys() & _CONDITIONS:
+                raise _RefusedAnswer(response)
             if changed:
+                resumed = transfer.received > 0
                 going_on = transfer.takes_up(response)
+                if resumed and response.status_code == 206 and not going_on:
+                    raise httpx.RemoteProtocolError("the source sent another part than the rest")
                 if response.status_code == 206 and not going_on:
                     raise self.error(
                         f"GET {url} answered with a part of what was asked for (206, "
@@ -199,6 +207,8 @@ class HttpSource:
                                 f"GET {url} answers more than {limit:,} bytes: raise max_bytes, or ask for less"
                             )
                         file.write(chunk)
+                if going_on and not transfer.whole(response):
+                    raise httpx.RemoteProtocolError("the source sent a part of the rest")
             return Answer(
                 url=url,
                 path=transfer.path,
@@ -298,6 +308,11 @@ class _Transfer:
             strong = tag if tag.startswith('"') else None
             self._validator = strong or response.headers.get("Last-Modified")
         return False
+
+    def whole(self, response: httpx.Response) -> bool:
+        """Whether all has come of which the last answer was the rest."""
+        total = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
+        return total is None or int(total[1]) == self.received
 
     def start_over(self) -> None:
         self.received, self._validator = 0, None

@@ -147,6 +147,34 @@ def test_a_transfer_is_begun_anew_where_the_file_has_changed_meanwhile(tmp_path:
     assert found.path.read_bytes() == b"file of today, longer"
 
 
+@pytest.mark.parametrize(
+    ("then", "asked_from"),
+    [
+        (Fault(status=206, headers={"Content-Range": "bytes 10-12/20"}, body=b"abc"), ["10-", "13-"]),
+        (Fault(status=206, headers={"Content-Range": "bytes 8-19/20"}, body=b"89abcdefghij"), ["10-", None]),
+        (Fault(status=416), ["10-", None]),
+    ],
+    ids=["a part of the rest", "another part", "no rest"],
+)
+def test_what_is_not_the_rest_of_a_transfer_does_not_end_it(
+    tmp_path: Path, then: Fault, asked_from: list[str | None]
+) -> None:
+    whole = b"file567890abcdefghij"
+    with Fixed(Answered(body=whole)) as server, source(server) as http:
+        server.faults.extend([Fault(truncate=True), then])
+        found = http.fetch(http.url("/x"), tmp_path / "x")
+        ranges = [exchanged.headers.get("range") for exchanged in server.exchanged]
+    assert found.path.read_bytes() == whole
+    assert ranges[1:] == [first and f"bytes={first}" for first in asked_from]
+
+
+def test_not_changed_is_no_answer_to_who_knows_nothing(tmp_path: Path) -> None:
+    with Fixed(answer([])) as server, source(server) as http:
+        server.faults.append(Fault(status=304))
+        with pytest.raises(SourceError, match="answered 304"):
+            http.fetch(http.url("/x"), tmp_path / "x")
+
+
 def test_a_part_of_what_was_asked_for_is_no_answer(tmp_path: Path) -> None:
     part = Answered(
         status=206, body=b"[]", headers={"Content-Range": "date-time 2024-01-01T00:00:00Z-2024-01-01T06:00:00Z/*"}
