@@ -22,7 +22,7 @@ from tests.integration.conftest import PROJECT
 from tests.mini_exchange import COUNTS, TRAFFIC, Mini, traffic
 from tests.object_store.server import ObjectServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.thorough]
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,6 @@ def test_an_answer_over_the_rest_api_releases_and_is_kept(mini: Mini, client: Ai
     assert after.approval.by == after.approved_by
 
 
-@pytest.mark.thorough
 def test_an_answer_by_a_command_ends_the_run_that_waits(mini: Mini, client: AirflowClient) -> None:
     before = mini.latest(TRAFFIC).release
     question = asked(mini, client, 2)

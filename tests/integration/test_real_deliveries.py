@@ -24,7 +24,7 @@ from tests.in_process import main_job
 from tests.integration.conftest import PROJECT, Installation
 from tests.object_store.server import ObjectServer
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.thorough]
 
 REAL = PROJECT.parent / "shared" / "data"
 # Rows of the files as delivered, counted with other tools (wc, the Parquet footer, the JSON documents).
@@ -176,7 +176,7 @@ def test_duckdb_reads_a_release_in_place_on_s3(
     assert counted == (release["rows"],)
 
 
-@pytest.mark.parametrize("threads", [pytest.param(1, marks=pytest.mark.thorough), 2])
+@pytest.mark.parametrize("threads", [1, 2])
 def test_every_mart_is_rebuilt_from_raw_to_the_same_bytes(
     on_s3: tuple[Installation, Outcome],
     object_server: ObjectServer,
@@ -215,7 +215,6 @@ def without_one(given: Records) -> Records:
     return replace(given, frame=given.frame.drop(index=given.frame.index[given.frame[quasi] == smallest][0]))
 
 
-@pytest.mark.thorough
 def test_k_l_and_t_of_the_real_households_are_those_of_pycanon(
     on_s3: tuple[Installation, Outcome],
     object_server: ObjectServer,

@@ -163,6 +163,7 @@ def test_the_same_bytes_are_a_repetition_once_the_first_of_them_are_accepted(hou
     assert house.quarantine(contract, two) == []
 
 
+@pytest.mark.thorough
 def test_a_replay_that_died_at_any_call_is_finished_by_the_next(tmp_path: Path) -> None:
     # Ids and times of arrival differ from house to house.
     def facts(house: House, contract: Contract) -> tuple[Any, ...]:

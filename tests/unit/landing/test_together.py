@@ -228,6 +228,7 @@ def test_json_documents_come_to_the_same_together_and_alone(
     assert statuses.count("accepted") >= 6 <= statuses.count("refused")
 
 
+@pytest.mark.thorough
 def test_dying_at_any_call_and_running_again_ends_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intaking, "LEAST", 2)
 

@@ -98,6 +98,7 @@ CASES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_a_process_that_is_killed_anywhere_leaves_whole_releases_and_is_made_good(
     passed_once: Mini, tmp_path: Path, name: str
