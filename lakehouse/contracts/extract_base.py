@@ -4,6 +4,13 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
 
+# Arguments that may change without another thing being read.
+HOW_IT_IS_ASKED = (
+    "window_days", "max_requests_per_second", "timeout_seconds", "attempts", "max_bytes", "also_hosts",
+    "page_size", "page_rows", "statement_timeout_seconds", "tls", "lag_seconds", "settle_seconds", "host_key",
+    "region", "requester_pays",
+)  # fmt: skip
+
 
 class Extract(BaseModel):
     """What the arguments of every connector say.

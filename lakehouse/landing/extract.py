@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -10,6 +12,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lakehouse.contracts.extract_base import HOW_IT_IS_ASKED
+from lakehouse.contracts.extract_stores import SqlRead
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.seal import seal_page
@@ -127,19 +131,33 @@ def _seal(exchange: Exchange, contract: Contract, page: Page, window: Window) ->
 
 
 def _watermark(exchange: Exchange, contract: Contract) -> Watermark | None:
+    """How far the source was read; ``None`` where it was by another extract, whose words would mean something else."""
     found = exchange.index.row(
         sa.select(watermarks.c.watermark).where(
             watermarks.c.provider == contract.provider, watermarks.c.dataset == contract.dataset
         )
     )
-    return None if found is None else dict(found["watermark"])
+    kept = None if found is None else dict(found["watermark"])
+    return kept if kept is None or kept.pop("of", what := _what_is_read(exchange, contract)) == what else None
+
+
+def _what_is_read(exchange: Exchange, contract: Contract) -> str:
+    """A digest of all that says what is read, and from where."""
+    arguments = contract.exchange.extract
+    assert arguments is not None
+    what: list[Any] = [arguments.model_dump(mode="json", exclude=set(HOW_IT_IS_ASKED), exclude_defaults=True)]
+    if exchange.settings.extracts == "live":
+        what.append(source_address(exchange, contract))
+    if isinstance(arguments, SqlRead):
+        what.append(sorted(column.source for column in contract.columns))
+    return hashlib.sha256(json.dumps(what, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _keep_watermark(exchange: Exchange, contract: Contract, watermark: Watermark) -> None:
     values = {
         "provider": contract.provider,
         "dataset": contract.dataset,
-        "watermark": dict(watermark),
+        "watermark": {**watermark, "of": _what_is_read(exchange, contract)},
         "sealed_at": datetime.now(UTC),
     }
     with exchange.index.begin() as connection:

@@ -129,6 +129,27 @@ def test_an_extract_goes_on_behind_the_one_before(case: Case, house: House) -> N
         assert len(new) <= 5
 
 
+@pytest.mark.parametrize(
+    ("name", "asked_otherwise", "another"),
+    [
+        ("changes in order", {"page_size": 4, "attempts": 2}, {"parameters": {"area": "all"}}),
+        ("ckan datastore that only grows", {"page_size": 4}, {"filters": {"area": "all"}}),
+        ("file", {"max_bytes": 1_000_000}, {"headers": {"Accept": "text/csv"}}),
+    ],
+)
+def test_a_watermark_holds_for_what_it_was_read_by(
+    name: str, asked_otherwise: dict[str, Any], another: dict[str, Any], house: House
+) -> None:
+    [case] = [case for case in CASES if case.name == name]
+    with case.source() as source:
+        pages_of_all = Lander(case, house, source).extract().pages
+        assert Lander(case, house, source, **asked_otherwise).extract().pages == 0
+        assert Lander(case, house, source, **another).extract().pages == pages_of_all > 0
+    for other in (case for case in CASES if not arguments(case).by_interval and case.name != name):
+        with other.source() as source:
+            assert Lander(other, house, source).extract().pages > 0
+
+
 @every_case
 def test_only_a_source_that_is_asked_by_interval_needs_one(case: Case, house: House) -> None:
     with case.source() as source:
