@@ -1,5 +1,6 @@
 """The connector for GBFS: a feed of a system of shared vehicles, of versions 1 to 3."""
 
+import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,8 @@ from lakehouse.sources.paging import at
 
 
 class GbfsConnector(HttpConnector[Gbfs]):
-    """One feed. The watermark: `last_updated` as the feed has it, and `next_at`, before which nobody is to ask."""
+    """One feed. The watermark: `last_updated` as the feed has it, `sha256` of its bytes, for in some feeds the time
+    stands still, and `next_at`, before which nobody is to ask."""
 
     def pages(self, asked: Asked) -> Iterator[Page]:
         """Yield the feed if it was updated since. Raises SourceError."""
@@ -28,7 +30,8 @@ class GbfsConnector(HttpConnector[Gbfs]):
             answer = http.fetch(url, asked.folder / f"{self._arguments.feed}.json")
             document = http.document(answer)
             updated, next_at = self._updated(answer, document)
-            if known.get("last_updated") == document["last_updated"]:
+            digest = hashlib.sha256(answer.path.read_bytes()).hexdigest()
+            if (known.get("last_updated"), known.get("sha256")) == (document["last_updated"], digest):
                 answer.path.unlink()
                 return
             yield Page(
@@ -39,6 +42,7 @@ class GbfsConnector(HttpConnector[Gbfs]):
                 fetched_at=answer.fetched_at,
                 watermark={
                     "last_updated": document["last_updated"],
+                    "sha256": digest,
                     "next_at": next_at.isoformat(),
                 },
             )

@@ -198,10 +198,10 @@ def test_json_that_nests_without_end_is_refused() -> None:
 FILE = {"connector": "http_file", "path": "/all.csv", "attempts": 2}
 
 
-def test_a_file_that_changed_without_its_date_is_not_missed() -> None:
+@pytest.mark.parametrize("named", [{"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}, {"ETag": '"1"'}])
+def test_a_file_that_changed_without_its_date_or_tag_is_not_missed(named: dict[str, str]) -> None:
     bodies = [b"id\n1\n", b"id\n1\n2\n"]
-    dated = {"Last-Modified": "Mon, 01 Jan 2024 00:00:00 GMT"}
-    with Source(lambda query: Answered(body=bodies.pop(0), headers=dated)) as source:
+    with Source(lambda query: Answered(body=bodies.pop(0), headers=named)) as source:
         [first] = pages(source, FILE)
         [second] = pages(source, FILE, watermark=first.watermark)
     assert second.path.read_bytes() == b"id\n1\n2\n"
@@ -242,6 +242,19 @@ def test_a_feed_whose_clock_is_ahead_is_asked_again_after_its_time_to_live() -> 
         [page] = pages(source, {"connector": "gbfs", "feed": "status"})
     assert page.watermark is not None
     assert datetime.fromisoformat(page.watermark["next_at"]) <= datetime.now(UTC) + timedelta(seconds=60)
+
+
+def test_a_feed_whose_time_stands_still_is_not_missed() -> None:
+    stations = [[{"id": "a"}], [{"id": "a"}, {"id": "b"}], [{"id": "a"}, {"id": "b"}]]
+    with Source(lambda query: answer({"last_updated": 1, "ttl": 0, "data": stations.pop(0)})) as source:
+        discovery = {"data": {"feeds": [{"name": "status", "url": f"{source.base_url}/status"}]}}
+        source.answer = lambda target, headers: (  # type: ignore[method-assign]
+            answer(discovery) if target == "/gbfs.json" else source._page({})
+        )
+        [first] = pages(source, {"connector": "gbfs", "feed": "status"})
+        [second] = pages(source, {"connector": "gbfs", "feed": "status"}, watermark=first.watermark)
+        assert b'"b"' in second.path.read_bytes()
+        assert pages(source, {"connector": "gbfs", "feed": "status"}, watermark=second.watermark) == []
 
 
 # Secrets
