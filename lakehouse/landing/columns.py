@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import duckdb
@@ -16,18 +17,25 @@ SHOWN_NAMES = 40
 AMBIGUOUS = ""
 
 
-def header_names(names: Sequence[str], *, line: int, place: Callable[[int], str]) -> dict[str, str]:
-    """The columns of a header by name, with the SQL of the place where each stands. Blanks around are cut.
+def header_names(names: Sequence[str], contract: Contract, *, line: int, place: Callable[[int], str]) -> dict[str, str]:
+    """The columns of a header by name, with the SQL of the place where each stands. Blanks around are cut, and letters
+    that a Mac writes in two parts (``a`` and a ring) are the contract's.
 
     A name that stands twice is :data:`AMBIGUOUS`. Raises :class:`DeliveryRefused` for a header without a name.
     """
     stripped = [name.strip("\ufeff\u00a0 \t\r\n") for name in names]
     if not any(stripped):
         raise DeliveryRefused("no_header", f"There is no header on line {line}.", "Deliver the file anew.", line=line)
+    spelt = {_composed(column.source): column.source for column in contract.columns}
     found: dict[str, str] = {}
-    for number, name in enumerate(stripped):
+    for number, written in enumerate(stripped):
+        name = spelt.get(_composed(written), written)
         found[name] = AMBIGUOUS if name in found else place(number)
     return found
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def with_lists(found: dict[str, str], unpivot: Unpivot | None) -> dict[str, str]:

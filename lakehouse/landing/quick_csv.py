@@ -93,7 +93,7 @@ def read_csv_quickly(
         return None
     try:
         names, skip = head_of_csv(file.path, form, contract)
-        found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
+        found = header_names(names, contract, line=form.skip_lines + 1, place=lambda number: f"c{number}")
         selected(contract, found)
     except DeliveryRefused:
         return None

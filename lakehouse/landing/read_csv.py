@@ -48,7 +48,7 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     Raises :class:`DeliveryRefused` for a header that is missing or not the contract's.
     """
     names, skip = head_of_csv(file.path, form, contract)
-    found = header_names(names, line=form.skip_lines + 1, place=lambda number: f"c{number}")
+    found = header_names(names, contract, line=form.skip_lines + 1, place=lambda number: f"c{number}")
     found = with_lists(found, form.unpivot)
     columns = f"{selected(contract, found)}, {_filled(contract, found, len(names))}"
     refuse_long_lines(file)

@@ -33,7 +33,7 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
         header += 1
     names = [column[header].as_py() or "" for column in rows.columns] if header < rows.num_rows else []
     try:
-        found = header_names(names, line=form.header_row, place=lambda number: f"c{number}")
+        found = header_names(names, contract, line=form.header_row, place=lambda number: f"c{number}")
         found = with_lists(found, form.unpivot)
         selection = selected(contract, found)
     except DeliveryRefused as refusal:

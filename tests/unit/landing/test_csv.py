@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from decimal import Decimal
 from typing import Any
+from unicodedata import normalize
 
 import pytest
 
@@ -190,6 +191,15 @@ def test_a_header_that_is_not_the_contract_s_is_refused_whole(house: House, head
     assert receipt["status"] == "refused"
     assert receipt["errors"][0]["rule"] == rule
     assert house.clean(contract) == []
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_letters_that_a_mac_writes_in_two_parts_are_the_contract_s(house: House, ours: Any, theirs: Any) -> None:
+    place = column("place", "string", required=True) | {"physicalName": normalize(ours, "Målested")}
+    contract = house.contract([KEY, place], kind="snapshot")
+    receipt = house.deliver(contract, f"id,{normalize(theirs, 'Målested')}\n1,Århus\n")
+    assert (receipt["status"], receipt["warnings"]) == ("accepted", [])
+    assert house.clean(contract, "id, place") == [(1, "Århus")]
 
 
 def test_unknown_columns_are_told_and_ignored_ones_are_not(house: House) -> None:
