@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import lzma
 import stat
@@ -25,8 +26,8 @@ MAX_MEMBERS = 1000
 ENCRYPTED = 1
 # An empty zip begins with its end.
 EMPTY_ZIP = b"PK\x05\x06"
-# What the readers of archives raise at bytes that are none, are encrypted or packed in an unknown way. A full
-# disk is none of these: that delivery waits.
+# What the readers of archives raise at bytes that are none, are encrypted or packed in an unknown way; at a place
+# that is none in the file the system does (EINVAL). A full disk is none of these: that delivery waits.
 DAMAGED = (
     gzip.BadGzipFile,
     zipfile.BadZipFile,
@@ -80,7 +81,9 @@ def unpack(
     folder.mkdir(parents=True, exist_ok=True)
     try:
         found = _members(path, name, folder, max_bytes, members)
-    except DAMAGED as error:
+    except (*DAMAGED, OSError) as error:
+        if not isinstance(error, DAMAGED) and error.errno != errno.EINVAL:
+            raise
         raise DeliveryRefused(
             "damaged_archive", f"The archive cannot be opened: {error}.", "Make it again and deliver it anew."
         ) from None

@@ -1,5 +1,6 @@
 """The connectors for files over HTTP: fetched again only where they changed; and for zips of GTFS schedules."""
 
+import struct
 import zipfile
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
@@ -134,7 +135,7 @@ class GtfsConnector(HttpConnector[Gtfs]):
         try:
             with zipfile.ZipFile(answer.path) as schedule:
                 names = set(schedule.namelist())
-        except zipfile.BadZipFile:
+        except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error):
             with answer.path.open("rb") as file:
                 begins = file.read(16 << 10)
             raise self._http.error(

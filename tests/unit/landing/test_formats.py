@@ -293,6 +293,7 @@ REFUSED_WHOLE: dict[str, tuple[bytes, str]] = {
     "page.csv": (b"<!DOCTYPE html><html>Not found</html>", "unknown_format"),
     "cut.csv.gz": (gzip.compress(as_csv())[:-12], "damaged_archive"),
     "cut.zip": (zipped(("a.csv", as_csv()))[:-30], "damaged_archive"),
+    "gap.zip": (zipped(("a.csv", as_csv()))[:8] + zipped(("a.csv", as_csv()))[20:], "damaged_archive"),
     "no file.zip": (zipped(("folder/", b"")), "empty_archive"),
     "bomb.csv.gz": (gzip.compress(bomb()), "unpacks_too_large"),
     "bomb.zip": (zipped(("a.csv", bomb()[:600_000]), ("b.csv", bomb()[:600_000])), "unpacks_too_large"),
