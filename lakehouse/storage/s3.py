@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from duckdb import DuckDBPyConnection
     from mypy_boto3_s3.literals import BucketLocationConstraintType
-    from mypy_boto3_s3.type_defs import CopySourceTypeDef
+    from mypy_boto3_s3.type_defs import CopySourceTypeDef, GetObjectOutputTypeDef
 
 _STORE_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 # What one CopyObject request takes; more is copied in parts.
@@ -49,6 +49,8 @@ _LARGEST_SINGLE_COPY_BYTES = 5 << 30
 # Four parts of 8 MiB in flight: what one transfer holds in memory.
 _TRANSFER = TransferConfig(multipart_chunksize=8 << 20, max_concurrency=4)
 _READ_BYTES = 1 << 20
+# As much goes in one request; boto3's transfers ask for the size first, and what came of it afterwards.
+_SMALL_BYTES = 1 << 20
 _ATTEMPTS = 5
 _NO_CREDENTIALS = "no credentials; set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
 
@@ -168,6 +170,8 @@ class S3Lake(Lake):
             return self._put(bucket, key, data, **options)
 
     def upload(self, bucket: str, key: str, source: Path) -> Entry:
+        if source.stat().st_size <= _SMALL_BYTES:
+            return self.write_bytes(bucket, key, source.read_bytes())
         at = self._at(bucket, key)
         with _faults(bucket, key):
             self._client.upload_file(str(source), at["Bucket"], at["Key"], Config=_TRANSFER)
@@ -176,7 +180,13 @@ class S3Lake(Lake):
     def download(self, bucket: str, key: str, target: Path) -> Path:
         at = self._at(bucket, key)
         target.parent.mkdir(parents=True, exist_ok=True)
+        answer = self._get(bucket, key)
+        with _Body(cast(io.RawIOBase, answer["Body"]), bucket=bucket, key=key) as body:
+            if answer["ContentLength"] <= _SMALL_BYTES:
+                with suppress(StorageError):
+                    return _written(target, body.readall())
         with _faults(bucket, key):
+            # It asks for parts, each again where its answer breaks off.
             self._client.download_file(at["Bucket"], at["Key"], str(target), Config=_TRANSFER)
         return target
 
@@ -282,12 +292,15 @@ class S3Lake(Lake):
         return entry
 
     def _open(self, bucket: str, key: str, **options: Any) -> BinaryIO:
+        body = self._get(bucket, key, **options)["Body"]
+        return io.BufferedReader(_Body(cast(io.RawIOBase, body), bucket=bucket, key=key), _READ_BYTES)
+
+    def _get(self, bucket: str, key: str, **options: Any) -> "GetObjectOutputTypeDef":
         try:
             with _faults(bucket, key):
-                body = self._client.get_object(**self._at(bucket, key), **options)["Body"]
+                return self._client.get_object(**self._at(bucket, key), **options)
         except BucketNotFound as fault:
             raise ObjectNotFound(bucket, key) from fault
-        return io.BufferedReader(_Body(cast(io.RawIOBase, body), bucket=bucket, key=key), _READ_BYTES)
 
     def _put(self, bucket: str, key: str, data: bytes, **options: Any) -> Entry:
         answer = self._client.put_object(**self._at(bucket, key), Body=data, **options)
@@ -317,6 +330,13 @@ class S3Lake(Lake):
                 ) from fault
             if _code(fault) != "BucketAlreadyOwnedByYou":
                 raise
+
+
+def _written(target: Path, data: bytes) -> Path:
+    """The file, whole or not at all."""
+    part = target.with_name(f"{target.name}.part")
+    part.write_bytes(data)
+    return part.replace(target)
 
 
 def _entry(bucket: str, key: str, size: int, modified: datetime, etag: str) -> Entry:
