@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
 
 import duckdb
@@ -54,7 +55,10 @@ def layers_of(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Laye
     """
     load_spatial(connection)
     _refuse_bare_shapefile(file, form)
-    meta = f"SELECT layers FROM st_read_meta({literal(_gdal_path(file, form))})"
+    path = literal(_gdal_path(file, form))
+    # Where GDAL cannot open a file this raises; st_read_meta ends the process.
+    connection.execute(f"DESCRIBE FROM st_read({path}, allowed_drivers=[{literal(DRIVERS[form.format])}])")
+    meta = f"SELECT layers FROM st_read_meta({path})"
     (layers,) = connection.execute(meta).fetchone() or ([],)
     return [dict(layer) for layer in layers]
 
@@ -78,6 +82,22 @@ def _refuse_bare_shapefile(file: PlainFile, form: LayerForm) -> None:
             "incomplete_shapefile",
             f"{file.name} comes without its {' and '.join(missing or ['other parts'])}.",
             "Deliver the .shp, .shx, .dbf and .prj of one layer together in a zip.",
+        )
+    _refuse_torn_shapefile(file)
+
+
+def _refuse_torn_shapefile(file: PlainFile) -> None:
+    """Of a .dbf that was cut off, or is another layer's, the rows that are there would pass for all."""
+    table = file.path.with_suffix(".dbf")
+    with table.open("rb") as source:
+        rows, before, width = struct.unpack("<4xIHH", source.read(12).ljust(12, b"\0"))
+    shapes = max(0, file.path.with_suffix(".shx").stat().st_size - 100) // 8
+    there = (table.stat().st_size - before) // max(width, 1)
+    if not rows == shapes <= there:
+        raise DeliveryRefused(
+            "unreadable",
+            f"{file.name} has {shapes:,} shapes, and its .dbf says {rows:,} rows and holds {max(there, 0):,}.",
+            "Check that all parts are whole and of one layer, and deliver them anew.",
         )
 
 

@@ -89,6 +89,25 @@ def test_a_shapefile_without_a_part_is_refused(house: House, tmp_path: Path, wit
     assert without[0] in receipt["message"]
 
 
+@pytest.mark.parametrize("left", [20, 60_000, 98_000])
+def test_a_geopackage_that_was_cut_off_is_refused_and_ends_no_process(house: House, tmp_path: Path, left: int) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "geopackage"}], kind="snapshot")
+    content = layer(tmp_path / "l", UTM, driver="GPKG").read_bytes()
+    receipt = house.deliver(contract, content[:left], "cut.gpkg")
+    assert list(faults(receipt)) == [("unreadable", None)]
+    assert house.deliver(contract, content, "whole.gpkg")["accepted"] == 2
+
+
+@pytest.mark.parametrize("part", [".dbf", ".shx"])
+def test_a_shapefile_of_which_a_part_was_cut_off_is_refused(house: House, tmp_path: Path, part: str) -> None:
+    delivery = {"members": ["*.shp"]}
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot", delivery=delivery)
+    path = layer(tmp_path / "l", UTM, driver="ESRI Shapefile").with_suffix(part)
+    path.write_bytes(path.read_bytes()[:-9])
+    receipt = house.deliver(contract, zipped(tmp_path / "l"), "cut.zip")
+    assert list(faults(receipt)) == [("unreadable", None)]
+
+
 def test_a_layer_among_several_must_be_named(house: House, tmp_path: Path) -> None:
     path = layer(tmp_path / "l", "SELECT 'a' AS place, ST_Point(1, 2) AS geom", driver="GPKG", name="byer")
     with sqlite3.connect(path) as db:
