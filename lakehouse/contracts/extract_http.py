@@ -50,6 +50,14 @@ class HttpExtract(Extract):
     headers: Parameters = Field(default_factory=dict)
 
     @model_validator(mode="after")
+    def _windows_cut_an_interval(self) -> Self:
+        if self.window_days is not None and not self.by_interval:
+            raise ValueError(
+                "window_days cuts an interval; this source is asked for what is new, or for all: take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _headers_are_open_and_can_be_sent(self) -> Self:
         if taken := sorted(name for name in self.headers if _SECRET.search(name)):
             raise ValueError(f"headers {', '.join(taken)}: a secret is given in the environment (docs/settings.md)")
@@ -202,6 +210,8 @@ class OgcFeatures(HttpExtract):
 
     @model_validator(mode="after")
     def _own_parameters(self) -> Self:
+        if self.bbox and self.bbox[1] > self.bbox[3]:
+            raise ValueError("bbox: the south lies north of the north; write west, south, east, north")
         if taken := sorted({"limit", "datetime", "bbox", "crs", "f", "offset"} & self.filters.keys()):
             raise ValueError(f"filters {', '.join(taken)} are set by the connector: take them out")
         return self

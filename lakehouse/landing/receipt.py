@@ -37,6 +37,7 @@ ADVICE = {
 # Of malformed rows of other forms than csv, by words in what is wrong with them.
 MALFORMED_ADVICE = {
     "no JSON object": "Check this line; each holds one JSON object, whole, and nothing else.",
+    "no list at": "Check this record; the list of its rows is empty where it has none, and neither null nor left out.",
     "characters, not": "Check this line; its columns stand at fixed places, filled up with blanks.",
 }
 WARNING_ADVICE = "The rows were taken. Check them, and deliver those that are wrong again once they are corrected."

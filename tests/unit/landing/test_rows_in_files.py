@@ -149,6 +149,9 @@ def test_lists_within_records_become_rows(house: House, format_: str) -> None:
         "not_a_number": 1,
         "malformed_row": 3,
     }
+    assert [entry["advice"][:18] for entry in receipt["errors"] if entry["rule"] == "malformed_row"] == [
+        "Check this record;"
+    ]
     midnight = datetime(2024, 1, 1, tzinfo=UTC)
     assert house.clean(contract, "meter, read_at, use_kwh, batch, exchange_line") == [
         ("b4", midnight, Decimal(2), "n1", 4),

@@ -49,6 +49,7 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
         ({"headers": {"X-Gravitee-Api-Key": "0000"}}, "a secret is given in the environment"),
         ({"headers": {"X-Name": "a\nb"}}, "a header is one line of plain ASCII"),
         ({"time_format": "%s"}, "writes no day that can be read back"),
+        ({"start_parameter": None, "end_parameter": None, "window_days": 1}, "window_days cuts an interval"),
     ],
 )
 def test_a_fault_of_a_paged_api_is_refused_by_name(change: dict[str, Any], says: str) -> None:
@@ -84,6 +85,7 @@ def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any],
         ({"connector": "ckan", "resource_id": "x", "page_size": 50_000}, "less than or equal to 32000"),
         ({"connector": "ckan", "resource_id": "x", "append_only": True, "sort": "at"}, "take `sort` out"),
         ({"connector": "ogc_features", "collection": "a/b"}, "pattern"),
+        ({"connector": "ogc_features", "collection": "a", "bbox": [10.4, 56.3, 9.9, 56.0]}, "lies north of the north"),
         ({"connector": "ogc_features", "collection": "a", "filters": {"limit": "1"}}, "filters limit are set by the"),
         ({"connector": "gbfs", "feed": "Station Status"}, "pattern"),
         ({"connector": "ngsi_ld", "type": "X", "modified_since": True}, "modified_since needs `options: .sysAttrs.`"),
