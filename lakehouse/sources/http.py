@@ -36,6 +36,7 @@ _NEXT_STEP = {
 }
 # Without one of these "not changed" (304) says nothing.
 _CONDITIONS = {"If-None-Match", "If-Modified-Since"}
+_NO_PLACE = (400, 404, 416, 422)
 _READ_OF_A_REFUSAL = 16 << 10
 
 
@@ -254,9 +255,9 @@ class HttpSource:
                 step = "the source is out of order: run the extract again later"
             wait = retry_after_seconds(error)
             asked = f", asking to wait {wait:.0f} s" if wait else ""
-            kind = NotThere if status == 404 else SourceError
             came = self.excerpt(error.begins)
-            return kind(self._secret.masked(f"GET {url} answered {status}{asked} ({tries}): {came}; {step}"))
+            message = self._secret.masked(f"GET {url} answered {status}{asked} ({tries}): {came}; {step}")
+            return NotThere(message, status=status) if status in _NO_PLACE else SourceError(message)
         return self.error(
             f"GET {url} failed ({tries}): {type(error).__name__}: {error}; "
             "check the base URL and the network, or raise timeout_seconds"

@@ -66,7 +66,7 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                 try:
                     found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
                 except NotThere as error:
-                    if self._arguments.every is None:
+                    if self._arguments.every is None or error.status != 404:
                         raise
                     missing = missing or error
                     continue

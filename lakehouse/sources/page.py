@@ -15,7 +15,11 @@ class SourceError(Exception):
 
 
 class NotThere(SourceError):
-    """The source answered that there is nothing at the place asked for (404)."""
+    """The source answered that nothing is at the place asked for (404), or that it is no place (400, 416, 422)."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 @dataclass(frozen=True, kw_only=True)

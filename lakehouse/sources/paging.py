@@ -27,9 +27,8 @@ class Paging(Protocol):
         """What tells the page last asked for from the others of the walk."""
         ...
 
-    @property
-    def may_be_past(self) -> bool:
-        """Whether the page last asked for may lie behind the end, which some sources answer by 404."""
+    def is_past(self, status: int) -> bool:
+        """Whether a page that the source answered so lies behind the end."""
         ...
 
 
@@ -56,7 +55,7 @@ class ByPlace:
         self._parameter, self._limit_parameter, self._page_size = parameter, limit_parameter, page_size
         self._total_of, self._first_page = total_of, first_page
         self._offset, self._total = offset, None if total_of else -1
-        self._was_full, self.may_be_past = False, False
+        self._was_full, self._may_be_past = False, False
 
     @property
     def place(self) -> int:
@@ -85,10 +84,14 @@ class ByPlace:
         self._offset += rows
         return self.first(answer.url) if self._offset < total else None
 
+    def is_past(self, status: int) -> bool:
+        """Behind a full page only 404 says so: others are said of places that are too far for the source, too."""
+        return self._may_be_past and (status == 404 or not self._was_full)
+
     def _uncounted(self, http: HttpSource, answer: Answer, rows: int) -> httpx.URL | None:
         if rows > self._page_size:
             raise http.error(f"GET {answer.url} gave {rows} rows where {self._page_size} were due at most")
-        if rows and self.may_be_past and not self._was_full:
+        if rows and self._may_be_past and not self._was_full:
             raise http.error(
                 f"GET {answer.url} gave {rows} rows behind a page that was not full: the source caps its pages; "
                 "set page_size to its cap"
@@ -96,7 +99,7 @@ class ByPlace:
         if rows < self._page_size and (self._was_full or not rows):
             return None
         self._was_full |= rows == self._page_size
-        self.may_be_past = True
+        self._may_be_past = True
         self._offset += rows if self._was_full or self._first_page is None else self._page_size
         return self.first(answer.url)
 
@@ -109,7 +112,9 @@ class ByLink:
         self._asked: set[str] = set()
         self._rows = 0
         self.place = 0
-        self.may_be_past = False
+
+    def is_past(self, status: int) -> bool:
+        return False
 
     def first(self, url: httpx.URL) -> httpx.URL:
         return url
@@ -136,11 +141,13 @@ class OnePage:
     """The whole set in one answer, refused where it may have been cut off."""
 
     place = 0
-    may_be_past = False
 
     def __init__(self, *, at_most: int | None, total: str | None) -> None:
         """`at_most`: the rows that were asked for, if that was said. `total`: path of the count of rows, if any."""
         self._at_most, self._total = at_most, total
+
+    def is_past(self, status: int) -> bool:
+        return False
 
     def first(self, url: httpx.URL) -> httpx.URL:
         return url

@@ -37,8 +37,8 @@ def walk(
         name = f"{stem}_{paging.place:06d}.json"
         try:
             answer = http.fetch(following, asked.folder / name, headers=headers)
-        except NotThere:
-            if not paging.may_be_past:
+        except NotThere as error:
+            if not paging.is_past(error.status):
                 raise
             break
         document = http.document(answer)

@@ -76,14 +76,22 @@ def test_a_source_that_caps_its_pages_and_does_not_count_is_found_out(paging: st
         pages(source, UNCOUNTED | {"paging": paging, "page_size": 10})
 
 
-@pytest.mark.parametrize("size", [4, 8, 10])
-def test_a_source_that_knows_no_page_behind_its_last_is_read_whole(size: int) -> None:
+@pytest.mark.parametrize(("size", "status"), [(4, 404), (8, 404), (10, 404), (10, 400), (10, 422)])
+def test_a_source_that_knows_no_page_behind_its_last_is_read_whole(size: int, status: int) -> None:
     def numbered(query: Query) -> Answered:
         part = ROWS[size * (int(query["page"]) - 1) :][:size]
-        return records(part) if part else Answered(status=404, body=b"Invalid page.")
+        return records(part) if part else Answered(status=status, body=b"Invalid page.")
 
     with Source(numbered) as source:
         assert len(ids(pages(source, UNCOUNTED | {"paging": "page_number", "page_size": size}))) == len(ROWS)
+
+
+def test_a_place_that_is_too_far_for_the_source_is_not_its_end() -> None:
+    def near(query: Query) -> Answered:
+        return records(ROWS[:4]) if query["offset"] == "0" else Answered(status=400, body=b"offset + limit above 4")
+
+    with Source(near) as source, pytest.raises(SourceError, match="answered 400"):
+        pages(source, UNCOUNTED | {"page_size": 4})
 
 
 @pytest.mark.parametrize("total", [6, None])
