@@ -32,9 +32,9 @@ from lakehouse.privacy.membership import NotPeople, keep_membership
 from lakehouse.privacy.table_record import keep_table
 from lakehouse.privacy.tables import TableNotSound
 from lakehouse.privacy.withheld import Pattern, PatternBroken, fill_but_withheld
-from lakehouse.release.manifest import AreaGroup, BuildCheck, File, latest_manifest
+from lakehouse.release.manifest import AreaGroup, BuildCheck, File, UnreadablePointer, latest_manifest
 from lakehouse.release.patterns import standing_patterns
-from lakehouse.release.withdraw import follow_pointer
+from lakehouse.release.withdraw import PointerLost, go_on_from
 
 Progress = Callable[[str], None]
 # Partitions of each mart that one dbt invocation builds.
@@ -125,11 +125,11 @@ def _planned(
     change = exchange.index.last_change()
     for name, lineage in lineages.items():
         mart = known[name]
-        follow_pointer(exchange, mart=name, major=mart.major)
-        base = latest_manifest(exchange, mart=name, major=mart.major)
         try:
+            go_on_from(exchange, mart=name, major=mart.major)
+            base = latest_manifest(exchange, mart=name, major=mart.major)
             plan = plan_mart(exchange, mart=mart, lineage=lineage, base=base, change=change, now=now)
-        except NotBuildable as error:
+        except (NotBuildable, PointerLost, UnreadablePointer) as error:
             summary.failed[name] = str(error)
             continue
         if plan.held:

@@ -20,7 +20,7 @@ from lakehouse.privacy.ledger import restore_ledger
 from lakehouse.privacy.pseudonyms import hidden_columns
 from lakehouse.privacy.vault import kept_states
 from lakehouse.release.history import History, histories
-from lakehouse.release.manifest import Manifest, release_prefix
+from lakehouse.release.manifest import Manifest, latest_key, release_prefix
 from lakehouse.release.record import AWAITED, record_release
 from lakehouse.storage.index import (
     candidates,
@@ -78,6 +78,11 @@ def rebuild_index(exchange: Exchange, *, dry_run: bool = False) -> Rebuilt:
     files, replaced = _clean_files(exchange, arrivals, rebuilt)
     published = list(histories(exchange))
     for history in published:
+        if history.lost and history.releases:
+            rebuilt.problems.append(
+                f"{latest_key(history.mart, history.major)}: is not there, so none of its releases is the newest; "
+                f"`exchange rollback {history.mart} RELEASE` makes it again"
+            )
         for stray in history.strays:
             place = f"{history.mart}/v{history.major}/releases/{stray}"
             rebuilt.problems.append(f"{place}: was never published; `exchange doctor --sweep` removes it")

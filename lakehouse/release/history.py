@@ -16,11 +16,12 @@ from lakehouse.release.standing import NAME, Standing, read_standing
 @dataclass(frozen=True, kw_only=True)
 class History:
     """One major of one mart. ``releases``, the oldest first, each with what became of it; ``newest`` is the one that
-    the pointer names. ``strays``: names of folders that no pointer ever named."""
+    the pointer names. ``strays``: names of folders that no pointer ever named. ``lost``: the pointer is not there."""
 
     mart: str
     major: int
     newest: str | None
+    lost: bool
     releases: list[tuple[Manifest, Standing]] = field(default_factory=list)
     strays: list[str] = field(default_factory=list)
 
@@ -29,7 +30,8 @@ def histories(exchange: Exchange) -> Iterator[History]:
     """Of each mart and major, in order. Lists the whole bucket.
 
     A release was published if the pointer names it, if it was the one before such a one, or if something became of
-    it after: that is noted beside it, or in the pointer if whoever moved it died before.
+    it after: that is noted beside it, or in the pointer if whoever moved it died before. Where there is no pointer, it
+    may have been lost, and each that is whole counts as published.
     """
     folders: dict[tuple[str, int], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     for entry in exchange.lake.list("marts", ""):
@@ -43,7 +45,9 @@ def histories(exchange: Exchange) -> Iterator[History]:
 def _history(exchange: Exchange, mart: str, major: int, names: dict[str, set[str]]) -> History:
     pointer, _ = read_pointer(exchange, mart=mart, major=major)
     ends = [name for name, found in names.items() if NAME in found]
-    if pointer is not None:
+    if pointer is None:
+        ends += [name for name, found in names.items() if "manifest.json" in found]
+    else:
         ends += [name for name in (pointer.release, pointer.withdrew and pointer.withdrew.release) if name]
     published: dict[str, Manifest] = {}
     for end in sorted(ends, reverse=True):
@@ -55,6 +59,7 @@ def _history(exchange: Exchange, mart: str, major: int, names: dict[str, set[str
         mart=mart,
         major=major,
         newest=pointer.release if pointer else None,
+        lost=pointer is None,
         releases=[
             (published[name], _standing(exchange, published[name], noted=NAME in names[name]))
             for name in sorted(published)

@@ -205,6 +205,16 @@ def latest_key(mart: str, major: int) -> str:
     return f"{mart}/v{major}/latest.json"
 
 
+class UnreadablePointer(StorageError):
+    """What stands there is no pointer of this mart: somebody else wrote it."""
+
+    def __init__(self, mart: str, major: int, why: str) -> None:
+        super().__init__(
+            f"marts/{latest_key(mart, major)} is no pointer ({why}), so which release is the newest is not known; "
+            f"remove it, and `exchange rollback {mart} RELEASE` makes it again"
+        )
+
+
 class UnreadableManifest(StorageError):
     """What stands there is no manifest of this release: somebody else wrote it."""
 
@@ -236,14 +246,14 @@ def read_manifest(exchange: Exchange, *, mart: str, major: int, release: str) ->
 
 def latest_manifest(exchange: Exchange, *, mart: str, major: int) -> Manifest | None:
     """The manifest that the mart's pointer names, or ``None``: before its first release, or after its only one
-    was yanked."""
+    was yanked. Raises :class:`UnreadablePointer`."""
     try:
-        pointer = json.loads(exchange.lake.read_bytes("marts", latest_key(mart, major)))
+        release = json.loads(exchange.lake.read_bytes("marts", latest_key(mart, major)))["release"]
     except ObjectNotFound:
         return None
-    if pointer["release"] is None:
-        return None
-    return read_manifest(exchange, mart=mart, major=major, release=pointer["release"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise UnreadablePointer(mart, major, f"{type(error).__name__}: {error}") from None
+    return None if release is None else read_manifest(exchange, mart=mart, major=major, release=release)
 
 
 def read_candidate(exchange: Exchange, *, mart: str, candidate: str) -> Candidate:

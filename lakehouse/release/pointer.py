@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Manifest, Notice, latest_key
+from lakehouse.release.manifest import Manifest, Notice, UnreadablePointer, latest_key
 from lakehouse.storage.lake import Conflict, ObjectNotFound
 
 
@@ -50,7 +50,10 @@ def number_of(release: str) -> int:
 
 
 def read_pointer(exchange: Exchange, *, mart: str, major: int) -> tuple[Pointer | None, str | None]:
-    """The pointer and the version that it is moved against; both ``None`` before the first release."""
+    """The pointer and the version that it is moved against; both ``None`` before the first release.
+
+    Raises :class:`lakehouse.release.manifest.UnreadablePointer`.
+    """
     key = latest_key(mart, major)
     while True:
         standing = exchange.lake.stat("marts", key)
@@ -60,6 +63,10 @@ def read_pointer(exchange: Exchange, *, mart: str, major: int) -> tuple[Pointer 
             pointer = Pointer.model_validate_json(exchange.lake.read_bytes("marts", key))
         except ObjectNotFound:
             return None, None
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"]))
+            why = f"{place}: {error.errors()[0]['msg']}" if place else error.errors()[0]["msg"]
+            raise UnreadablePointer(mart, major, why) from None
         # It may have moved between the two; one that did not is what this version says.
         again = exchange.lake.stat("marts", key)
         if again is not None and again.version == standing.version:

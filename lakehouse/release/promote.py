@@ -19,7 +19,7 @@ from lakehouse.release.pointer import read_pointer
 from lakehouse.release.publish import NotPromotable, publish
 from lakehouse.release.record import record_outcome, record_release
 from lakehouse.release.signing import key_id, signer, verified_manifest
-from lakehouse.release.withdraw import follow_pointer
+from lakehouse.release.withdraw import PointerLost, go_on_from
 from lakehouse.storage.index import candidates
 from lakehouse.storage.lake import ObjectNotFound
 
@@ -47,7 +47,10 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]
     if row["status"] in ENDED:
         return _outcome(mart.name, candidate, row["status"], row["release"])
     made = read_candidate(exchange, mart=mart.name, candidate=candidate)
-    follow_pointer(exchange, mart=mart.name, major=mart.major)
+    try:
+        go_on_from(exchange, mart=mart.name, major=mart.major)
+    except PointerLost as lost:
+        raise NotPromotable(str(lost)) from None
     pointer, version = read_pointer(exchange, mart=mart.name, major=mart.major)
     base = _base(exchange, mart, pointer.release if pointer else None)
     if base is not None and base.candidate == candidate:

@@ -28,6 +28,10 @@ AT_ONCE = 8
 ATTEMPTS = 10
 
 
+class PointerLost(RuntimeError):
+    """Releases were published, and nothing says which is the newest: what followed would begin at the first again."""
+
+
 class NotWithdrawable(RuntimeError):
     """A release that cannot be gone back to; the message says why."""
 
@@ -44,7 +48,15 @@ def rollback(exchange: Exchange, *, mart: str, release: str, by: str, reason: st
         raise NotWithdrawable(f"{mart}@{row['release']} is {row['status']}: there is nothing to go back to")
     manifest = read_manifest(exchange, mart=mart, major=row["major"], release=row["release"])
     left = follow_pointer(exchange, mart=mart, major=manifest.major)
-    moved = _move(exchange, manifest, lambda pointer: _back_to(manifest, pointer, by=by, reason=reason))
+    highest = max(number_of(name) for name in _names(exchange, manifest))
+
+    def back(pointer: Pointer | None) -> Pointer | None:
+        if pointer is None:
+            # It was lost.
+            return pointing_at(manifest, highest=highest)
+        return _back_to(manifest, pointer, by=by, reason=reason)
+
+    moved = _move(exchange, manifest, back)
     standing = read_standing(exchange, mart=mart, major=manifest.major, release=manifest.release)
     if standing.status not in READABLE:
         # It was yanked, or retention took it, just now: whichever of the two comes second sees the other.
@@ -56,12 +68,18 @@ def rollback(exchange: Exchange, *, mart: str, release: str, by: str, reason: st
     return {"mart": mart, "major": manifest.major, "release": manifest.release, "left": before}
 
 
-def _move(exchange: Exchange, manifest: Manifest, moved: Callable[[Pointer], Pointer | None]) -> Pointer | None:
+def _names(exchange: Exchange, manifest: Manifest) -> list[str]:
+    """Of all releases that the mart ever had in this major."""
+    query = sa.select(releases.c.release).where(*_of(manifest.mart, manifest.major))
+    return [manifest.release, *(row["release"] for row in exchange.index.rows(query))]
+
+
+def _move(exchange: Exchange, manifest: Manifest, moved: Callable[[Pointer | None], Pointer | None]) -> Pointer | None:
     """Moves the pointer to what ``moved`` makes of it, however often others move it meanwhile; ``None`` leaves it.
     Returns what was written."""
     for _ in range(ATTEMPTS):
         pointer, version = read_pointer(exchange, mart=manifest.mart, major=manifest.major)
-        wanted = moved(pointer) if pointer is not None else None
+        wanted = moved(pointer)
         if wanted is None:
             return None
         with suppress(Conflict):
@@ -105,8 +123,8 @@ def yank(exchange: Exchange, *, mart: str, release: str, by: str, reason: str) -
     manifest = read_manifest(exchange, mart=mart, major=row["major"], release=row["release"])
     follow_pointer(exchange, mart=mart, major=manifest.major)
 
-    def before(pointer: Pointer) -> Pointer | None:
-        if pointer.release != manifest.release:
+    def before(pointer: Pointer | None) -> Pointer | None:
+        if pointer is None or pointer.release != manifest.release:
             return None
         withdrew = Withdrawal(release=manifest.release, how="yanked", reason=reason, by=by, at=datetime.now(UTC))
         return _before(exchange, manifest, pointer, withdrew)
@@ -166,6 +184,17 @@ def follow_pointer(exchange: Exchange, *, mart: str, major: int) -> Pointer | No
             )  # fmt: skip
             finish_yank(exchange, manifest)
     _supersede(exchange, pointer, withdrew)
+    return pointer
+
+
+def go_on_from(exchange: Exchange, *, mart: str, major: int) -> Pointer | None:
+    """The same, for what comes after the newest release. Raises :class:`PointerLost`."""
+    pointer = follow_pointer(exchange, mart=mart, major=major)
+    if pointer is None and exchange.index.row(sa.select(releases.c.release).where(*_of(mart, major)).limit(1)):
+        raise PointerLost(
+            f"marts/{latest_key(mart, major)} is not there, though {mart} has releases: "
+            f"`exchange rollback {mart} RELEASE` makes it again"
+        )
     return pointer
 
 
