@@ -40,6 +40,7 @@ from lakehouse.commands.console import (
     print_json,
     print_progress,
     print_table,
+    require_provider,
     writing,
 )
 from lakehouse.contracts.load import ContractError
@@ -228,6 +229,8 @@ def receipts(
     exchange = Exchange.from_environment()
     exchange.index.create()
     found = list_receipts(exchange, provider=provider)
+    if not found:
+        require_provider(exchange, provider)
     if as_json:
         print_json(found)
         return

@@ -15,6 +15,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from lakehouse.exchange import Exchange
+
 app = typer.Typer(
     help="The City Data Exchange: contracts in, releases out.",
     no_args_is_help=True,
@@ -37,6 +39,13 @@ class Refused(Exception):
 
 class WrongUse(Exception):
     """Ends the command with status 2 and a reason."""
+
+
+def require_provider(exchange: Exchange, provider: str | None) -> None:
+    """Raises :class:`WrongUse` where one is named that no contract has."""
+    providers = sorted({contract.provider for contract in exchange.contracts.values()})
+    if provider is not None and provider not in providers:
+        raise WrongUse(f"no provider {provider!r}; there are: {', '.join(providers)}")
 
 
 @contextmanager

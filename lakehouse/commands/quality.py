@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import AsJson, WrongUse, app, moment, out, print_json, print_table
+from lakehouse.commands.console import AsJson, WrongUse, app, moment, out, print_json, print_table, require_provider
 from lakehouse.exchange import Exchange
 
 
@@ -24,9 +24,7 @@ def scorecard(
 
     exchange = Exchange.from_environment()
     exchange.init()
-    providers = sorted({contract.provider for contract in exchange.contracts.values()})
-    if provider is not None and provider not in providers:
-        raise WrongUse(f"no provider {provider!r}; there are: {', '.join(providers)}")
+    require_provider(exchange, provider)
     if html is not None and provider is None:
         raise WrongUse("a page is of one provider: name it, as `exchange scorecard aarhus --html aarhus.html`")
     scores = score(exchange, provider=provider)

@@ -44,10 +44,15 @@ class YamlDocument(dict[str, Any]):
             ) from None
         except (yaml.YAMLError, ValueError) as error:
             raise YamlFault(1, f"is not valid YAML: {str(error).splitlines()[0]}") from None
+        except RecursionError:
+            raise YamlFault(1, "nests too deep") from None
         if not isinstance(node, yaml.MappingNode):
             raise YamlFault(1, "is not a mapping of keys to values")
-        for line, key in _repeated_keys(node):
-            raise YamlFault(line, f"states {key!r} twice")
+        try:
+            for line, key in _repeated_keys(node):
+                raise YamlFault(line, f"states {key!r} twice")
+        except RecursionError:
+            raise YamlFault(1, "nests without end: what an anchor marks holds that anchor itself") from None
         super().__init__(values)
         self._node = node
 

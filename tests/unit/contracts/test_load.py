@@ -166,6 +166,9 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     "version": ("version: 1.0.0", "version: 1", "version: 1", "version", "1"),
     "extension missing": ("property: exchange", "property: other", "property: other", "customProperties", "other"),
     "broken YAML": ("tenant: town", "tenant: [town", "description: {", "(file)", "not valid YAML"),
+    "anchor within itself": (
+        "tenant: town", "tenant: &a [town, *a]", "apiVersion", "(file)", "an anchor marks holds that anchor itself"
+    ),
     "key twice": ("tenant: town", "tenant: town\ntenant: city", "tenant: city", "(file)", "'tenant' twice"),
     "control character": ("name: Readings", "name: Read\x07ings", "apiVersion", "(file)", "not valid YAML"),
 }  # fmt: skip

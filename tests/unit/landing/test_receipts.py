@@ -168,6 +168,7 @@ def test_the_command_says_what_was_wrong(house: House, monkeypatch: pytest.Monke
     settings = house.exchange.settings
     for name, value in (("PROJECT", settings.project), ("HOME", settings.home), ("LAKE", settings.lake)):
         monkeypatch.setenv(f"EXCHANGE_{name}", str(value))
+    assert str(CliRunner().invoke(app, ["receipts", "nobody"]).exception) == "no provider 'nobody'; there are: town"
     told = CliRunner().invoke(app, ["receipts", "town"]).output.splitlines()
     assert told[-3:-1] == [
         "rows.csv: missing_value: 1 rows, first line 3, column 'meter', expected a value",
