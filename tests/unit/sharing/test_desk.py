@@ -130,7 +130,8 @@ def passes(desk: Desk) -> dict[str, str]:
     release = Link(mart=TRAFFIC, major=1, release=desk.mini.latest(TRAFFIC).release)
     return {
         "run out": links.sign_desk("Ida", until=datetime.now(UTC) - HOUR),
-        "tampered with": good[:-1] + ("A" if good[-1] != "A" else "B"),
+        # Of the last sign some bits say nothing.
+        "tampered with": f"{good[:-2]}{'A' if good[-2] != 'A' else 'B'}{good[-1]}",
         "of a release": links.sign(release, until=until),
         "made up": "letmein",
     }
