@@ -34,7 +34,7 @@ from lakehouse.privacy.tables import TableNotSound
 from lakehouse.privacy.withheld import Pattern, PatternBroken, fill_but_withheld
 from lakehouse.release.manifest import AreaGroup, BuildCheck, File, UnreadablePointer, latest_manifest
 from lakehouse.release.patterns import standing_patterns
-from lakehouse.release.withdraw import PointerLost, go_on_from
+from lakehouse.release.withdraw import PointerLost, go_on_from_pointer
 
 Progress = Callable[[str], None]
 # Partitions of each mart that one dbt invocation builds.
@@ -126,7 +126,7 @@ def _planned(
     for name, lineage in lineages.items():
         mart = known[name]
         try:
-            go_on_from(exchange, mart=name, major=mart.major)
+            go_on_from_pointer(exchange, mart=name, major=mart.major)
             base = latest_manifest(exchange, mart=name, major=mart.major)
             plan = plan_mart(exchange, mart=mart, lineage=lineage, base=base, change=change, now=now)
         except (NotBuildable, PointerLost, UnreadablePointer) as error:

@@ -137,8 +137,12 @@ def _watermark(exchange: Exchange, contract: Contract) -> Watermark | None:
             watermarks.c.provider == contract.provider, watermarks.c.dataset == contract.dataset
         )
     )
-    kept = None if found is None else dict(found["watermark"])
-    return kept if kept is None or kept.pop("of", what := _what_is_read(exchange, contract)) == what else None
+    if found is None:
+        return None
+    kept = dict(found["watermark"])
+    # Watermarks of before do not say.
+    of = kept.pop("of", None)
+    return kept if of in (None, _what_is_read(exchange, contract)) else None
 
 
 def _what_is_read(exchange: Exchange, contract: Contract) -> str:

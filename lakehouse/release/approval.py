@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.mart import Mart
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Approval, Strict, latest_manifest, read_candidate
-from lakehouse.release.pointer import Pointer, number_of, read_pointer
+from lakehouse.release.manifest import Approval, Pointer, Strict, latest_manifest, number_of, read_candidate
+from lakehouse.release.pointer import read_pointer
 from lakehouse.storage.index import candidates
 from lakehouse.storage.lake import Conflict, ObjectNotFound
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from datetime import datetime
 from typing import Any, Literal
 
@@ -205,6 +204,43 @@ def latest_key(mart: str, major: int) -> str:
     return f"{mart}/v{major}/latest.json"
 
 
+class Withdrawal(BaseModel):
+    """Why the pointer went back: from which release, and who said so."""
+
+    model_config = ConfigDict(frozen=True)
+
+    release: str
+    how: Literal["rolled_back", "yanked"]
+    reason: str
+    by: str
+    at: datetime
+
+
+class Pointer(BaseModel):
+    """What ``latest.json`` says. ``release`` is null where none stands; ``number`` is the highest that was ever given
+    in this major, so that no number is given twice; ``withdrew`` stands until the next release."""
+
+    model_config = ConfigDict(frozen=True)
+
+    mart: str
+    major: int
+    release: str | None
+    path: str | None
+    created_at: datetime | None
+    number: int = 0
+    withdrew: Withdrawal | None = None
+    notice: Notice | None = None
+
+    @property
+    def highest(self) -> int:
+        """Pointers of before say no number."""
+        return max(self.number, number_of(self.release) if self.release else 0)
+
+
+def number_of(release: str) -> int:
+    return int(release.split("-")[0])
+
+
 class UnreadablePointer(StorageError):
     """What stands there is no pointer of this mart: somebody else wrote it."""
 
@@ -223,14 +259,26 @@ def manifest_key(mart: str, major: int, release: str) -> str:
     return f"{release_prefix(mart, major, release)}/manifest.json"
 
 
+def parse_pointer(content: bytes, *, mart: str, major: int) -> Pointer:
+    """Raises :class:`UnreadablePointer`."""
+    try:
+        return Pointer.model_validate_json(content)
+    except ValidationError as error:
+        raise UnreadablePointer(mart, major, _first_fault(error)) from None
+
+
+def _first_fault(error: ValidationError) -> str:
+    first = error.errors()[0]
+    return f"{'.'.join(map(str, first['loc']))}: {first['msg']}".removeprefix(": ")
+
+
 def parse_manifest(content: bytes, *, mart: str, major: int, release: str) -> Manifest:
     """Raises :class:`UnreadableManifest` where it is not the manifest of just this release."""
     key = manifest_key(mart, major, release)
     try:
         manifest = Manifest.model_validate_json(content)
     except ValidationError as error:
-        place = ".".join(map(str, error.errors()[0]["loc"]))
-        raise UnreadableManifest(f"marts/{key} is no manifest ({place}: {error.errors()[0]['msg']})") from None
+        raise UnreadableManifest(f"marts/{key} is no manifest ({_first_fault(error)})") from None
     if (manifest.mart, manifest.major, manifest.release) != (mart, major, release):
         found = f"{manifest.mart} v{manifest.major}, {manifest.release}"
         raise UnreadableManifest(f"marts/{key} is the manifest of another release: {found}")
@@ -248,11 +296,10 @@ def latest_manifest(exchange: Exchange, *, mart: str, major: int) -> Manifest | 
     """The manifest that the mart's pointer names, or ``None``: before its first release, or after its only one
     was yanked. Raises :class:`UnreadablePointer`."""
     try:
-        release = json.loads(exchange.lake.read_bytes("marts", latest_key(mart, major)))["release"]
+        content = exchange.lake.read_bytes("marts", latest_key(mart, major))
     except ObjectNotFound:
         return None
-    except (ValueError, KeyError, TypeError) as error:
-        raise UnreadablePointer(mart, major, f"{type(error).__name__}: {error}") from None
+    release = parse_pointer(content, mart=mart, major=major).release
     return None if release is None else read_manifest(exchange, mart=mart, major=major, release=release)
 
 

@@ -2,51 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
-
 from lakehouse.exchange import Exchange
-from lakehouse.release.manifest import Manifest, Notice, UnreadablePointer, latest_key
+from lakehouse.release.manifest import Manifest, Notice, Pointer, latest_key, parse_pointer
 from lakehouse.storage.lake import Conflict, ObjectNotFound
-
-
-class Withdrawal(BaseModel):
-    """Why the pointer went back: from which release, and who said so."""
-
-    model_config = ConfigDict(frozen=True)
-
-    release: str
-    how: Literal["rolled_back", "yanked"]
-    reason: str
-    by: str
-    at: datetime
-
-
-class Pointer(BaseModel):
-    """What ``latest.json`` says. ``release`` is null where none stands; ``number`` is the highest that was ever given
-    in this major, so that no number is given twice; ``withdrew`` stands until the next release."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mart: str
-    major: int
-    release: str | None
-    path: str | None
-    created_at: datetime | None
-    number: int = 0
-    withdrew: Withdrawal | None = None
-    notice: Notice | None = None
-
-    @property
-    def highest(self) -> int:
-        """Pointers of before say no number."""
-        return max(self.number, number_of(self.release) if self.release else 0)
-
-
-def number_of(release: str) -> int:
-    return int(release.split("-")[0])
 
 
 def read_pointer(exchange: Exchange, *, mart: str, major: int) -> tuple[Pointer | None, str | None]:
@@ -60,13 +18,9 @@ def read_pointer(exchange: Exchange, *, mart: str, major: int) -> tuple[Pointer 
         if standing is None:
             return None, None
         try:
-            pointer = Pointer.model_validate_json(exchange.lake.read_bytes("marts", key))
+            pointer = parse_pointer(exchange.lake.read_bytes("marts", key), mart=mart, major=major)
         except ObjectNotFound:
             return None, None
-        except ValidationError as error:
-            place = ".".join(map(str, error.errors()[0]["loc"]))
-            why = f"{place}: {error.errors()[0]['msg']}" if place else error.errors()[0]["msg"]
-            raise UnreadablePointer(mart, major, why) from None
         # It may have moved between the two; one that did not is what this version says.
         again = exchange.lake.stat("marts", key)
         if again is not None and again.version == standing.version:

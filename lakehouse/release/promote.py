@@ -19,7 +19,7 @@ from lakehouse.release.pointer import read_pointer
 from lakehouse.release.publish import NotPromotable, publish
 from lakehouse.release.record import record_outcome, record_release
 from lakehouse.release.signing import key_id, signer, verified_manifest
-from lakehouse.release.withdraw import PointerLost, go_on_from
+from lakehouse.release.withdraw import PointerLost, go_on_from_pointer
 from lakehouse.storage.index import candidates
 from lakehouse.storage.lake import ObjectNotFound
 
@@ -48,7 +48,7 @@ def promote(exchange: Exchange, *, mart: Mart, candidate: str) -> dict[str, Any]
         return _outcome(mart.name, candidate, row["status"], row["release"])
     made = read_candidate(exchange, mart=mart.name, candidate=candidate)
     try:
-        go_on_from(exchange, mart=mart.name, major=mart.major)
+        go_on_from_pointer(exchange, mart=mart.name, major=mart.major)
     except PointerLost as lost:
         raise NotPromotable(str(lost)) from None
     pointer, version = read_pointer(exchange, mart=mart.name, major=mart.major)

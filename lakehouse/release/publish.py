@@ -12,9 +12,10 @@ from lakehouse.release.manifest import (
     Manifest,
     latest_manifest,
     manifest_key,
+    number_of,
     parse_manifest,
 )
-from lakehouse.release.pointer import move_pointer, number_of, pointing_at
+from lakehouse.release.pointer import move_pointer, pointing_at
 from lakehouse.release.signing import sign, signature_key, verified_manifest
 from lakehouse.storage.lake import Conflict, ObjectNotFound
 

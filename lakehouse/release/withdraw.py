@@ -16,8 +16,8 @@ import sqlalchemy as sa
 
 from lakehouse.exchange import Exchange
 from lakehouse.release.listing import READABLE, release_row
-from lakehouse.release.manifest import File, Manifest, latest_key, read_manifest
-from lakehouse.release.pointer import Pointer, Withdrawal, move_pointer, number_of, pointing_at, read_pointer
+from lakehouse.release.manifest import File, Manifest, Pointer, Withdrawal, latest_key, number_of, read_manifest
+from lakehouse.release.pointer import move_pointer, pointing_at, read_pointer
 from lakehouse.release.record import AWAITED, record_release
 from lakehouse.release.standing import note, read_standing
 from lakehouse.storage.index import candidates, releases
@@ -48,12 +48,11 @@ def rollback(exchange: Exchange, *, mart: str, release: str, by: str, reason: st
         raise NotWithdrawable(f"{mart}@{row['release']} is {row['status']}: there is nothing to go back to")
     manifest = read_manifest(exchange, mart=mart, major=row["major"], release=row["release"])
     left = follow_pointer(exchange, mart=mart, major=manifest.major)
-    highest = max(number_of(name) for name in _names(exchange, manifest))
 
     def back(pointer: Pointer | None) -> Pointer | None:
         if pointer is None:
             # It was lost.
-            return pointing_at(manifest, highest=highest)
+            return pointing_at(manifest, highest=_highest(exchange, manifest))
         return _back_to(manifest, pointer, by=by, reason=reason)
 
     moved = _move(exchange, manifest, back)
@@ -68,10 +67,10 @@ def rollback(exchange: Exchange, *, mart: str, release: str, by: str, reason: st
     return {"mart": mart, "major": manifest.major, "release": manifest.release, "left": before}
 
 
-def _names(exchange: Exchange, manifest: Manifest) -> list[str]:
-    """Of all releases that the mart ever had in this major."""
+def _highest(exchange: Exchange, manifest: Manifest) -> int:
+    """The highest number of the releases that the mart ever had in this major."""
     query = sa.select(releases.c.release).where(*_of(manifest.mart, manifest.major))
-    return [manifest.release, *(row["release"] for row in exchange.index.rows(query))]
+    return max(number_of(row["release"]) for row in exchange.index.rows(query))
 
 
 def _move(exchange: Exchange, manifest: Manifest, moved: Callable[[Pointer | None], Pointer | None]) -> Pointer | None:
@@ -187,15 +186,14 @@ def follow_pointer(exchange: Exchange, *, mart: str, major: int) -> Pointer | No
     return pointer
 
 
-def go_on_from(exchange: Exchange, *, mart: str, major: int) -> Pointer | None:
-    """The same, for what comes after the newest release. Raises :class:`PointerLost`."""
+def go_on_from_pointer(exchange: Exchange, *, mart: str, major: int) -> None:
+    """The same, before what comes after the newest release is made. Raises :class:`PointerLost`."""
     pointer = follow_pointer(exchange, mart=mart, major=major)
     if pointer is None and exchange.index.row(sa.select(releases.c.release).where(*_of(mart, major)).limit(1)):
         raise PointerLost(
             f"marts/{latest_key(mart, major)} is not there, though {mart} has releases: "
             f"`exchange rollback {mart} RELEASE` makes it again"
         )
-    return pointer
 
 
 def _supersede(exchange: Exchange, pointer: Pointer, withdrew: Withdrawal) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from sqlalchemy.engine import RowMapping
 from lakehouse.contracts.mart import Mart, read_mart
 from lakehouse.exchange import Exchange
 from lakehouse.release.listing import READABLE, standing_majors, why_gone
-from lakehouse.release.manifest import File, Manifest, latest_key, manifest_key
+from lakehouse.release.manifest import File, Manifest, latest_key, manifest_key, parse_pointer
 from lakehouse.release.signing import verified_manifest
 from lakehouse.sharing.entitlement import Access, stricter
 from lakehouse.storage.index import releases
@@ -68,12 +67,13 @@ class Publications:
     def latest(self, *, mart: str, major: int) -> Published:
         """What the mart's pointer names. Raises :class:`NotPublished`."""
         try:
-            pointer = json.loads(self._exchange.lake.read_bytes("marts", latest_key(mart, major)))
+            content = self._exchange.lake.read_bytes("marts", latest_key(mart, major))
         except ObjectNotFound:
             raise NotPublished(self._unknown(mart, major)) from None
-        if pointer["release"] is None:
+        release = parse_pointer(content, mart=mart, major=major).release
+        if release is None:
             raise Withdrawn(f"of {mart} v{major} no release stands any more")
-        return self.release(mart=mart, major=major, release=pointer["release"])
+        return self.release(mart=mart, major=major, release=release)
 
     def release(self, *, mart: str, major: int, release: str) -> Published:
         """Raises :class:`NotPublished` or :class:`Withdrawn`."""

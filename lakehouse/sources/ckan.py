@@ -32,7 +32,7 @@ class CkanConnector(HttpConnector[Ckan]):
         parameters = {"resource_id": arguments.resource_id, "sort": arguments.sort}
         if arguments.filters:
             parameters["filters"] = json.dumps(arguments.filters)
-        read = self._read_before(http, asked) if asked.watermark and arguments.append_only else 0
+        read = self._read_before(http, asked, parameters) if asked.watermark and arguments.append_only else 0
         paging = ByPlace(
             parameter="offset",
             limit_parameter="limit",
@@ -50,15 +50,12 @@ class CkanConnector(HttpConnector[Ckan]):
             watermark_of=(lambda: {"rows": paging.place, "last": self._last}) if arguments.append_only else None,
         )
 
-    def _read_before(self, http: HttpSource, asked: Asked) -> int:
+    def _read_before(self, http: HttpSource, asked: Asked, parameters: dict[str, str]) -> int:
         """How many rows to begin behind: none where the last one that was read stands elsewhere, or is gone: then the
         table was made anew, or rows were deleted, and what comes next would be read past."""
         watermark = dict(asked.watermark or {})
         read = int(watermark["rows"])
-        parameters = {"resource_id": self._arguments.resource_id, "sort": self._arguments.sort}
-        parameters |= {"offset": str(max(0, read - 1)), "limit": "1"}
-        if self._arguments.filters:
-            parameters["filters"] = json.dumps(self._arguments.filters)
+        parameters = {**parameters, "offset": str(max(0, read - 1)), "limit": "1"}
         answer = http.fetch(http.url("/api/3/action/datastore_search", parameters), asked.folder / "total.json")
         document = http.document(answer)
         there = self._total(answer, document) >= read and bool(self._records(answer, document))

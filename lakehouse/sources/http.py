@@ -170,6 +170,11 @@ class HttpSource:
         """The error to raise: the message without the credential, should the source have repeated it."""
         return SourceError(self._secret.masked(message))
 
+    def begins(self, answer: Answer) -> bytes:
+        """As much of a body as tells what came in place of what was due."""
+        with answer.path.open("rb") as file:
+            return file.read(_READ_OF_A_REFUSAL)
+
     def excerpt(self, text: str | bytes) -> str:
         """How an answer begins, for a message."""
         return self._secret.excerpt(text)

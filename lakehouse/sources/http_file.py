@@ -39,8 +39,7 @@ def fetch_changed(
 
 def refuse_web_page(http: HttpSource, answer: Answer) -> None:
     """No dataset comes as HTML: it is a notice, a login or an error that the source calls a success."""
-    with answer.path.open("rb") as file:
-        begins = file.read(16 << 10)
+    begins = http.begins(answer)
     if begins.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
         raise http.error(
             f"GET {answer.url} answered a web page where a file was due, {http.excerpt(begins)}: run the extract again "
@@ -136,11 +135,9 @@ class GtfsConnector(HttpConnector[Gtfs]):
             with zipfile.ZipFile(answer.path) as schedule:
                 names = set(schedule.namelist())
         except (zipfile.BadZipFile, ValueError, OSError, NotImplementedError, struct.error):
-            with answer.path.open("rb") as file:
-                begins = file.read(16 << 10)
+            begins = self._http.excerpt(self._http.begins(answer))
             raise self._http.error(
-                f"GET {answer.url} answered no zip but {self._http.excerpt(begins)}: check `path` in the contract's "
-                "exchange.extract"
+                f"GET {answer.url} answered no zip but {begins}: check `path` in the contract's exchange.extract"
             ) from None
         if missing := sorted(set(self._arguments.tables) - names):
             raise self._http.error(

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from fastapi.testclient import TestClient
 
-from lakehouse.release.manifest import Manifest, latest_key
-from lakehouse.release.pointer import number_of, pointing_at
+from lakehouse.release.manifest import Manifest, latest_key, number_of
+from lakehouse.release.pointer import pointing_at
 from lakehouse.release.record import record_release
 from lakehouse.release.signing import sign
 from lakehouse.sharing.app import create_app
