@@ -33,13 +33,15 @@ def killed(settings: Settings, work: Work, argument: Any, *, calls: int) -> bool
     # with a second of imports.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.killing", "lakehouse.storage.s3", work.__module__])
-    process = context.Process(target=_die, args=(settings, work, argument, calls))
+    process = context.Process(target=_die, args=(settings, work, argument, calls, dict(os.environ)))
     process.start()
     process.join(_SECONDS)
     assert process.exitcode in (0, -signal.SIGKILL), f"the process ended with {process.exitcode}"
     return process.exitcode != 0
 
 
-def _die(settings: Settings, work: Work, argument: Any, calls: int) -> None:
+def _die(settings: Settings, work: Work, argument: Any, calls: int, environment: dict[str, str]) -> None:
+    # The server has that of its first death, which may have been on another store.
+    os.environ.update(environment)
     exchange, _ = mortal(Exchange(settings), calls, fuse=_Killing(calls))
     work(exchange, argument)
