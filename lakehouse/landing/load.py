@@ -257,6 +257,15 @@ def _reconciled(
     faults, fault_rows = write_faults(connection, folder)
     if moves:
         hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
+    profile, alarms = profile_delivery(
+        exchange, contract, delivery, connection, tally.delivered, plain, look.measured()
+    )
+    warnings = [
+        *_warnings(connection, contract, tally),
+        *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
+        *unit_changes,
+        *alarms,
+    ]
     files = write_partitions(
         connection=connection,
         contract=contract,
@@ -268,15 +277,6 @@ def _reconciled(
         drafted=look.drafted(),
         moved=moves,
     )
-    profile, alarms = profile_delivery(
-        exchange, contract, delivery, connection, tally.delivered, plain, look.measured()
-    )
-    warnings = [
-        *_warnings(connection, contract, tally),
-        *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
-        *unit_changes,
-        *alarms,
-    ]
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,

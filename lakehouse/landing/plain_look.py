@@ -47,9 +47,10 @@ class PlainLook:
         frames = list(self._plain.frames)
         self._plain.taken = []
         self._contested = self._pool.submit(own_contested, self._contract, frames)
-        if self._drafts:
-            self._drafted = self._pool.submit(self._draft, frames, self._contested)
         self._measured = self._pool.submit(measure_plain, frames, self._contract, spread=spread_of(self._contract))
+        if self._drafts:
+            # Last, for writing keeps all processors busy, and nothing but the files waits for it.
+            self._drafted = self._pool.submit(self._draft, frames, self._contested)
 
     def begin_again(self) -> None:
         """Looks anew, at the rows as they are now."""

@@ -28,9 +28,10 @@ from lakehouse.landing.values import typed_rows
 from lakehouse.storage.sql import identifier
 
 DECIMAL_TYPE = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)", re.IGNORECASE)
-# Digits that are read beyond a decimal's scale, to see how it is to be rounded.
-MORE_DIGITS = 2
-UNIT, HALF = 10**MORE_DIGITS, 10**MORE_DIGITS // 2
+# A binary number's nearest is off by this share of itself at most, and so is what it is multiplied to: twice that.
+UNSURE = 2.0**-51
+# Beyond it nothing is sure; with more digits behind the point most numbers would be.
+LARGEST_SURE, MOST_DIGITS = 2**50, 12
 # Values at a time: what is worked on stays in the processor's cache.
 BLOCK = 1 << 15
 # Of the lines: more empty cells than this are read once more as text, to see whether they are empty.
@@ -86,7 +87,7 @@ def _is_readable(column: Column, form: FileForm) -> bool:
     if any(any(sign.isdigit() for sign in null) for null in nulls):
         return False
     scale = DECIMAL_TYPE.fullmatch(duckdb_type(column))
-    return scale is None or int(scale[1]) + MORE_DIGITS <= 38
+    return scale is None or int(scale[2]) <= MOST_DIGITS
 
 
 def reader_type(planned: Planned) -> pl.DataType:
@@ -96,10 +97,8 @@ def reader_type(planned: Planned) -> pl.DataType:
         return pl.Categorical(pl.Categories.random())
     if planned.way is Way.TEXTS:
         return pl.String()
-    if planned.column.logicalType == "integer":
-        return pl.Int64()
-    scale = DECIMAL_TYPE.fullmatch(duckdb_type(planned.column))
-    return pl.Decimal(int(scale[1]) + MORE_DIGITS, int(scale[2]) + MORE_DIGITS) if scale else pl.Float64()
+    # A decimal too: its digits are found again in the binary number wherever that is sure.
+    return pl.Int64() if planned.column.logicalType == "integer" else pl.Float64()
 
 
 def placed(planned: Iterable[Planned]) -> list[tuple[str, Planned]]:
@@ -108,7 +107,12 @@ def placed(planned: Iterable[Planned]) -> list[tuple[str, Planned]]:
 
 
 def is_decimal(planned: Planned) -> bool:
-    return planned.way is Way.READER and isinstance(reader_type(planned), pl.Decimal)
+    column = planned.column
+    return (
+        planned.way is Way.READER
+        and column.logicalType == "number"
+        and DECIMAL_TYPE.fullmatch(duckdb_type(column)) is not None
+    )
 
 
 def few_distinct(texts: pl.Series) -> bool:
@@ -143,24 +147,28 @@ def _precision_and_scale(column: Column) -> tuple[int, int]:
 
 
 def _rounded(column: Column, read: pl.Series) -> Typed:
-    """Decimals with more digits than the contract's, rounded half away from zero.
+    """Decimals, read as binary numbers, as whole numbers of their last digit, rounded half away from zero.
 
-    A value in the middle may have been rounded by the reader, to either side: it is doubtful.
+    Which that is is sure where a number lies further from the middle of two than it may be off: all others are
+    doubtful, those in the middle among them, and so are numbers without an end.
     """
     array = read.to_arrow()
-    halves = np.frombuffer(array.buffers()[1], np.int64)[2 * array.offset : 2 * (array.offset + len(array))]
+    numbers = np.frombuffer(array.buffers()[1], np.float64)[array.offset : array.offset + len(array)]
     made, doubtful = np.empty(len(array), np.int64), np.empty(len(array), bool)
     precision, scale = _precision_and_scale(column)
-    limit = 10 ** min(precision, 18)
-    for first in range(0, len(array), BLOCK):
-        rows, words = slice(first, first + BLOCK), slice(2 * first, 2 * (first + BLOCK))
-        low = halves[words][0::2].copy()
-        value = (low + HALF) // UNIT
-        # A number of more than 64 bits is doubtful as well.
-        doubtful[rows] = (
-            (value * UNIT - low == HALF) | (halves[words][1::2] != low >> 63) | (value >= limit) | (value <= -limit)
-        )
-        made[rows] = value
+    limit = min(10**precision, LARGEST_SURE)
+    with np.errstate(invalid="ignore", over="ignore"):
+        for first in range(0, len(array), BLOCK):
+            rows = slice(first, first + BLOCK)
+            units = numbers[rows] * 10.0**scale
+            whole = np.rint(units)
+            size = np.abs(units)
+            sure = np.abs(units - whole) < 0.5 - UNSURE * size
+            if not size.max() < limit - 1:
+                sure &= size < limit - 1
+                whole[~sure] = 0
+            np.logical_not(sure, out=doubtful[rows])
+            made[rows] = whole
     there = read.is_not_null() if read.null_count() else None
     return Typed(held=whole_numbers(made, there), doubtful=doubtful, coding=InUnits(precision, scale))
 

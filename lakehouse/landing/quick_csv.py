@@ -19,7 +19,15 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
 from lakehouse.landing.pieces import AHEAD, Marks, Piece, Places, in_turn, pieces, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.quick_columns import LOOKED_AT_BYTES, Planned, by_name, placed, plan_columns, reader_type
+from lakehouse.landing.quick_columns import (
+    LOOKED_AT_BYTES,
+    Planned,
+    by_name,
+    is_decimal,
+    placed,
+    plan_columns,
+    reader_type,
+)
 from lakehouse.landing.quick_quotes import Quotes, Quoting
 from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
@@ -38,6 +46,7 @@ class _Reader:
     delimiter: str
     quoting: Quoting | None
     types: dict[str, pl.DataType]
+    decimals: bool = False
 
     @property
     def last(self) -> str:
@@ -139,7 +148,7 @@ def _with_reader(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -
             some = Piece(piece.first(LOOKED_AT_BYTES))
             rows.look_at(reader.read(reader.quoting.look(some).text if reader.quoting else some.text, typed=False))
         # Categories are new for each piece.
-        yield piece, replace(reader, types=_types(rows.planned))
+        yield piece, replace(reader, types=_types(rows.planned), decimals=any(map(is_decimal, rows.planned)))
 
 
 def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
@@ -148,14 +157,13 @@ def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
 
 def _parse(given: tuple[Piece, _Reader]) -> _Read:
     piece, reader = given
-    decimals = any(isinstance(type_, pl.Decimal) for type_ in reader.types.values())
     quotes = reader.quoting.look(piece) if reader.quoting else None
     return _Read(
         piece=piece,
         reader=reader,
         quotes=quotes,
         frame=reader.read(quotes.text if quotes else piece.text),
-        exponents=decimals and _has_exponents(piece),
+        exponents=reader.decimals and _has_exponents(piece),
     )
 
 
