@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,24 +167,25 @@ def write_partitions(
     folder: Path,
     hidden: Hidden,
     plain: PlainRows,
-    drafted: dict[Path, int] | None = None,
+    drafted: Callable[[], dict[Path, int] | None],
     moved: bool = False,
 ) -> list[CleanFile]:
     """Writes the ``rows`` of ``fresh`` (of ``stored`` where some may have ``moved``) into ``folder`` as Parquet, ids
     as pseudonyms.
 
     A file for each event date, ordered by key. Where there are ``plain`` rows, which are most then, one of these and
-    one of all others, ordered by line; ``drafted``: the former, where they are written already.
+    one of all others, ordered by line; ``drafted`` waits for the former, where they are being written already.
     A second try writes the same bytes under the same keys, so that one that died leaves nothing behind it.
     """
     if rows == 0:
         return []
     if plain.rows and not moved:
         target = folder / "clean"
-        if drafted is None:
-            drafted = write_frames(contract, delivery, plain.frames, target, "part-0", hidden.frames(connection))
         exact = write_exact_rows(connection, contract, delivery, plain, hidden, target)
-        return _clean_files(contract, delivery["delivery"], hidden, {**drafted, **exact})
+        written = drafted()
+        if written is None:
+            written = write_frames(contract, delivery, plain.frames, target, "part-0", hidden.frames(connection))
+        return _clean_files(contract, delivery["delivery"], hidden, {**written, **exact})
     source = "FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh"
     return write_rows(connection, contract, Arrivals.one(delivery), source, rows=rows, folder=folder, hidden=hidden)
 

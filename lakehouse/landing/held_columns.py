@@ -134,7 +134,5 @@ AS_THEY_ARE = AsTheyAre()
 
 def whole_numbers(values: np.ndarray[Any, np.dtype[np.int64]], there: pl.Series | None) -> pl.Series:
     """A column of whole numbers, without a copy; ``there`` marks those that are any, if some are none."""
-    if there is None:
-        return pl.Series(values)
-    marks = pa.py_buffer(np.packbits(there.to_numpy(), bitorder="little"))
+    marks = None if there is None else pa.py_buffer(np.packbits(there.to_numpy(), bitorder="little"))
     return pl.Series(pa.Array.from_buffers(pa.int64(), len(values), [marks, pa.py_buffer(values)]))

@@ -266,6 +266,8 @@ def _reconciled(
         *unit_changes,
         *alarms,
     ]
+    errors = summarise_faults(connection, contract, warnings=False) if refused else []
+    # Last, for the plain rows are being written meanwhile.
     files = write_partitions(
         connection=connection,
         contract=contract,
@@ -274,7 +276,7 @@ def _reconciled(
         folder=folder,
         hidden=hidden,
         plain=plain,
-        drafted=look.drafted(),
+        drafted=look.drafted,
         moved=moves,
     )
     receipt = build_receipt(
@@ -287,7 +289,7 @@ def _reconciled(
         duplicates=result.duplicates,
         corrections=result.corrections,
         withdrawn=stored - result.accepted,
-        errors=summarise_faults(connection, contract, warnings=False) if refused else [],
+        errors=errors,
         warnings=warnings,
         columns=tally.order,
         levels=level,

@@ -104,10 +104,10 @@ def sample_of(connection: duckdb.DuckDBPyConnection, plain: PlainRows, columns: 
 
 
 def _some(frame: PlainFrame, every: int) -> Places:
-    """Places of about one row in so many."""
-    if every == 1:
-        return np.arange(frame.height)
-    return np.unique(np.random.default_rng(frame.first).integers(0, frame.height, frame.height // every))
+    """Places of about one row in so many: of each so many that follow one another, one by chance."""
+    starts = np.arange(0, frame.height, every)
+    places = starts + np.random.default_rng(frame.first).integers(0, every, len(starts))
+    return places if len(places) == 0 or places[-1] < frame.height else places[:-1]
 
 
 def suspect_texts(plain: PlainRows, column: str) -> Iterator[pl.DataFrame]:

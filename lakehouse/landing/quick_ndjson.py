@@ -21,7 +21,6 @@ from lakehouse.landing.lines import MAX_LINE_BYTES
 from lakehouse.landing.pieces import AHEAD, Piece, Places, in_turn, pieces
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
-    LOOKED_AT_BYTES,
     Way,
     by_name,
     few_distinct,
@@ -41,6 +40,8 @@ from lakehouse.storage.sql import identifier, literal
 FIRST_LINES = 20
 # With more lines that are not like it, DuckDB reads: the exact way of each costs as much as forty plain ones.
 MOST_UNLIKE = 0.05
+# Of the first piece: what tells in which columns values are few. Records are longer than lines of a csv.
+LOOKED_AT_BYTES = 4 << 20
 # Records at a time.
 BATCH = 262_144
 # What DuckDB reads ahead.

@@ -7,11 +7,14 @@ import random
 from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars as pl
 import pytest
 
+from lakehouse.contracts.odcs import Column
 from lakehouse.landing import plain_rows, quick_ndjson, quick_rows
 from lakehouse.landing.plain_measures import measure_plain
+from lakehouse.landing.quick_columns import Planned, Way, read_values
 from lakehouse.landing.quick_rows import Rest
 from tests.unit.landing.both_ways import COLUMNS, NAMES, QUALITY, csv_of, landed, rows_of
 from tests.unit.landing.conftest import House, column
@@ -255,3 +258,28 @@ def test_a_required_field_that_no_record_has_is_missed_in_each(
     receipt = house.deliver(contract, "\n".join([*lines, whole]), "a.ndjson")
     assert ways[0] is not None
     assert (receipt["accepted"], receipt["refused"]) == (1, 300)
+
+
+@pytest.mark.parametrize(("precision", "scale"), [(18, 3), (5, 0), (9, 9), (38, 10), (12, 6), (18, 12), (4, 2)])
+def test_a_decimal_found_again_in_a_binary_number_is_what_its_text_says(precision: int, scale: int) -> None:
+    chance = random.Random(precision)
+    behind = ["", "49999", "4999999999999999999", "5", "50", "50000000001", "500000000000000000000001", "9999999"]
+    texts = [
+        f"{chance.choice(['', '-', '+'])}{chance.randrange(10 ** chance.randrange(1, max(2, precision - scale + 2)))}."
+        f"{str(chance.randrange(10**scale)).zfill(scale) if scale else ''}{chance.choice(behind)}"
+        for _ in range(20_000)
+    ]
+    texts += [".5", "5.", "", "nan", "-inf", "00012.50", "-0", "-0.0", " 1", "1 ", "1_0", "0x1", "--1", "1..2", "x"]
+    column_ = Column.model_validate(column("v", "number", physicalType=f"DECIMAL({precision},{scale})"))
+    read = pl.Series(texts).cast(pl.Float64, strict=False)
+    typed = read_values(Planned(column=column_, place="v", way=Way.READER), read)
+    given = pl.DataFrame({"text": texts})  # noqa: F841  DuckDB reads it
+    exactly = duckdb.sql(f"SELECT TRY_CAST(text AS DECIMAL({precision},{scale})) AS v FROM given").pl()["v"]
+    sure = ~pl.Series(typed.doubtful) & read.is_not_null()
+    assert typed.values().filter(sure).to_list() == exactly.filter(sure).to_list()
+    assert sure.sum() > 500
+    # In the middle of two a number is never sure.
+    halves = pl.Series([text.endswith(("5", "50")) for text in texts]) & exactly.is_not_null()
+    middle = pl.Series([text.partition(".")[2][scale:].rstrip("0") == "5" for text in texts]) & halves
+    assert middle.sum() > 100
+    assert not (sure & middle).any()
