@@ -30,14 +30,12 @@ from lakehouse.storage.sql import identifier
 DECIMAL_TYPE = re.compile(r"DECIMAL\((\d+),\s*(\d+)\)", re.IGNORECASE)
 # A binary number's nearest is off by this share of itself at most, and so is what it is multiplied to: twice that.
 UNSURE = 2.0**-51
-# Beyond it nothing is sure; with more digits behind the point most numbers would be.
-LARGEST_SURE, MOST_DIGITS = 2**50, 12
+# From 2^50 of its last digit no decimal is sure: with more digits behind the point that would be most numbers.
+MOST_DIGITS = 12
 # Values at a time: what is worked on stays in the processor's cache.
 BLOCK = 1 << 15
 # Of the lines: more empty cells than this are read once more as text, to see whether they are empty.
 FEW = 0.01
-# Of the first piece: what tells in which columns texts are few.
-LOOKED_AT_BYTES = 1 << 20
 # Distinct texts of a column that are kept from piece to piece.
 MOST_KNOWN = 50_000
 # A column with fewer distinct texts than this, of those looked at, is typed text by text.
@@ -86,8 +84,8 @@ def _is_readable(column: Column, form: FileForm) -> bool:
     nulls = (*form.null_values, *column.parse.null_values)
     if any(any(sign.isdigit() for sign in null) for null in nulls):
         return False
-    scale = DECIMAL_TYPE.fullmatch(duckdb_type(column))
-    return scale is None or int(scale[2]) <= MOST_DIGITS
+    decimal = _precision_and_scale(column)
+    return decimal is None or decimal[1] <= MOST_DIGITS
 
 
 def reader_type(planned: Planned) -> pl.DataType:
@@ -107,12 +105,7 @@ def placed(planned: Iterable[Planned]) -> list[tuple[str, Planned]]:
 
 
 def is_decimal(planned: Planned) -> bool:
-    column = planned.column
-    return (
-        planned.way is Way.READER
-        and column.logicalType == "number"
-        and DECIMAL_TYPE.fullmatch(duckdb_type(column)) is not None
-    )
+    return planned.way is Way.READER and _precision_and_scale(planned.column) is not None
 
 
 def few_distinct(texts: pl.Series) -> bool:
@@ -135,18 +128,19 @@ class Typed:
 
 def read_values(planned: Planned, read: pl.Series) -> Typed:
     """What the reader typed, in the contract's type. Where it gave nothing, that is not doubted here."""
-    if not is_decimal(planned):
+    decimal = _precision_and_scale(planned.column)
+    if decimal is None:
         return Typed(held=read, doubtful=np.zeros(len(read), bool))
-    return _rounded(planned.column, read)
+    return _rounded(read, *decimal)
 
 
-def _precision_and_scale(column: Column) -> tuple[int, int]:
+def _precision_and_scale(column: Column) -> tuple[int, int] | None:
+    """Of a decimal; ``None`` of any other column."""
     found = DECIMAL_TYPE.fullmatch(duckdb_type(column))
-    assert found is not None
-    return int(found[1]), int(found[2])
+    return (int(found[1]), int(found[2])) if found else None
 
 
-def _rounded(column: Column, read: pl.Series) -> Typed:
+def _rounded(read: pl.Series, precision: int, scale: int) -> Typed:
     """Decimals, read as binary numbers, as whole numbers of their last digit, rounded half away from zero.
 
     Which that is is sure where a number lies further from the middle of two than it may be off: all others are
@@ -155,20 +149,16 @@ def _rounded(column: Column, read: pl.Series) -> Typed:
     array = read.to_arrow()
     numbers = np.frombuffer(array.buffers()[1], np.float64)[array.offset : array.offset + len(array)]
     made, doubtful = np.empty(len(array), np.int64), np.empty(len(array), bool)
-    precision, scale = _precision_and_scale(column)
-    limit = min(10**precision, LARGEST_SURE)
+    # Of a number without an end nothing is sure, but numpy would warn of it.
     with np.errstate(invalid="ignore", over="ignore"):
         for first in range(0, len(array), BLOCK):
             rows = slice(first, first + BLOCK)
             units = numbers[rows] * 10.0**scale
             whole = np.rint(units)
             size = np.abs(units)
-            sure = np.abs(units - whole) < 0.5 - UNSURE * size
-            if not size.max() < limit - 1:
-                sure &= size < limit - 1
-                whole[~sure] = 0
+            sure = (np.abs(units - whole) < 0.5 - UNSURE * size) & (size < 10.0**precision - 1)
             np.logical_not(sure, out=doubtful[rows])
-            made[rows] = whole
+            made[rows] = np.where(sure, whole, 0)
     there = read.is_not_null() if read.null_count() else None
     return Typed(held=whole_numbers(made, there), doubtful=doubtful, coding=InUnits(precision, scale))
 

@@ -19,15 +19,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
 from lakehouse.landing.pieces import AHEAD, Marks, Piece, Places, in_turn, pieces, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.quick_columns import (
-    LOOKED_AT_BYTES,
-    Planned,
-    by_name,
-    is_decimal,
-    placed,
-    plan_columns,
-    reader_type,
-)
+from lakehouse.landing.quick_columns import Planned, by_name, is_decimal, placed, plan_columns, reader_type
 from lakehouse.landing.quick_quotes import Quotes, Quoting
 from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
@@ -36,17 +28,20 @@ from lakehouse.landing.unpack import PlainFile
 
 EXPONENT, DIGIT_ZERO, TO_LOWER = ord("e"), ord("0"), 0x20
 SCANNED_BYTES = 1 << 18
+# Of the first piece: what tells in which columns texts are few.
+LOOKED_AT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
-    """Reads pieces: columns by their place, the last one too, which tells short lines."""
+    """Reads pieces: columns by their place, the last one too, which tells short lines. ``decimals``: whether some of
+    them are, of which exponents are to be looked for."""
 
     names: list[str]
     delimiter: str
     quoting: Quoting | None
     types: dict[str, pl.DataType]
-    decimals: bool = False
+    decimals: bool
 
     @property
     def last(self) -> str:
@@ -112,7 +107,11 @@ def read_csv_quickly(
     rows = QuickRows(connection, contract, form, part, plain, planned)
     try:
         reader = _Reader(
-            names=[f"c{number}" for number in range(len(names))], delimiter=form.delimiter, quoting=quoting, types={}
+            names=[f"c{number}" for number in range(len(names))],
+            delimiter=form.delimiter,
+            quoting=quoting,
+            types={},
+            decimals=any(map(is_decimal, planned)),
         )
         return _read(file, form, rows, reader, skip)
     except (TooFewPlain, pl.exceptions.PolarsError):
@@ -148,7 +147,7 @@ def _with_reader(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -
             some = Piece(piece.first(LOOKED_AT_BYTES))
             rows.look_at(reader.read(reader.quoting.look(some).text if reader.quoting else some.text, typed=False))
         # Categories are new for each piece.
-        yield piece, replace(reader, types=_types(rows.planned), decimals=any(map(is_decimal, rows.planned)))
+        yield piece, replace(reader, types=_types(rows.planned))
 
 
 def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
