@@ -34,9 +34,28 @@ class SharedTests(LoadScopeScheduling):
     def _split_scope(self, nodeid: str) -> str:
         return group(nodeid)
 
+    def remove_node(self, node: Any) -> str | None:
+        """Of a process that died, files that were done are not handed out again: whoever gets no test of one tells of
+        none, is never asked again, and the run would not end."""
+        if node in self.assigned_work:
+            units = self.assigned_work[node]
+            self.assigned_work[node] = {unit: tests for unit, tests in units.items() if not all(tests.values())}
+        return super().remove_node(node)
+
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedTests:
     return SharedTests(config, log)
+
+
+_ENDED_A_PROCESS: set[str] = set()
+
+
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: SharedTests) -> None:
+    """A test whose process a library ended, once in very many runs, has been put back into the queue, and is judged
+    by how it goes then. What ends its process twice has failed."""
+    if crashitem not in _ENDED_A_PROCESS:
+        _ENDED_A_PROCESS.add(crashitem)
+        report.outcome = "rerun"  # type: ignore[assignment]
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -105,14 +105,11 @@ class InUnits:
     def values(self, held: pl.Series) -> pl.Series:
         array = held.to_arrow()
         low = np.frombuffer(array.buffers()[1], np.int64)[array.offset : array.offset + len(array)]
-        halves = np.empty(2 * len(low), np.int64)
-        halves[0::2] = low
-        np.right_shift(low, 63, out=halves[1::2])
-        empty = None
-        if held.null_count():
-            empty = pa.py_buffer(np.packbits(held.is_not_null().to_numpy(), bitorder="little"))
-        type_ = pa.decimal128(self.precision, self.scale)
-        return pl.Series(pa.Array.from_buffers(type_, len(low), [empty, pa.py_buffer(halves)]))
+        halves = WordsOfArrow(2 * len(low))
+        halves.words[0::2] = low
+        np.right_shift(low, 63, out=halves.words[1::2])
+        there = held.is_not_null() if held.null_count() else None
+        return halves.series(pa.decimal128(self.precision, self.scale), len(low), there)
 
     def lacks_some(self, held: pl.Series) -> bool:
         return bool(held.null_count())
@@ -132,7 +129,21 @@ Coding = AsTheyAre | ByPlace | InUnits
 AS_THEY_ARE = AsTheyAre()
 
 
-def whole_numbers(values: np.ndarray[Any, np.dtype[np.int64]], there: pl.Series | None) -> pl.Series:
-    """A column of whole numbers, without a copy; ``there`` marks those that are any, if some are none."""
-    marks = None if there is None else pa.py_buffer(np.packbits(there.to_numpy(), bitorder="little"))
-    return pl.Series(pa.Array.from_buffers(pa.int64(), len(values), [marks, pa.py_buffer(values)]))
+class WordsOfArrow:
+    """Whole numbers of 64 bits, as many as asked for, in memory that becomes a column without a copy.
+
+    It is Arrow's own: memory of Python's is given back by its lock alone, for which a thread of DuckDB or Polars that
+    lets go of a column would wait while Python waits for the thread.
+    """
+
+    def __init__(self, number: int) -> None:
+        self._buffer = pa.allocate_buffer(8 * number)
+        self.words: np.ndarray[Any, np.dtype[np.int64]] = np.frombuffer(self._buffer, np.int64)
+
+    def series(self, type_: pa.DataType, length: int, there: pl.Series | None = None) -> pl.Series:
+        """So many values of a type; ``there`` marks those that are any, if some are none."""
+        marks = None
+        if there is not None:
+            marks = pa.allocate_buffer(-(-length // 8))
+            np.frombuffer(marks, np.uint8)[:] = np.packbits(there.to_numpy(), bitorder="little")
+        return pl.Series(pa.Array.from_buffers(type_, length, [marks, self._buffer]))

@@ -15,12 +15,13 @@ from typing import Any
 import duckdb
 import numpy as np
 import polars as pl
+import pyarrow as pa
 
 from lakehouse.contracts.derive import duckdb_type
 from lakehouse.contracts.forms import FileForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.excel import excel_rules
-from lakehouse.landing.held_columns import AS_THEY_ARE, ByPlace, Coding, InUnits, whole_numbers
+from lakehouse.landing.held_columns import AS_THEY_ARE, ByPlace, Coding, InUnits, WordsOfArrow
 from lakehouse.landing.local_time import has_local_time
 from lakehouse.landing.pieces import Marks
 from lakehouse.landing.row_rules import Rule, rules
@@ -148,7 +149,7 @@ def _rounded(read: pl.Series, precision: int, scale: int) -> Typed:
     """
     array = read.to_arrow()
     numbers = np.frombuffer(array.buffers()[1], np.float64)[array.offset : array.offset + len(array)]
-    made, doubtful = np.empty(len(array), np.int64), np.empty(len(array), bool)
+    made, doubtful = WordsOfArrow(len(array)), np.empty(len(array), bool)
     # Of a number without an end nothing is sure, but numpy would warn of it.
     with np.errstate(invalid="ignore", over="ignore"):
         for first in range(0, len(array), BLOCK):
@@ -158,9 +159,10 @@ def _rounded(read: pl.Series, precision: int, scale: int) -> Typed:
             size = np.abs(units)
             sure = (np.abs(units - whole) < 0.5 - UNSURE * size) & (size < 10.0**precision - 1)
             np.logical_not(sure, out=doubtful[rows])
-            made[rows] = np.where(sure, whole, 0)
+            made.words[rows] = np.where(sure, whole, 0)
     there = read.is_not_null() if read.null_count() else None
-    return Typed(held=whole_numbers(made, there), doubtful=doubtful, coding=InUnits(precision, scale))
+    held = made.series(pa.int64(), len(array), there)
+    return Typed(held=held, doubtful=doubtful, coding=InUnits(precision, scale))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,15 +6,17 @@ it has its reader save later are put there, the job runs, and each guide is foll
 
 from __future__ import annotations
 
-import contextlib
+import faulthandler
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import pytest
 
@@ -24,6 +26,51 @@ from tests.integration.conftest import Installation, copied_project
 pytestmark = pytest.mark.integration
 
 RUN = "exchange run"
+# What a block of Python may take, in seconds.
+PATIENCE = 300
+
+
+class Interpreter:
+    """A Python of a reader's own, which keeps its names from block to block: what a reader's libraries do to their
+    process, they do not do to that of the tests."""
+
+    def __init__(self, folder: Path, environment: dict[str, str]) -> None:
+        processes = get_context("spawn")
+        self._blocks, theirs = processes.Pipe()
+        self._process = processes.Process(target=_interpret, args=(theirs, folder, environment), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def run(self, block: Block) -> str | None:
+        """What went wrong, if something did."""
+        try:
+            self._blocks.send((block.place, block.text))
+            if self._blocks.poll(PATIENCE):
+                fault: str | None = self._blocks.recv()
+                return fault
+        except (EOFError, OSError):
+            self._process.join()
+            return f"{block.place}: the interpreter ended {self._process.exitcode}"
+        self.end()
+        return f"{block.place}: not done in {PATIENCE} seconds"
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.join()
+
+
+def _interpret(blocks: Connection, folder: Path, environment: dict[str, str]) -> None:
+    faulthandler.enable()
+    os.chdir(folder)
+    os.environ.update({name: value for name, value in environment.items() if name.startswith("EXCHANGE_")})
+    names: dict[str, Any] = {}
+    while True:
+        place, text = blocks.recv()
+        try:
+            exec(compile(text, place, "exec"), names)
+            blocks.send(None)
+        except Exception as error:
+            blocks.send(f"{place}: {type(error).__name__}: {error}")
 
 
 @dataclass(kw_only=True)
@@ -33,7 +80,7 @@ class Reader:
     page: Path
     folder: Path
     environment: dict[str, str]
-    names: dict[str, Any] = field(default_factory=dict)
+    python: Interpreter | None = None
     problems: list[str] = field(default_factory=list)
 
     def steps(self) -> tuple[list[Block | Command], list[Block | Command]]:
@@ -54,7 +101,8 @@ class Reader:
         elif step.file:
             self.save(step)
         else:
-            self.python(step)
+            self.python = self.python or Interpreter(self.folder, self.environment)
+            self.problems += filter(None, [self.python.run(step)])
 
     def shell(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -76,19 +124,11 @@ class Reader:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(block.text, encoding="utf-8")
 
-    def python(self, block: Block) -> None:
-        ours = {name: value for name, value in self.environment.items() if name.startswith("EXCHANGE_")}
-        try:
-            with contextlib.chdir(self.folder), mock.patch.dict(os.environ, ours):
-                exec(compile(block.text, block.place, "exec"), self.names)
-        except Exception as error:
-            self.problems.append(f"{block.place}: {type(error).__name__}: {error}")
-
 
 @pytest.fixture(scope="module")
 def problems(
     tmp_path_factory: pytest.TempPathFactory, released: tuple[Installation, dict[str, Any]], city: Path
-) -> dict[str, list[str]]:
+) -> Iterator[dict[str, list[str]]]:
     """What did not go as each guide says, after all were followed to their ends."""
     installation, _ = released
     folder = copied_project(tmp_path_factory.mktemp("guides") / "exchange")
@@ -114,7 +154,10 @@ def problems(
     for reader in readers:
         for step in reader.steps()[1]:
             reader.follow(step, ran)
-    return {reader.page.name: reader.problems for reader in readers}
+    yield {reader.page.name: reader.problems for reader in readers}
+    for reader in readers:
+        if reader.python:
+            reader.python.end()
 
 
 @pytest.mark.parametrize("page", GUIDES, ids=lambda page: page.stem)
