@@ -10,6 +10,9 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 from lakehouse.contracts.extract_base import Extract
 
 _SECRET = re.compile(r"authorization|cookie|api-?key|access-?key|token|secret|password", re.IGNORECASE)
+_SECRET_PARAMETER = re.compile(
+    r"api[-_]?key|access[-_]?(?:key|token)|subscription[-_]?key|secret|password|^token$|^sig(?:nature)?$", re.IGNORECASE
+)
 Path = Annotated[str, Field(pattern=r"^/[^/?#][^?#]*$", description="below the base URL")]
 Parameters = dict[str, str]
 PLACEHOLDERS = ("start", "end", "last")
@@ -54,6 +57,16 @@ class HttpExtract(Extract):
         if self.window_days is not None and not self.by_interval:
             raise ValueError(
                 "window_days cuts an interval; this source is asked for what is new, or for all: take it out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _parameters_are_open(self) -> Self:
+        given = {**getattr(self, "parameters", {}), **getattr(self, "filters", {})}
+        if taken := sorted(name for name in given if _SECRET_PARAMETER.search(name)):
+            raise ValueError(
+                f"parameters {', '.join(taken)}: a secret is given in the environment, as ?{taken[0]}=… "
+                "(docs/connectors.md#credentials)"
             )
         return self
 

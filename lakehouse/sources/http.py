@@ -16,6 +16,7 @@ from tenacity import wait_exception
 
 from lakehouse.contracts.extract_http import HttpExtract
 from lakehouse.sources.encoded import decoded
+from lakehouse.sources.http_credential import HttpCredential
 from lakehouse.sources.link_header import links
 from lakehouse.sources.page import NotThere, SourceError
 from lakehouse.sources.patience import Patience
@@ -73,8 +74,8 @@ class HttpSource:
     serves (a strong ETag, or Last-Modified) and takes ranges. Redirects and links are followed on the same host,
     and those that the contract names, only.
 
-    `credential` is the value of the Authorization header as it stands, as `Bearer …`, or `Header-Name: value`.
-    It is sent to the server at `address` only, and no message holds it.
+    `credential` is one that :class:`lakehouse.sources.http_credential.HttpCredential` knows. It is sent to the server
+    at `address` only, and no message holds it.
     """
 
     def __init__(
@@ -99,9 +100,8 @@ class HttpSource:
             raise SourceError(f"base URL {url!r}: take the credentials out, they would end in logs")
         self._base = url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
         self._arguments = arguments
-        self._header = _header(credential)
-        value = self._header[1] if self._header else ""
-        self._secret = Secret([value, value.rpartition(" ")[2]])
+        self._credential = HttpCredential.of(credential) if credential else None
+        self._secret = Secret(self._credential.words if self._credential else [])
         self._patiently = Patience(
             attempts=arguments.attempts,
             max_requests_per_second=arguments.max_requests_per_second,
@@ -227,12 +227,12 @@ class HttpSource:
     def _stay(self, request: httpx.Request) -> None:
         """Refuses a redirect that leads away; gives the credential to the server itself only."""
         self._may_ask(request.url, f"GET {self._base} was redirected to")
-        if self._header is not None:
-            name, value = self._header
-            if self._own(request.url) and self._own_port(request.url):
-                request.headers[name] = value
-            else:
-                request.headers.pop(name, None)
+        if self._credential is None:
+            return
+        if self._own(request.url) and self._own_port(request.url):
+            self._credential.give(request)
+        else:
+            self._credential.withhold(request)
 
     def _own(self, url: httpx.URL) -> bool:
         downgraded = (self._base.scheme, url.scheme) == ("https", "http")
@@ -333,13 +333,3 @@ def _decoded(content: bytes, headers: httpx.Headers) -> bytes | str:
         return content.decode(charset[1])
     except (LookupError, UnicodeDecodeError):
         return content
-
-
-def _header(credential: str | None) -> tuple[str, str] | None:
-    """Name and value of the header that carries the credential."""
-    if credential is None:
-        return None
-    if not credential.isascii() or not credential.isprintable():
-        raise SourceError("the credential holds characters that no header may: set it again, on one line")
-    named = re.fullmatch(r"([A-Za-z0-9-]+):\s*(.+)", credential.strip())
-    return (named[1], named[2]) if named else ("Authorization", credential.strip())

@@ -4,9 +4,11 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
+from pydantic import ValidationError
 
 from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.extract_http import HttpExtract
@@ -48,6 +50,49 @@ def test_a_credential_goes_into_the_header_that_it_names(
     with Fixed(answer([])) as server, source(server, credential) as http:
         http.fetch(http.url("/x"), tmp_path / "x")
         assert server.exchanged[0].headers[name] == value
+
+
+def test_a_credential_for_the_query_goes_with_every_request_and_is_shown_nowhere(tmp_path: Path) -> None:
+    with Fixed(answer([])) as server, source(server, "?api-key=a/b=c", attempts=1) as http:
+        answered = http.fetch(http.url("/x", {"sort": "at"}), tmp_path / "x")
+        server.faults.append(Fault(status=302, headers={"Location": f"{server.base_url}/moved?page=2"}))
+        http.fetch(http.url("/y"), tmp_path / "y")
+        http.fetch(http.follow(answered, "/x?api-key=a%2Fb%3Dc&page=2"), tmp_path / "z")
+        server.faults.append(Fault(status=403, body=b"the key a/b=c is none"))
+        with pytest.raises(SourceError, match=r"answered 403.*the key \*\*\* is none") as refused:
+            http.fetch(http.url("/x"), tmp_path / "x")
+        queries = [parse_qs(urlsplit(exchanged.target).query) for exchanged in server.exchanged]
+        shown = [http.shown(answered.url), http.shown(http.follow(answered, "/x?api-key=a%2Fb%3Dc"))]
+    assert [query["api-key"] for query in queries] == [["a/b=c"]] * 5
+    assert (queries[0]["sort"], queries[2]["page"], queries[3]["page"]) == (["at"], ["2"], ["2"])
+    assert shown == [f"{server.base_url}/x?sort=at", f"{server.base_url}/x?api-key=***"]
+    assert "a/b" not in str(refused.value)
+    assert not any("a/b=c" in value for exchanged in server.exchanged for value in exchanged.headers.values())
+
+
+def test_another_host_is_not_shown_the_credential_of_the_query(tmp_path: Path) -> None:
+    with Fixed(answer({"here": True})) as other, Fixed(answer([])) as server:
+        there = other.base_url.replace("127.0.0.1", "localhost")
+        for query in ("?api-key=secret&page=2", "?api-key=theirs"):
+            server.faults.append(Fault(status=302, headers={"Location": f"{there}/file{query}"}))
+        with source(server, "?api-key=secret", also_hosts=("localhost",)) as http:
+            http.fetch(http.url("/x"), tmp_path / "x")
+            http.fetch(http.url("/x"), tmp_path / "y")
+        assert [exchanged.target for exchanged in other.exchanged] == ["/file?page=2", "/file?api-key=theirs"]
+
+
+@pytest.mark.parametrize("credential", ["?api-key", "?=secret", "?api-key=secret&more=x", "?api-key="])
+def test_a_credential_for_the_query_is_one_parameter(credential: str) -> None:
+    with Fixed(answer([])) as server, pytest.raises(SourceError, match=r"as \?api-key=…: set it again") as refused:
+        source(server, credential)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["api-key", "apiKey", "api_key", "access_token", "token", "Ocp-Apim-Subscription-Key"])
+def test_a_secret_among_the_parameters_is_a_fault_of_the_contract(name: str) -> None:
+    with pytest.raises(ValidationError, match=f"parameters {name}: a secret is given in the environment") as refused:
+        PagedJsonApi(connector="paged_json_api", path="/x", parameters={"sort": "at", name: "abc"})
+    assert "?" + name in str(refused.value)
 
 
 def test_a_credential_that_is_no_header_is_refused_and_not_shown() -> None:
