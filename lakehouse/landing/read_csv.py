@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import csv
 import mmap
+import re
 import shutil
+from codecs import BOM_UTF8
 from pathlib import Path
 
 import duckdb
@@ -29,6 +31,7 @@ MOST_TAKEN_OUT = 100_000
 BLOCK = 1024
 MOST_FILLED = 500
 UNIT_SEPARATOR = "\x1f"
+SEPARATOR_LINE = re.compile(rb"(?:%s)?\"?sep=[^\r\n]\"?[,;\t]*\r?\n?" % BOM_UTF8, re.IGNORECASE)
 # A rejected record, and its first byte: DuckDB counts from 1, and takes blank lines before it along.
 RECORD = "trim(csv_line, chr(10) || chr(13))"
 START = "line_byte_position - 1 + strlen(csv_line) - strlen(ltrim(csv_line, chr(10) || chr(13)))"
@@ -78,10 +81,11 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
 
 def head_of_csv(path: Path, form: CsvForm, contract: Contract) -> tuple[list[str], int]:
     """The names of the columns, and the number of lines before the data."""
+    skip = form.skip_lines or lines_for_excel(path)
     if not form.header:
-        return [column.source for column in contract.columns], form.skip_lines
+        return [column.source for column in contract.columns], skip
     with path.open(encoding="utf-8-sig", newline="") as text:
-        for _ in range(form.skip_lines):
+        for _ in range(skip):
             text.readline(MAX_LINE_BYTES)
         lines = iter(lambda: text.readline(MAX_LINE_BYTES).replace(form.delimiter, UNIT_SEPARATOR), "")
         reader = csv.reader(
@@ -97,7 +101,13 @@ def head_of_csv(path: Path, form: CsvForm, contract: Contract) -> tuple[list[str
         except csv.Error:
             names = []
         names = [name.replace(UNIT_SEPARATOR, form.delimiter) for name in names]
-        return names, form.skip_lines + reader.line_num
+        return names, skip + reader.line_num
+
+
+def lines_for_excel(path: Path) -> int:
+    """Whether the first line tells Excel the delimiter, as ``sep=;``: it is no header, and no data."""
+    with path.open("rb") as source:
+        return int(SEPARATOR_LINE.fullmatch(source.readline(len(BOM_UTF8) + 16)) is not None)
 
 
 def _close_head(file: PlainFile, form: CsvForm, skip: int) -> Path:

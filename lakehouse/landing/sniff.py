@@ -25,6 +25,7 @@ from lakehouse.contracts.forms import (
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import lines_of
 from lakehouse.landing.read import read_file
+from lakehouse.landing.read_csv import lines_for_excel
 from lakehouse.landing.read_layer import GEOMETRY, layers_of
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile, unpack
@@ -181,7 +182,9 @@ def _sniff_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffe
     quote = quote if len(quote) == 1 else '"'
     escape = escape if len(escape) == 1 else quote
     encoding = getattr(file.form, "encoding", "utf-8")
-    form = CsvForm(delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=header, skip_lines=skip)
+    # A line for Excel is passed over where it stands, and need not.
+    stated = 0 if skip == lines_for_excel(file.path) else skip
+    form = CsvForm(delimiter=delimiter, quote=quote, escape=escape, encoding=encoding, header=header, skip_lines=stated)
     reasons = {
         "delimiter": f"it parts every line into {width} values",
         "quote": "as it stands round values, or would",

@@ -65,6 +65,7 @@ FILES: list[Case] = [
     taken("no end of the last line, blank lines between", lambda: CSV.replace("\n", "\n\n").rstrip("\n")),
     taken("lines of blanks between", lambda: CSV.replace("\n", "\n  \n")),
     taken("lines of delimiters alone, as Excel leaves them below a table", with_rows(*[",,,"] * 20)),
+    taken("a first line that tells Excel the delimiter", lambda: f"sep=,\n{CSV}"),
     partly("the last line is cut", with_rows(f"M005,{DAY}"), "malformed_row"),
     partly("a quote that is never closed", with_rows(f'M005,{DAY},1,"open'), "malformed_row"),
     partly(

@@ -51,6 +51,34 @@ def test_every_dialect_reads_the_same(house: House, name: str) -> None:
     assert rows(house, contract) == [(2, 1, "æble", Decimal("2.500"))]
 
 
+@pytest.mark.parametrize("quickly", [False, True])
+@pytest.mark.parametrize("line", ["sep=;\n", "\ufeffSEP=;\r\n", '"sep=;"\n', "sep=,\n", "sep=;;;\n", "sep=\t\n"])
+def test_a_first_line_that_tells_excel_the_delimiter_is_no_header(
+    house: House, line: str, quickly: bool, request: pytest.FixtureRequest
+) -> None:
+    left = request.getfixturevalue("ways") if quickly else []
+    contract = house.contract(**REGISTER, forms=[{"format": "csv", "delimiter": ";"}])
+    many = "".join(f"{number};a;2.5\n" for number in range(3, 9000))
+    receipt = house.deliver(contract, f"{line}id;note;amount\n1;æble;2.5\n2;æble;much\n{many}")
+    assert (receipt["accepted"], receipt["refused"]) == (8998, 1)
+    assert faults(receipt) == {("not_a_number", "amount"): (1, 4, "much")}
+    assert rows(house, contract)[0] == (3, 1, "æble", Decimal("2.500"))
+    assert not quickly or [rest.plain > 8000 for rest in left if rest] == [True]
+
+
+def test_lines_that_a_contract_passes_over_are_no_more_for_that(house: House) -> None:
+    contract = house.contract(**REGISTER, forms=[{"format": "csv", "delimiter": ";", "skip_lines": 1}])
+    receipt = house.deliver(contract, "sep=;\nid;note;amount\n1;æble;2.5\n")
+    assert receipt["accepted"] == 1
+    assert rows(house, contract) == [(3, 1, "æble", Decimal("2.500"))]
+
+
+def test_data_without_a_header_begins_behind_a_line_for_excel(house: House) -> None:
+    contract = house.contract(**REGISTER, forms=[{"format": "csv", "delimiter": ";", "header": False}])
+    house.deliver(contract, "sep=;\n1;æble;2.5\n")
+    assert rows(house, contract) == [(2, 1, "æble", Decimal("2.500"))]
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "utf-16", "utf-16-le", "iso-8859-1", "utf-8-sig"])
 def test_encodings(house: House, encoding: str) -> None:
     contract = house.contract(**REGISTER, forms=[{"format": "csv", "encoding": encoding}])

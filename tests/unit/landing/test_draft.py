@@ -159,6 +159,16 @@ def test_packed(tmp_path: Path, sample: Path, packed: str) -> None:
     assert landed(tmp_path, drafted(tmp_path, path), path)["accepted"] == 48
 
 
+def test_csv_with_a_line_for_excel_is_drafted_for_deliveries_without_it_too(tmp_path: Path) -> None:
+    path = tmp_path / "sample.csv"
+    rows = "".join(f"M{number};2024-01-{number:02}T00:00:00Z;{number},5\n" for number in range(1, 29))
+    path.write_text(f"sep=;\nmeter;read_at;use_kwh\n{rows}")
+    contract = drafted(tmp_path, path)
+    form = contract.exchange.delivery.forms[0]
+    assert (form.skip_lines, form.delimiter, form.decimal) == (0, ";", ",")
+    assert landed(tmp_path, contract, path)["accepted"] == 28
+
+
 def test_csv_with_preamble(tmp_path: Path) -> None:
     path = tmp_path / "sample.csv"
     hours = [(datetime(2024, 3, 31) + timedelta(hours=hour)).isoformat(timespec="minutes") for hour in range(24)]
