@@ -1,11 +1,30 @@
-"""The body of an answer without its transfer encoding, whole."""
+"""The body of an answer without its transfer encoding, whole, and as fast as an answer comes."""
 
+import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import httpx
 
 _PART = 64 << 10
+# Bytes a second. An answer that comes more slowly would hold its task for hours, whatever it may be of.
+SLOWEST = 100
+
+
+def steady(response: httpx.Response, parts: Iterable[bytes], *, seconds: float) -> Iterator[bytes]:
+    """The parts of a body as they come. Raises httpx.ReadTimeout where so many seconds bring fewer than `SLOWEST`
+    bytes each: a limit for each part of its own would let pass a source that drips."""
+    began, had = time.monotonic(), 0
+    for part in parts:
+        passed = time.monotonic() - began
+        if passed >= seconds:
+            came = response.num_bytes_downloaded - had
+            if came < SLOWEST * passed:
+                raise httpx.ReadTimeout(
+                    f"{came} bytes in {passed:.0f} s, fewer than {SLOWEST} a second", request=response.request
+                )
+            began, had = began + passed, had + came
+        yield part
 
 
 def decoded(response: httpx.Response) -> Iterator[bytes]:

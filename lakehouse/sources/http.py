@@ -15,7 +15,7 @@ import httpx
 from tenacity import wait_exception
 
 from lakehouse.contracts.extract_http import HttpExtract
-from lakehouse.sources.encoded import decoded
+from lakehouse.sources.encoded import decoded, steady
 from lakehouse.sources.http_credential import HttpCredential
 from lakehouse.sources.link_header import links
 from lakehouse.sources.page import NotThere, SourceError
@@ -56,10 +56,10 @@ class Answer:
 class _RefusedAnswer(httpx.HTTPStatusError):
     """An answer with a status that is no success, and how its body begins."""
 
-    def __init__(self, response: httpx.Response) -> None:
+    def __init__(self, response: httpx.Response, *, seconds: float) -> None:
         super().__init__(f"status {response.status_code}", request=response.request, response=response)
         begins = bytearray()
-        for chunk in response.iter_bytes():
+        for chunk in steady(response, response.iter_bytes(), seconds=seconds):
             begins += chunk
             if len(begins) > _READ_OF_A_REFUSAL:
                 break
@@ -184,16 +184,16 @@ class HttpSource:
         return self._secret.masked(str(url))
 
     def _get(self, url: httpx.URL, transfer: "_Transfer", headers: Mapping[str, str]) -> Answer:
-        limit = self._arguments.max_bytes
+        limit, seconds = self._arguments.max_bytes, self._arguments.timeout_seconds
         with self._client.stream("GET", url, headers={**headers, **transfer.headers()}) as response:
             if not response.is_success and response.status_code != 304:
                 if response.status_code == 416 and transfer.received:
                     transfer.start_over()
                     raise httpx.RemoteProtocolError("the source has not the rest of what it sent")
-                raise _RefusedAnswer(response)
+                raise _RefusedAnswer(response, seconds=seconds)
             changed = response.status_code != 304
             if not changed and not headers.keys() & _CONDITIONS:
-                raise _RefusedAnswer(response)
+                raise _RefusedAnswer(response, seconds=seconds)
             if changed:
                 resumed = transfer.received > 0
                 going_on = transfer.takes_up(response)
@@ -206,7 +206,7 @@ class HttpSource:
                         "with window_days or page_size"
                     )
                 with transfer.path.open("ab" if going_on else "wb") as file:
-                    for chunk in decoded(response):
+                    for chunk in steady(response, decoded(response), seconds=seconds):
                         transfer.received += len(chunk)
                         if transfer.received > limit:
                             raise self.error(

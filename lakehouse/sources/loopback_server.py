@@ -17,7 +17,8 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Fault:
-    """How one answer goes wrong: another status, other headers or body, late, or cut off in the middle.
+    """How one answer goes wrong: another status, other headers or body, late, byte by byte with a pause before each,
+    or cut off in the middle.
 
     What is not given stays as in the honest answer, so `Fault()` is no fault.
     """
@@ -26,6 +27,7 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None
     delay_seconds: float = 0.0
+    byte_seconds: float = 0.0
     truncate: bool = False
 
 
@@ -115,8 +117,12 @@ def _handler_of(server: LoopbackServer) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.close_connection = self.close_connection or fault.truncate
             try:
-                if status != 304:
-                    self.wfile.write(body[: len(body) // 2] if fault.truncate else body)
+                sent = body[: len(body) // 2] if fault.truncate else body
+                if status == 304:
+                    return
+                for part in [sent] if not fault.byte_seconds else [sent[at : at + 1] for at in range(len(sent))]:
+                    time.sleep(fault.byte_seconds)
+                    self.wfile.write(part)
             except ConnectionError:  # the client gave up on a late answer, as it should
                 self.close_connection = True
 

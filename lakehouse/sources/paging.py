@@ -9,6 +9,8 @@ from lakehouse.sources.http import Answer, HttpSource
 
 # Where the next page is: an absolute or relative URL, or None at the end.
 NextLink = Callable[[HttpSource, Answer, Any], httpx.URL | None]
+# In a row, of a source that names the next page itself: some sift rows out, but none so many.
+MOST_EMPTY_PAGES = 1000
 
 
 class Paging(Protocol):
@@ -110,7 +112,7 @@ class ByLink:
     def __init__(self, link: NextLink, *, total_of: Callable[[Answer, Any], int | None] | None = None) -> None:
         self._link, self._total_of = link, total_of
         self._asked: set[str] = set()
-        self._rows = 0
+        self._rows = self._empty = 0
         self.place = 0
 
     def is_past(self, status: int) -> bool:
@@ -128,6 +130,12 @@ class ByLink:
             if rows:
                 raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
             url = None  # behind the last row some sources answer the same cursor for ever
+        self._empty = 0 if rows else self._empty + 1
+        if url is not None and self._empty >= MOST_EMPTY_PAGES:
+            raise http.error(
+                f"GET {answer.url} is page {self._empty:,} in a row without rows, and links to another: the paging has "
+                "no end; check `next` and `records` in the contract's exchange.extract"
+            )
         total = self._total_of(answer, document) if self._total_of and url is None else None
         if total is not None and total != self._rows:
             raise http.error(

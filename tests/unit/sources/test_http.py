@@ -1,6 +1,8 @@
 """What all connectors over HTTP leave to one class: credentials, hosts, transfers, and ways of paging gone wrong."""
 
+import gzip
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from pydantic import ValidationError
 
 from lakehouse.contracts.extract import PagedJsonApi
 from lakehouse.contracts.extract_http import HttpExtract
+from lakehouse.sources import paging
 from lakehouse.sources.connector import SourceError, connector_for
 from lakehouse.sources.http import Answer, HttpSource
 from lakehouse.sources.loopback_server import Answered, Fault
@@ -172,6 +175,46 @@ def test_paging_that_runs_in_a_circle_is_refused() -> None:
         with pytest.raises(SourceError, match=r"cursor=7, a page that came before: the paging has no end"):
             list(pages(server, paging="cursor", path="/cursor", records="data", next="meta.next_cursor"))
         assert len(server.exchanged) == 2
+
+
+def test_cursors_for_ever_without_rows_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paging, "MOST_EMPTY_PAGES", 4)
+    with JsonApi() as server:
+        rows = {2: [{"id": "r00"}]}
+        for number in range(20):
+            page = {"data": rows.get(number, []), "meta": {"next_cursor": str(number)}}
+            server.faults.append(Fault(body=json.dumps(page).encode()))
+        with pytest.raises(SourceError, match=r"cursor=5 is page 4 in a row without rows, and links to another"):
+            list(pages(server, paging="cursor", path="/cursor", records="data", next="meta.next_cursor"))
+        assert len(server.exchanged) == 7
+
+
+@pytest.mark.parametrize("headers", [{}, {"Content-Encoding": "gzip"}])
+@pytest.mark.parametrize("status", [200, 503])
+def test_an_answer_that_drips_is_given_up_and_asked_for_again(
+    status: int, headers: dict[str, str], tmp_path: Path
+) -> None:
+    text = bytes(range(200))
+    drip = Fault(
+        status=status, body=gzip.compress(text, mtime=0) if headers else text, headers=headers, byte_seconds=0.02
+    )
+    with Fixed(answer({"here": True})) as server:
+        server.faults.append(drip)
+        with source(server, timeout_seconds=0.3, attempts=2) as http:
+            assert http.document(http.fetch(http.url("/x"), tmp_path / "x")) == {"here": True}
+            server.faults.extend([drip] * 2)
+            began = time.monotonic()
+            with pytest.raises(SourceError, match=r"\d+ bytes in 0 s, fewer than 100 a second; check"):
+                http.fetch(http.url("/x"), tmp_path / "y")
+            assert time.monotonic() - began < 3
+
+
+def test_an_answer_that_comes_slowly_but_steadily_is_taken(tmp_path: Path) -> None:
+    text = b"file " + b"x" * 300
+    with Fixed(Answered(body=text)) as server:
+        server.faults.append(Fault(body=text, byte_seconds=0.002))
+        with source(server, timeout_seconds=0.2, attempts=1) as http:
+            assert http.fetch(http.url("/x"), tmp_path / "x").path.read_bytes() == text
 
 
 def test_a_transfer_is_begun_anew_where_the_file_has_changed_meanwhile(tmp_path: Path) -> None:
