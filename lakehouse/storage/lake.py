@@ -248,7 +248,7 @@ def check_literal(address: str) -> str:
 
 def is_listed(key: str) -> bool:
     """Whether a list shows this key: not hidden, not unfinished, and readable again by its name."""
-    if _is_hidden(key):
+    if is_unfinished(key):
         return False
     if problem := _problem(key):
         _log.warning("%a is left out of the lake's lists: %s; rename it", key, problem)
@@ -256,7 +256,8 @@ def is_listed(key: str) -> bool:
     return True
 
 
-def _is_hidden(key: str) -> bool:
+def is_unfinished(key: str) -> bool:
+    """Whether a name in it is hidden, or one of those that clients give to what they have not sent whole."""
     return any(name.startswith(".") or name.lower().endswith(_UNFINISHED) for name in key.split("/"))
 
 
@@ -269,7 +270,7 @@ def _problem(key: str) -> str | None:
         return "it has a NUL in it"
     if ".." in names or "." in names:
         return "it has a . or .. segment in it"
-    if _is_hidden(key):
+    if is_unfinished(key):
         return "names like .x, x.part, x.tmp, x.crdownload and x.filepart are for unfinished files"
     try:
         sizes = [len(name.encode()) for name in names]

@@ -7,6 +7,7 @@ and renames it into place. So a hard link is as good as a copy, and a reader nev
 import errno
 import fcntl
 import hashlib
+import logging
 import os
 import shutil
 import stat
@@ -32,17 +33,22 @@ from lakehouse.storage.lake import (
     check_literal,
     check_prefix,
     is_listed,
+    is_unfinished,
 )
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer
     from duckdb import DuckDBPyConnection
 
+_log = logging.getLogger(__name__)
+
 _CHUNK_BYTES = 1 << 20
 # A file under .tmp that nothing has touched for so long was left by a process that was killed.
 _ABANDONED_SECONDS = 24 * 3600
 # Providers write here themselves, and in place: a file in or from such a bucket never shares its bytes.
 _OPEN_TO_PROVIDERS = "landing-"
+# Who delivers may still change a file's times by its name once it is there.
+_AT_REST_SECONDS = 60
 # Another device, a file system without links, a file of another user's, or too many links already.
 _CANNOT_LINK = {errno.EXDEV, errno.EOPNOTSUPP, errno.EPERM, errno.EMLINK}
 
@@ -174,14 +180,16 @@ class LocalLake(Lake):
             try:
                 with os.scandir(folder) as found:
                     # A folder sorts with its slash, as its keys do: a-b, a.b, a/b.
-                    names = sorted((f"{e.name}/" if e.is_dir(follow_symlinks=False) else e.name, e) for e in found)
+                    names = sorted(
+                        _readable(e, bucket) + ("/" if e.is_dir(follow_symlinks=False) else "") for e in found
+                    )
             except (FileNotFoundError, NotADirectoryError):
                 return
-        for name, item in names:
+        for name in names:
             key = above + name
             if name.endswith("/"):
                 if (key.startswith(prefix) or prefix.startswith(key)) and not name.startswith("."):
-                    yield from self._walk(bucket, Path(item.path), key, prefix)
+                    yield from self._walk(bucket, folder / name, key, prefix)
             elif key.startswith(prefix) and is_listed(key):
                 entry = self.stat(bucket, key)
                 if entry is not None:
@@ -276,6 +284,35 @@ def _entry(bucket: str, key: str, info: os.stat_result) -> Entry:
         modified=datetime.fromtimestamp(info.st_mtime, tz=UTC),
         version=f"{info.st_mtime_ns:x}-{info.st_size:x}-{info.st_ino:x}",
     )
+
+
+def _readable(item: os.DirEntry[str], bucket: str) -> str:
+    """The name of what lies in a folder. What a provider has named in no UTF-8, as old clients do, is given the name
+    that it was meant to have: by its own it could be neither read nor answered."""
+    name = item.name
+    with suppress(UnicodeEncodeError):
+        name.encode()
+        return name
+    with suppress(OSError):
+        resting = time.time() - item.stat(follow_symlinks=False).st_mtime >= _AT_REST_SECONDS
+        if not bucket.startswith(_OPEN_TO_PROVIDERS) or is_unfinished(name) or item.is_symlink() or not resting:
+            return name
+        given = _in_old_letters(os.fsencode(name))
+        path, number = Path(item.path).with_name(given), 1
+        while os.path.lexists(path):
+            number += 1
+            path = path.with_name(f"{number}-{given}")
+        os.rename(item.path, path)
+        _log.warning("%a in %s is no UTF-8, and is named %s now", name, bucket, path.name)
+        return path.name
+    return name
+
+
+def _in_old_letters(name: bytes) -> str:
+    try:
+        return name.decode("cp1252")
+    except UnicodeDecodeError:
+        return name.decode("latin-1")
 
 
 def _write_new(path: Path, stream: BinaryIO) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -305,3 +306,13 @@ def test_files_of_no_dataset_are_kept_and_answered(house: House) -> None:
     assert b"<b>.csv" not in lake.read_bytes("landing-town", page)
     assert refuse_strays(house.exchange, "town") == []
     assert len(intake(house.exchange, contract)) == 1
+
+
+def test_a_file_that_an_old_client_named_is_taken_in_under_the_name_that_was_meant(house: House) -> None:
+    contract = readings(house)
+    path = house.inbox(contract) / os.fsdecode(b"m\xe5linger.csv")
+    path.write_text(GOOD)
+    os.utime(path, (1e9, 1e9))
+    (receipt,) = intake(house.exchange, contract)
+    assert (receipt["file"], receipt["accepted"], receipt["refused"]) == ("målinger.csv", 2, 1)
+    assert list(house.inbox(contract).iterdir()) == []

@@ -83,12 +83,69 @@ def test_follows_no_links_out_of_the_lake(root: Path, lake: Lake, tmp_path: Path
             use()
 
 
-def test_names_a_file_whose_name_is_not_utf8(root: Path, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
-    (root / INBOX / os.fsdecode(b"m\xe6ling.csv")).write_bytes(b"1")
+def old(path: Path, content: bytes) -> Path:
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(content)
+    os.utime(path, (1e9, 1e9))
+    return path
+
+
+def test_what_a_provider_named_in_no_utf8_gets_the_name_that_was_meant(
+    root: Path, lake: Lake, caplog: pytest.LogCaptureFixture
+) -> None:
+    inbox = root / INBOX
+    old(inbox / os.fsdecode(b"m\xe5ling.csv"), b"1")
+    old(inbox / os.fsdecode(b"m\xe5ling.csv.gz"), b"2")
+    old(inbox / os.fsdecode(b"\x81\xe6.csv"), b"3")
+    old(inbox / os.fsdecode(b"stra\xdfe/readings.csv"), b"4")
+    os.utime(inbox / os.fsdecode(b"stra\xdfe"), (1e9, 1e9))
+    (inbox / "ok.csv").write_bytes(b"5")
+    with caplog.at_level(logging.WARNING):
+        found = {entry.key: lake.read_bytes(INBOX, entry.key) for entry in lake.list(INBOX)}
+    assert found == {
+        "måling.csv": b"1", "måling.csv.gz": b"2", "\x81æ.csv": b"3", "straße/readings.csv": b"4", "ok.csv": b"5"
+    }  # fmt: skip
+    assert "ling.csv' in landing-aalborg_heat is no UTF-8, and is named måling.csv now" in caplog.text
+    assert list(lake.list(INBOX)) == list(lake.list(INBOX))
+
+
+def test_a_name_that_is_taken_is_not_given_a_second_time(root: Path, lake: Lake) -> None:
+    (root / INBOX / "måling.csv").write_bytes(b"1")
+    (root / INBOX / "2-måling.csv").write_bytes(b"2")
+    old(root / INBOX / os.fsdecode(b"m\xe5ling.csv"), b"3")
+    found = {entry.key: lake.read_bytes(INBOX, entry.key) for entry in lake.list(INBOX)}
+    assert found == {"måling.csv": b"1", "2-måling.csv": b"2", "3-måling.csv": b"3"}
+
+
+def test_what_may_still_be_written_keeps_its_name(root: Path, lake: Lake, caplog: pytest.LogCaptureFixture) -> None:
+    names = [os.fsdecode(name) for name in (b"m\xe6ling.csv", b"m\xe6ling2.csv.part", b"m\xe6ling3.csv")]
+    (root / INBOX / names[0]).write_bytes(b"1")
+    old(root / INBOX / names[1], b"1")
+    (root / INBOX / names[2]).symlink_to(root / INBOX / names[1])
     (root / INBOX / "ok.csv").write_bytes(b"1")
     with caplog.at_level(logging.WARNING):
         assert [entry.key for entry in lake.list(INBOX)] == ["ok.csv"]
     assert "ling.csv' is left out" in caplog.text
+    assert all(os.path.lexists(root / INBOX / name) for name in names)
+
+
+def test_a_name_that_cannot_be_changed_hides_no_other(root: Path, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    name = os.fsdecode(b"m\xe6ling.csv")
+    old(root / INBOX / name, b"1")
+    (root / INBOX / "ok.csv").write_bytes(b"1")
+    monkeypatch.setattr(os, "rename", refuse)
+    assert [entry.key for entry in lake.list(INBOX)] == ["ok.csv"]
+    assert (root / INBOX / name).exists()
+
+
+def test_no_name_is_changed_outside_of_inboxes(root: Path, lake: Lake) -> None:
+    name = os.fsdecode(b"m\xe6ling.csv")
+    old(root / "marts" / name, b"1")
+    assert list(lake.list("marts")) == []
+    assert (root / "marts" / name).exists()
 
 
 def test_a_carried_over_file_takes_no_new_space(root: Path, lake: Lake) -> None:
