@@ -309,7 +309,7 @@ def test_files_of_no_dataset_are_kept_and_answered(house: House) -> None:
 
 
 def test_a_file_that_an_old_client_named_is_taken_in_under_the_name_that_was_meant(house: House) -> None:
-    contract = readings(house)
+    contract = house.contract()
     path = house.inbox(contract) / os.fsdecode(b"m\xe5linger.csv")
     path.write_text(GOOD)
     os.utime(path, (1e9, 1e9))
