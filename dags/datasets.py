@@ -74,6 +74,8 @@ def dataset_dag(contract: Contract) -> DAG:
                     dataset=contract.key,
                     retries=1,
                     retry_delay=timedelta(seconds=30),
+                    # A source that answers for ever does not keep its slot; the next try goes on behind what is sealed.
+                    execution_timeout=timedelta(days=1),
                     doc_md="Pull the data interval and seal its pages in raw.",
                 )
                 >> intake

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import runpy
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -49,3 +50,10 @@ def test_the_strays_of_each_provider_are_what_lies_outside_all_its_folders(monke
     aarhus = next(found for found in watchers if found["provider"] == "aarhus")
     assert aarhus["outside"]
     assert {"inbox/parking/", "inbox/traffic/"} & set(aarhus["folders"])
+
+
+def test_no_source_keeps_a_slot_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = dags("datasets.py", schedules=True, monkeypatch=monkeypatch)
+    tasks = [task for dag in made.values() for task in dag.tasks if task.task_id == "extract"]
+    assert tasks
+    assert {task.execution_timeout for task in tasks} == {timedelta(days=1)}
