@@ -11,7 +11,18 @@ from lakehouse.sources.changes import ChangesSince
 from lakehouse.sources.http import Answer, HttpConnector
 from lakehouse.sources.naming import compact, file_stem, safe
 from lakehouse.sources.page import Asked, Page, SourceError
-from lakehouse.sources.paging import ByLink, ByPlace, NextLink, OnePage, Paging, at, body_link, cursor, header_link
+from lakehouse.sources.paging import (
+    ByLink,
+    ByPlace,
+    NextLink,
+    OnePage,
+    Paging,
+    at,
+    body_link,
+    cursor,
+    header_link,
+    names_next,
+)
 from lakehouse.sources.walk import walk
 
 
@@ -63,16 +74,18 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
                 total_of=self._total if arguments.total else None,
                 first_page=arguments.first_page if by_number else None,
             )
+        # Changes in order go on behind the last row that came, however many there are.
+        whole = arguments.limit_parameter and not (arguments.changes and arguments.changes.ordered)
+        at_most = arguments.page_size if whole else None
         if arguments.paging == "none":
-            # Changes in order go on behind the last row that came, however many there are.
-            whole = arguments.limit_parameter and not (arguments.changes and arguments.changes.ordered)
-            return OnePage(at_most=arguments.page_size if whole else None, total=arguments.total if whole else None)
+            return OnePage(at_most=at_most, total=arguments.total if whole else None)
         links: dict[str, NextLink] = {
             "cursor": cursor(arguments.next or "", arguments.cursor_parameter),
             "next_url": body_link(arguments.next or ""),
             "link_header": header_link,
         }
-        return ByLink(links[arguments.paging])
+        says = names_next(None if arguments.paging == "link_header" else arguments.next)
+        return ByLink(links[arguments.paging], full=at_most, says_of=says)
 
     def _bounds(self, asked: Asked) -> dict[str, str]:
         """The interval as query parameters."""

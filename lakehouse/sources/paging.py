@@ -107,10 +107,22 @@ class ByPlace:
 
 
 class ByLink:
-    """Each answer says where the next page is. `total_of`: rows of the whole set, where the answers count them."""
+    """Each answer says where the next page is. `total_of`: rows of the whole set, where the answers count them.
 
-    def __init__(self, link: NextLink, *, total_of: Callable[[Answer, Any], int | None] | None = None) -> None:
+    A first page of `full` rows that does not even say (`says_of`) that there is no next is refused: a contract that
+    looks for the next page where the source does not name it would else have the first alone.
+    """
+
+    def __init__(
+        self,
+        link: NextLink,
+        *,
+        total_of: Callable[[Answer, Any], int | None] | None = None,
+        full: int | None = None,
+        says_of: Callable[[Answer, Any], bool] = lambda *_: True,
+    ) -> None:
         self._link, self._total_of = link, total_of
+        self._full, self._says_of = full, says_of
         self._asked: set[str] = set()
         self._rows = self._empty = 0
         self.place = 0
@@ -130,6 +142,12 @@ class ByLink:
             if rows:
                 raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
             url = None  # behind the last row some sources answer the same cursor for ever
+        only = url is None and self.place == 1
+        if only and self._full is not None and rows >= self._full and not self._says_of(answer, document):
+            raise http.error(
+                f"GET {answer.url} gave {rows} rows, as many as were asked for at most, and does not say whether there "
+                "are more: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
+            )
         self._empty = 0 if rows else self._empty + 1
         if url is not None and self._empty >= MOST_EMPTY_PAGES:
             raise http.error(
@@ -200,6 +218,19 @@ def cursor(path: str, parameter: str) -> NextLink:
         return answer.url.copy_set_param(parameter, str(found)) if found not in (None, "", False) else None
 
     return link
+
+
+def names_next(path: str | None) -> Callable[[Answer, Any], bool]:
+    """Whether an answer has something at a dotted path, be it nothing; without one, whether it has any link."""
+    if path is None:
+        return lambda answer, _: bool(answer.links)
+    above, _, name = path.rpartition(".")
+
+    def says(_: Answer, document: Any) -> bool:
+        holder = at(document, above)
+        return isinstance(holder, dict) and name in holder
+
+    return says
 
 
 def at(document: Any, path: str) -> Any:

@@ -177,6 +177,51 @@ def test_paging_that_runs_in_a_circle_is_refused() -> None:
         assert len(server.exchanged) == 2
 
 
+FULL = [{"id": f"r{number:02}"} for number in range(3)]
+CURSOR = {"paging": "cursor", "path": "/cursor", "records": "data", "next": "meta.next_cursor"}
+LINK = {"paging": "link_header", "path": "/link", "records": ""}
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "ways"),
+    [
+        ({"data": FULL, "meta": {"cursor": "7"}}, {}, CURSOR),
+        ({"data": FULL}, {}, CURSOR),
+        ({"data": FULL, "meta": None}, {}, CURSOR),
+        (
+            {"data": FULL, "links": {"following": "/url?offset=3"}},
+            {},
+            CURSOR | {"paging": "next_url", "next": "links.next"},
+        ),
+        (FULL, {}, LINK),
+    ],
+)
+def test_a_full_page_that_says_nothing_of_a_next_is_refused(
+    body: Any, headers: dict[str, str], ways: dict[str, Any]
+) -> None:
+    said = r"gave 3 rows, as many as were asked for.*check `paging` and `next`"
+    with Fixed(answer(body, **headers)) as server, pytest.raises(SourceError, match=said):
+        list(pages(server, **ways))
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "ways"),
+    [
+        ({"data": FULL, "meta": {"next_cursor": None}}, {}, CURSOR),
+        ({"data": FULL, "meta": {"next_cursor": ""}}, {}, CURSOR),
+        ({"data": FULL[:2]}, {}, CURSOR),
+        ({"data": FULL}, {}, CURSOR | {"page_size": 4}),
+        ({"data": FULL}, {}, CURSOR | {"limit_parameter": None}),
+        (FULL, {"Link": '</link>; rel="first"'}, LINK),
+        (FULL[:2], {}, LINK),
+    ],
+)
+def test_a_page_that_is_all_there_is_is_taken(body: Any, headers: dict[str, str], ways: dict[str, Any]) -> None:
+    with Fixed(answer(body, **headers)) as server:
+        assert len(list(pages(server, **ways))) == 1
+        assert len(server.exchanged) == 1
+
+
 def test_cursors_for_ever_without_rows_are_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(paging, "MOST_EMPTY_PAGES", 4)
     with JsonApi() as server:
