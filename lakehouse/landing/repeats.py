@@ -41,18 +41,18 @@ def repeats(exchange: Exchange, contract: Contract, delivery: dict[str, Any]) ->
 
 def loaded_before(exchange: Exchange, contract: Contract, hashes: Sequence[str], *, before: str) -> dict[str, Before]:
     """By hash, the newest delivery of such bytes that was loaded, of those before one."""
+    # Asked for by nothing but their hashes: a database that may choose reads all deliveries in their order.
     rows = exchange.index.rows(
-        sa.select(deliveries.c.sha256, deliveries.c.receipt)
-        .where(
+        sa.select(deliveries.c.sha256, deliveries.c.delivery, deliveries.c.status, deliveries.c.receipt).where(
             deliveries.c.provider == contract.provider,
             deliveries.c.dataset == contract.dataset,
             deliveries.c.sha256.in_(hashes),
-            deliveries.c.status == "loaded",
-            deliveries.c.delivery < before,
         )
-        .order_by(deliveries.c.delivery)
     )
-    return {row["sha256"]: Before(receipt=row["receipt"]) for row in rows}
+    loaded = [row for row in rows if row["status"] == "loaded" and row["delivery"] < before]
+    return {
+        row["sha256"]: Before(receipt=row["receipt"]) for row in sorted(loaded, key=lambda row: str(row["delivery"]))
+    }
 
 
 def is_extract(delivery: dict[str, Any]) -> bool:

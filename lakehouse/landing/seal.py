@@ -213,8 +213,10 @@ def _claims(exchange: Exchange, sender: Sender, arrivals: Sequence[Arrival]) -> 
     query = sa.select(deliveries).where(
         deliveries.c.provider == sender.provider,
         deliveries.c.inbox_key.in_([arrival.key for arrival in arrivals]),
-        deliveries.c.inbox_version.in_([arrival.version for arrival in arrivals]),
     )
+    if len(arrivals) == 1:
+        # A source's answers all have one key. Of many keys each would be sought with the version of each.
+        query = query.where(deliveries.c.inbox_version == arrivals[0].version)
     with exchange.index.begin() as connection:
         known = {(row["inbox_key"], row["inbox_version"]): dict(row) for row in connection.execute(query).mappings()}
         first = datetime.now(UTC)

@@ -262,11 +262,12 @@ def _keep_failures(client: AirflowClient, run: DagRun, outcome: Outcome) -> None
 
 def summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
     """Adds what has come of deliveries and candidates since then."""
-    rows = exchange.index.rows(
-        sa.select(deliveries.c.receipt)
-        .where(deliveries.c.received_at >= since, deliveries.c.receipt.is_not(None))
-        .order_by(deliveries.c.delivery)
+    found = exchange.index.rows(
+        sa.select(deliveries.c.delivery, deliveries.c.receipt).where(
+            deliveries.c.received_at >= since, deliveries.c.receipt.is_not(None)
+        )
     )
+    rows = sorted(found, key=lambda row: str(row["delivery"]))
     names = (
         "provider",
         "dataset",

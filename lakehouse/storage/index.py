@@ -50,8 +50,12 @@ deliveries = sa.Table(
     sa.Column("receipt", sa.JSON),
     sa.Column("receipt_written", sa.Boolean, nullable=False, default=False),
     sa.UniqueConstraint("provider", "inbox_key", "inbox_version"),
+    # Receipts stand in the rows: without an index a question reads all that was ever delivered, and sorts it.
     sa.Index("deliveries_by_hash", "provider", "dataset", "sha256"),
-    sa.Index("deliveries_by_status", "provider", "dataset", "status"),
+    sa.Index("deliveries_of_dataset", "provider", "dataset", "delivery"),
+    sa.Index("deliveries_of_status", "provider", "dataset", "status", "delivery"),
+    sa.Index("deliveries_unanswered", "provider", "dataset", "receipt_written", "delivery"),
+    sa.Index("deliveries_by_arrival", "received_at"),
 )
 
 # Which deliveries have rows in which file; many small ones may share one. `rows` are the delivery's, `bytes` the
@@ -275,10 +279,11 @@ class Index:
         self.engine = _engine(url)
 
     def create(self) -> None:
-        """Makes the tables that are missing. Idempotent."""
+        """Makes the tables that are missing, and brings those of older versions up to date. Idempotent."""
         metadata.create_all(self.engine)
         for table in (clean_files, replaced_files):
             _widen_key(self.engine, table)
+        _make_indexes(self.engine, deliveries)
         with self.engine.begin() as connection:
             if connection.execute(sa.select(changes.c.last)).first() is None:
                 connection.execute(sa.insert(changes).values(last=0))
@@ -293,8 +298,9 @@ class Index:
             return connection.execute(query).mappings().all()
 
     def row(self, query: sa.Executable) -> RowMapping | None:
-        found = self.rows(query)
-        return found[0] if found else None
+        """The first."""
+        with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+            return connection.execute(query).mappings().first()
 
     def last_change(self) -> int:
         found = self.row(sa.select(changes.c.last))
@@ -345,6 +351,19 @@ def _widen_key(engine: Engine, table: sa.Table) -> None:
         table.create(connection)
         if rows:
             connection.execute(sa.insert(table), rows)
+
+
+def _make_indexes(engine: Engine, table: sa.Table) -> None:
+    """Those of a table from before it had them."""
+    known = {index["name"] for index in sa.inspect(engine).get_indexes(table.name)}
+    missing = [index for index in table.indexes if index.name not in known]
+    if not missing:
+        return
+    with engine.begin() as connection:
+        for index in missing:
+            connection.execute(sa.schema.CreateIndex(index, if_not_exists=True))
+        # Covered by deliveries_of_status.
+        connection.exec_driver_sql("DROP INDEX IF EXISTS deliveries_by_status")
 
 
 def _engine(url: str) -> Engine:
