@@ -50,12 +50,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> SharedTests:
 _ENDED_A_PROCESS: set[str] = set()
 
 
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: SharedTests) -> None:
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport) -> None:
     """A test whose process a library ended, once in very many runs, has been put back into the queue, and is judged
     by how it goes then. What ends its process twice has failed."""
     if crashitem not in _ENDED_A_PROCESS:
         _ENDED_A_PROCESS.add(crashitem)
-        report.outcome = "rerun"  # type: ignore[assignment]
+        report.outcome = "rerun"
 
 
 @pytest.hookimpl(tryfirst=True)

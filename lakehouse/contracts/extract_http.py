@@ -1,9 +1,10 @@
 """The typed arguments of the connectors that speak HTTP."""
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from string import Formatter
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 
@@ -14,8 +15,8 @@ _SECRET_PARAMETER = re.compile(
     r"api[-_]?key|access[-_]?(?:key|token)|subscription[-_]?key|secret|password|^token$|^sig(?:nature)?$", re.IGNORECASE
 )
 Path = Annotated[str, Field(pattern=r"^/[^/?#][^?#]*$", description="below the base URL")]
-Parameters = dict[str, str]
 PLACEHOLDERS = ("start", "end", "last")
+Given = TypeVar("Given", bound=Mapping[str, object])
 
 
 def placeholders(template: str) -> set[str]:
@@ -38,6 +39,19 @@ def _known_placeholders(template: str) -> str:
 Template = Annotated[str, AfterValidator(_known_placeholders)]
 
 
+def _without_secrets(given: Given) -> Given:
+    if taken := sorted(name for name in given if _SECRET_PARAMETER.search(name)):
+        raise ValueError(
+            f"parameters {', '.join(taken)}: a secret is given in the environment, as ?{taken[0]}=… "
+            "(docs/connectors.md#credentials)"
+        )
+    return given
+
+
+# What a request says in its address, which stands in contracts and logs.
+Parameters = Annotated[dict[str, str], AfterValidator(_without_secrets)]
+
+
 class HttpExtract(Extract):
     """What every connector over HTTP takes.
 
@@ -50,23 +64,13 @@ class HttpExtract(Extract):
     attempts: PositiveInt = Field(default=5, description="requests made for one answer before giving up")
     max_bytes: PositiveInt = 256 * 1024**2
     also_hosts: tuple[str, ...] = ()
-    headers: Parameters = Field(default_factory=dict)
+    headers: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _windows_cut_an_interval(self) -> Self:
         if self.window_days is not None and not self.by_interval:
             raise ValueError(
                 "window_days cuts an interval; this source is asked for what is new, or for all: take it out"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _parameters_are_open(self) -> Self:
-        given = {**getattr(self, "parameters", {}), **getattr(self, "filters", {})}
-        if taken := sorted(name for name in given if _SECRET_PARAMETER.search(name)):
-            raise ValueError(
-                f"parameters {', '.join(taken)}: a secret is given in the environment, as ?{taken[0]}=… "
-                "(docs/connectors.md#credentials)"
             )
         return self
 
@@ -186,7 +190,9 @@ class Ckan(HttpExtract):
     resource_id: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]+$")]
     read: Literal["datastore", "file"] = "datastore"
     sort: str = Field(default="_id asc", description="a fixed order of the datastore's rows")
-    filters: dict[str, str | int | float | list[str | int | float]] = Field(default_factory=dict)
+    filters: Annotated[dict[str, str | int | float | list[str | int | float]], AfterValidator(_without_secrets)] = (
+        Field(default_factory=dict)
+    )
     append_only: bool = False
     page_size: PositiveInt = Field(default=10_000, le=32_000, description="rows a request; CKAN gives 32,000 at most")
 
@@ -284,7 +290,7 @@ class HttpFile(HttpExtract):
 
     connector: Literal["http_file"]
     path: Annotated[Path, AfterValidator(_known_placeholders)]
-    parameters: dict[str, Template] = Field(default_factory=dict)
+    parameters: Annotated[dict[str, Template], AfterValidator(_without_secrets)] = Field(default_factory=dict)
     every: Literal["hour", "day", "month", "year"] | None = None
     max_bytes: PositiveInt = 10 * 1024**3
 

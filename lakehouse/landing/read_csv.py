@@ -105,7 +105,7 @@ def head_of_csv(path: Path, form: CsvForm, contract: Contract) -> tuple[list[str
 
 
 def lines_for_excel(path: Path) -> int:
-    """Whether the first line tells Excel the delimiter, as ``sep=;``: it is no header, and no data."""
+    """1 where the first line tells Excel the delimiter, as ``sep=;``, else 0: it is no header, and no data."""
     with path.open("rb") as source:
         return int(SEPARATOR_LINE.fullmatch(source.readline(len(BOM_UTF8) + 16)) is not None)
 

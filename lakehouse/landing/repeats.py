@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -50,9 +51,7 @@ def loaded_before(exchange: Exchange, contract: Contract, hashes: Sequence[str],
         )
     )
     loaded = [row for row in rows if row["status"] == "loaded" and row["delivery"] < before]
-    return {
-        row["sha256"]: Before(receipt=row["receipt"]) for row in sorted(loaded, key=lambda row: str(row["delivery"]))
-    }
+    return {row["sha256"]: Before(receipt=row["receipt"]) for row in sorted(loaded, key=itemgetter("delivery"))}
 
 
 def is_extract(delivery: dict[str, Any]) -> bool:

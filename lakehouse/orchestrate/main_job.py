@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -267,7 +268,7 @@ def summarise(exchange: Exchange, outcome: Outcome, since: datetime) -> None:
             deliveries.c.received_at >= since, deliveries.c.receipt.is_not(None)
         )
     )
-    rows = sorted(found, key=lambda row: str(row["delivery"]))
+    rows = sorted(found, key=itemgetter("delivery"))
     names = (
         "provider",
         "dataset",

@@ -116,13 +116,14 @@ def _handler_of(server: LoopbackServer) -> type[BaseHTTPRequestHandler]:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.close_connection = self.close_connection or fault.truncate
+            if status == 304:
+                return
+            sent = body[: len(body) // 2] if fault.truncate else body
+            size = 1 if fault.byte_seconds else len(sent) or 1
             try:
-                sent = body[: len(body) // 2] if fault.truncate else body
-                if status == 304:
-                    return
-                for part in [sent] if not fault.byte_seconds else [sent[at : at + 1] for at in range(len(sent))]:
+                for at in range(0, len(sent), size):
                     time.sleep(fault.byte_seconds)
-                    self.wfile.write(part)
+                    self.wfile.write(sent[at : at + size])
             except ConnectionError:  # the client gave up on a late answer, as it should
                 self.close_connection = True
 

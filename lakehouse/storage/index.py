@@ -283,7 +283,7 @@ class Index:
         metadata.create_all(self.engine)
         for table in (clean_files, replaced_files):
             _widen_key(self.engine, table)
-        _make_indexes(self.engine, deliveries)
+        _make_indexes(self.engine)
         with self.engine.begin() as connection:
             if connection.execute(sa.select(changes.c.last)).first() is None:
                 connection.execute(sa.insert(changes).values(last=0))
@@ -353,10 +353,10 @@ def _widen_key(engine: Engine, table: sa.Table) -> None:
             connection.execute(sa.insert(table), rows)
 
 
-def _make_indexes(engine: Engine, table: sa.Table) -> None:
-    """Those of a table from before it had them."""
-    known = {index["name"] for index in sa.inspect(engine).get_indexes(table.name)}
-    missing = [index for index in table.indexes if index.name not in known]
+def _make_indexes(engine: Engine) -> None:
+    """Deliveries had one index by status, and fewer than they have."""
+    known = {index["name"] for index in sa.inspect(engine).get_indexes(deliveries.name)}
+    missing = [index for index in deliveries.indexes if index.name not in known]
     if not missing:
         return
     with engine.begin() as connection:

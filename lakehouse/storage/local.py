@@ -75,7 +75,10 @@ class _Part(RawIOBase):
 
 
 class LocalLake(Lake):
-    """A lake below `root`, an absolute path on one Linux file system."""
+    """A lake below `root`, an absolute path on one Linux file system.
+
+    To list an inbox gives a file there a name in UTF-8, where it has none.
+    """
 
     def __init__(self, *, root: Path) -> None:
         self._root = root
@@ -181,7 +184,8 @@ class LocalLake(Lake):
                 with os.scandir(folder) as found:
                     # A folder sorts with its slash, as its keys do: a-b, a.b, a/b.
                     names = sorted(
-                        _readable(e, bucket) + ("/" if e.is_dir(follow_symlinks=False) else "") for e in found
+                        _renamed_if_unreadable(e, bucket) + ("/" if e.is_dir(follow_symlinks=False) else "")
+                        for e in found
                     )
             except (FileNotFoundError, NotADirectoryError):
                 return
@@ -286,16 +290,18 @@ def _entry(bucket: str, key: str, info: os.stat_result) -> Entry:
     )
 
 
-def _readable(item: os.DirEntry[str], bucket: str) -> str:
+def _renamed_if_unreadable(item: os.DirEntry[str], bucket: str) -> str:
     """The name of what lies in a folder. What a provider has named in no UTF-8, as old clients do, is given the name
     that it was meant to have: by its own it could be neither read nor answered."""
     name = item.name
+    if not bucket.startswith(_OPEN_TO_PROVIDERS):
+        return name
     with suppress(UnicodeEncodeError):
         name.encode()
         return name
     with suppress(OSError):
         resting = time.time() - item.stat(follow_symlinks=False).st_mtime >= _AT_REST_SECONDS
-        if not bucket.startswith(_OPEN_TO_PROVIDERS) or is_unfinished(name) or item.is_symlink() or not resting:
+        if is_unfinished(name) or item.is_symlink() or not resting:
             return name
         given = _in_old_letters(os.fsencode(name))
         path, number = Path(item.path).with_name(given), 1
