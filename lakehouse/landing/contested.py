@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from itertools import permutations
+from operator import and_
 
 import duckdb
 import numpy as np
@@ -63,31 +65,36 @@ def _in_ascending(frames: Sequence[PlainFrame], keys: list[str]) -> Places | Non
     then no other keys are equal. ``None`` where they fall in every order."""
     orders = list(permutations(keys)) if len(keys) <= LONGEST_PERMUTED else [tuple(keys), tuple(reversed(keys))]
     found: list[Places] = []
-    for frame in _with_last_before(frames, keys):
-        orders = [order for order in orders if not _falls(frame, order)]
+    for frame in _with_first_behind(frames, keys):
+        now, before = frame[1:], frame[:-1]
+        equal = {key: now[key] == before[key] for key in keys}
+        below = {key: now[key] < before[key] for key in keys}
+        orders = [order for order in orders if not _falls(equal, below, order)]
         if not orders:
             return None
-        same = pl.all_horizontal(pl.col(key) == pl.col(key).shift(1) for key in keys).fill_null(False)
-        struck = frame.select("exchange_line", same=same).filter(pl.col("same") | pl.col("same").shift(-1))
-        found.append(struck["exchange_line"].to_numpy())
-    return np.concatenate(found) if found else np.empty(0, np.int64)
+        same = np.flatnonzero(reduce(and_, equal.values()).fill_null(False).to_numpy())
+        found.append(frame["exchange_line"].gather(np.union1d(same, same + 1)).to_numpy())
+    # The last line of a frame may be among both's.
+    return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
-def _with_last_before(frames: Sequence[PlainFrame], keys: list[str]) -> Iterator[pl.DataFrame]:
-    """Keys and lines of each frame, behind the last row of the one before."""
+def _with_first_behind(frames: Sequence[PlainFrame], keys: list[str]) -> Iterator[pl.DataFrame]:
+    """Keys and lines of each frame, and then those of its last row with the first one of the next frame."""
     last: pl.DataFrame | None = None
     for wanted in (frame.frame(keys) for frame in frames):
-        yield wanted if last is None else pl.concat([last, wanted])
+        if last is not None:
+            yield pl.concat([last, wanted.head(1)])
+        yield wanted
         last = wanted.tail(1)
 
 
-def _falls(frame: pl.DataFrame, order: tuple[str, ...]) -> bool:
+def _falls(equal: Mapping[str, pl.Series], below: Mapping[str, pl.Series], order: tuple[str, ...]) -> bool:
     """Whether a row's key is below the one before it, compared column by column."""
-    falls = pl.lit(False)
-    for key in reversed(order):
-        now, before = pl.col(key), pl.col(key).shift(1)
-        falls = (now < before) | ((now == before) & falls)
-    return bool(frame.select(falls.fill_null(False).any()).item())
+    *before, last = order
+    falls = below[last]
+    for key in reversed(before):
+        falls = below[key] | (equal[key] & falls)
+    return bool(falls.any())
 
 
 def _of_equal_hashes(frames: Sequence[PlainFrame], keys: list[str]) -> Places:

@@ -83,7 +83,11 @@ class ByPlace:
         return self.each.min(), self.each.max()
 
     def lacks_some(self, held: pl.Series) -> bool:
-        return bool(self.each.null_count() and self.each.is_null().gather(held).any())
+        if not self.each.null_count():
+            return False
+        # Mostly but the last of them is nothing, and no row's.
+        nothing = int(np.flatnonzero(self.each.is_null().to_numpy())[0])
+        return bool((held >= nothing).any()) and bool(self.each.is_null().gather(held).any())
 
     def occurring(self, held: pl.Series) -> pl.Series:
         return self.each.gather(held.unique())

@@ -122,7 +122,8 @@ def load(
             for part, file in enumerate(files):
                 last = look if file is files[-1] else None
                 with _names_member(file):
-                    tally.add(*_read(exchange, contract, connection, file, part, plain, last))
+                    file, found = _read(exchange, contract, connection, file, part, plain, last)
+                    tally.add(*found)
                     if tally.bad:
                         name_excel(connection, contract, file.form)
                     if beyond_threshold(contract, tally.delivered, tally.bad):
@@ -166,6 +167,7 @@ def _plain_files(exchange: Exchange, contract: Contract, delivery: dict[str, Any
         folder=folder / "unpacked",
         max_bytes=exchange.settings.max_unpacked_bytes,
         members=contract.exchange.delivery.members,
+        survey=False,
     )
 
 
@@ -177,10 +179,10 @@ def _read(
     part: int,
     plain: PlainRows,
     look: PlainLook | None,
-) -> tuple[FileRows, list[str], list[str], list[str]]:
-    """Reads a file; ``look``: at the plain rows, which no other file adds to."""
+) -> tuple[PlainFile, tuple[FileRows, list[str], list[str], list[str]]]:
+    """Reads a file, which is returned as it was read; ``look``: at the plain rows, which no other file adds to."""
     try:
-        rest = read_quickly(connection, file, contract, part, plain)
+        file, rest = read_quickly(connection, file, contract, part, plain)
         if look is not None:
             look.begin()
             if rest and len(rest.lines) < FEW_LEFT * rest.plain:
@@ -219,10 +221,10 @@ def _read(
     # A record of JSON may well leave out a field without a value.
     table = file.form.format not in ("json", "ndjson", "geojson", "xml")
     if not table:
-        return rows, unknown_columns(contract, found), [], []
+        return file, (rows, unknown_columns(contract, found), [], [])
     known = {column.source for column in contract.columns}
     order = [name for name in found if name in known]
-    return rows, unknown_columns(contract, found), dropped_columns(contract, found), order
+    return file, (rows, unknown_columns(contract, found), dropped_columns(contract, found), order)
 
 
 def _reconciled(

@@ -7,7 +7,7 @@ from codecs import BOM_UTF8
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from io import BufferedReader
 from pathlib import Path
@@ -16,13 +16,21 @@ from typing import Any, TypeVar
 import numpy as np
 import polars as pl
 
+from lakehouse.landing.lines import MAX_LINE_BYTES
+from lakehouse.landing.text import NotPlain, refuse_no_text
+
 # Large enough that what is done once a piece does not count, small enough that several fit into memory.
 PIECE_BYTES = 16 << 20
 LINE_END = 10
+LAST_ASCII = 127
+# Without an end in so many bytes a line may be too long to be read.
+WINDOW = MAX_LINE_BYTES // 2
 # Pieces read ahead of the one that is worked on.
-AHEAD = 2
+AHEAD = 3
 # Of the lines: more that may lack fields than this are counted one by one.
 FEW_SHORT = 0.02
+# Of the lines: with more to be found, all are looked for.
+FEW_LINES = 0.05
 
 Given = TypeVar("Given")
 Made = TypeVar("Made")
@@ -31,18 +39,34 @@ Marks = np.ndarray[Any, np.dtype[np.bool_]]
 
 
 @dataclass(frozen=True)
+class Extent:
+    """Where in a file some whole lines are, in bytes."""
+
+    path: Path
+    start: int
+    end: int
+
+    def read(self) -> Piece:
+        with self.path.open("rb", buffering=0) as file:
+            text = os.pread(file.fileno(), self.end - self.start, self.start)
+        return Piece(text) if text.endswith(b"\n") else Piece(text + b"\n", ended=False)
+
+    def first(self, size: int) -> Piece:
+        """Of so many bytes, or a few more, up to the end of a line."""
+        with self.path.open("rb") as file:
+            return replace(self, end=_line_end(file, min(self.start + size, self.end))).read()
+
+
+@dataclass(frozen=True)
 class Piece:
-    """Whole lines, each with its end."""
+    """Whole lines, each with its end; ``ended``: the last one too in the file."""
 
     text: bytes
+    ended: bool = True
 
     @cached_property
     def lines(self) -> int:
-        return len(self.ends)
-
-    def first(self, size: int) -> bytes:
-        """So many bytes, or a few more, up to the end of a line."""
-        return self.text[: self.text.find(b"\n", min(size, len(self.text) - 1)) + 1]
+        return int(self._ended[-1]) if len(self._ended) else 0
 
     @cached_property
     def bytes_(self) -> np.ndarray[Any, np.dtype[np.uint8]]:
@@ -53,10 +77,60 @@ class Piece:
         """Where each line ends, in bytes."""
         return np.flatnonzero(self.bytes_ == LINE_END)
 
+    @cached_property
+    def _end_bits(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
+        """A bit for each byte, the first one the lowest of a word: whether a line ends there."""
+        found = (pl.Series(self.bytes_) == LINE_END).to_arrow().buffers()[1]
+        words = np.zeros(-(-len(self.text) // 64), np.uint64)
+        words.view(np.uint8)[: -(-len(self.text) // 8)] = np.frombuffer(found, np.uint8)[: -(-len(self.text) // 8)]
+        return words
+
+    @cached_property
+    def _ended(self) -> Places:
+        """How many lines end up to each word's end."""
+        return np.cumsum(np.bitwise_count(self._end_bits), dtype=np.int64)
+
+    def ends_of(self, places: Places) -> Places:
+        """Where the lines at these places end, in bytes: where they are few, without looking for all."""
+        if len(places) > FEW_LINES * self.lines:
+            return self.ends[places]
+        words = np.searchsorted(self._ended, places, side="right")
+        bits = self._end_bits[words]
+        before = places - (self._ended[words] - np.bitwise_count(bits))
+        # Ends before the wanted one in its word are the lowest bits: these are taken away, the lowest of each at once.
+        for number in range(int(before.max(initial=0))):
+            bits = np.where(before > number, bits & (bits - 1), bits)
+        ends: Places = words * 64 + np.bitwise_count((bits & -bits) - 1)
+        return ends
+
+    def has(self, byte: bytes) -> bool:
+        """As ``in``, which holds Python's lock meanwhile."""
+        return bool((pl.Series(self.bytes_) == byte[0]).any())
+
+    def plain_end(self, encoding: str) -> bytes | None:
+        """The end of its lines, of a file that has not been surveyed; ``None`` where its one line has none.
+
+        ``encoding``: one that is plain. Raises :class:`NotPlain` where bytes are no text, ends are of two kinds, or a
+        line may be a long one.
+        """
+        # A line twice as long as a window takes in a whole one.
+        windows = self._ended[:: WINDOW // 64]
+        if (windows[1:] == windows[:-1]).any():
+            raise NotPlain
+        if self.bytes_.max(initial=0) > LAST_ASCII:
+            refuse_no_text(self.text, encoding)
+        ends = self.lines - (not self.ended)
+        if not self.has(b"\r"):
+            return b"\n" if ends else None
+        text = self.text if self.ended else self.text[:-1]
+        if not text.count(b"\r") == text.count(b"\r\n") == ends:
+            raise NotPlain
+        return b"\r\n"
+
     def gathered(self, places: Places) -> bytes:
         """The lines at these places, counted from 0, in their order."""
-        ends = self.ends[places]
-        starts = np.where(places > 0, self.ends[places - 1] + 1, 0)
+        ends = self.ends_of(places)
+        starts = np.where(places > 0, self.ends_of(np.maximum(places - 1, 0)) + 1, 0)
         lengths = ends + 1 - starts
         before = np.cumsum(lengths) - lengths
         wanted = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
@@ -68,8 +142,9 @@ class Piece:
         return np.diff(np.searchsorted(found, self.ends), prepend=0)
 
 
-def pieces(path: Path, *, skip: int) -> Iterator[Piece]:
-    """The file's lines after the first ``skip``, without a mark of its encoding; the last has an end in any case."""
+def extents(path: Path, *, skip: int) -> Iterator[Extent]:
+    """Where the pieces are of the file's lines after the first ``skip``, without a mark of its encoding; the last line
+    has an end in any case."""
     with path.open("rb") as file:
         for _ in range(skip):
             file.readline()
@@ -79,8 +154,7 @@ def pieces(path: Path, *, skip: int) -> Iterator[Piece]:
         size = os.fstat(file.fileno()).st_size
         while start < size:
             end = _line_end(file, min(start + PIECE_BYTES, size))
-            text = os.pread(file.fileno(), end - start, start)
-            yield Piece(text if text.endswith(b"\n") else text + b"\n")
+            yield Extent(path, start, end)
             start = end
 
 
@@ -88,6 +162,14 @@ def _line_end(file: BufferedReader, place: int) -> int:
     """The first place from here on behind the end of a line, or the end of the file."""
     file.seek(place - 1)
     return place - 1 + len(file.readline())
+
+
+def one_end(known: frozenset[bytes], found: bytes | None) -> frozenset[bytes]:
+    """The kind of line end that parts of a file have. Raises :class:`NotPlain` where another one is found."""
+    ends = known | {found} if found else known
+    if len(ends) > 1:
+        raise NotPlain
+    return ends
 
 
 def wrong_fields(

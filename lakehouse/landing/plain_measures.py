@@ -46,18 +46,18 @@ class Measured:
 
 class _Distinct:
     def __init__(self) -> None:
-        self._kept = pl.Series(dtype=pl.UInt64)
+        self._kept = np.empty(0, np.uint64)
 
     def add(self, values: pl.Series) -> None:
-        hashes = values.hash()
-        if self._kept.is_empty():
-            self._keep(hashes.head(FIRST_VALUES))
+        hashes = values.hash().to_numpy()
+        if not len(self._kept):
+            self._keep(hashes[:FIRST_VALUES])
         self._keep(hashes)
 
-    def _keep(self, hashes: pl.Series) -> None:
+    def _keep(self, hashes: np.ndarray[Any, np.dtype[np.uint64]]) -> None:
         if len(self._kept) == KEPT_HASHES:
-            hashes = hashes.filter(hashes < self._kept[-1])
-        self._kept = pl.concat([self._kept, hashes.unique()]).unique().sort().head(KEPT_HASHES)
+            hashes = hashes[hashes < self._kept[-1]]
+        self._kept = np.unique(np.concatenate([self._kept, hashes]))[:KEPT_HASHES]
 
     def count(self) -> int:
         if len(self._kept) < KEPT_HASHES:

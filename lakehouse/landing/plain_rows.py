@@ -69,6 +69,11 @@ class PlainFrame:
         held = self._read([LINE, *columns])
         return self._made(held if self.kept is None else held.filter(self.kept), columns)
 
+    def part(self, columns: Sequence[str], first: int, rows: int) -> pl.DataFrame:
+        """The same of so many held rows, from a place on."""
+        held = self._read([LINE, *columns]).slice(first, rows)
+        return self._made(held if self.kept is None else held.filter(self.kept.slice(first, rows)), columns)
+
     def some(self, columns: Sequence[str], places: Places) -> pl.DataFrame:
         """The same of the rows at these places, of which some may not be kept."""
         if self.kept is not None:
@@ -114,12 +119,13 @@ class PlainFrame:
         return replace(self, held=path, codings={**self.codings, **dict.fromkeys(many, AS_THEY_ARE)})
 
     def _made(self, held: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-        lines = held[LINE].cast(pl.Int64) + self.first
+        lines = pl.Series(np.add(held[LINE].to_numpy(), self.first, dtype=np.int64))
         return pl.DataFrame({LINE: lines, **{name: self.codings[name].values(held[name]) for name in columns}})
 
     def _read(self, columns: Sequence[str]) -> pl.DataFrame:
         if isinstance(self.held, pl.DataFrame):
-            return self.held.select(columns)
+            # By brackets: Polars plans a select as it does a query.
+            return self.held[list(columns)]
         return pl.read_ipc(self.held, columns=list(columns))
 
 

@@ -17,16 +17,19 @@ import polars as pl
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
-from lakehouse.landing.pieces import AHEAD, Marks, Piece, Places, in_turn, pieces, wrong_fields
+from lakehouse.landing.pieces import AHEAD, Extent, Marks, Piece, Places, extents, in_turn, one_end, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.quick_columns import Planned, by_name, is_decimal, placed, plan_columns, reader_type
+from lakehouse.landing.quick_columns import Coded, Planned, by_name, is_decimal, placed, plan_columns, reader_type
 from lakehouse.landing.quick_quotes import Quotes, Quoting
-from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
+from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
 from lakehouse.landing.refusal import DeliveryRefused
+from lakehouse.landing.text import NotPlain
 from lakehouse.landing.unpack import PlainFile
 
-EXPONENT, DIGIT_ZERO, TO_LOWER = ord("e"), ord("0"), 0x20
+EXPONENT, TO_LOWER = ord("e"), 0x20
+# Between the two stand a slash and the other digits.
+POINT, NINE = ord("."), ord("9")
 SCANNED_BYTES = 1 << 18
 # Of the first piece: what tells in which columns texts are few.
 LOOKED_AT_BYTES = 1 << 20
@@ -35,24 +38,30 @@ LOOKED_AT_BYTES = 1 << 20
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
     """Reads pieces: columns by their place, the last one too, which tells short lines. ``decimals``: whether some of
-    them are, of which exponents are to be looked for."""
+    them are, of which exponents are to be looked for. ``encoding``: where it is to be seen yet whether the text is
+    plain."""
 
     names: list[str]
     delimiter: str
     quoting: Quoting | None
     types: dict[str, pl.DataType]
     decimals: bool
+    encoding: str | None
 
     @property
     def last(self) -> str:
         return self.names[-1]
 
-    def read(self, text: bytes, *, typed: bool = True) -> pl.DataFrame:
+    def quotes(self, piece: Piece) -> Quotes | None:
+        """``None`` where it has none. Raises :class:`TooFewPlain`."""
+        return self.quoting.look(piece) if self.quoting and self.quoting.signs_in(piece) else None
+
+    def read(self, text: bytes, *, quoted: bool, typed: bool = True) -> pl.DataFrame:
         lines = pl.scan_csv(
             text,
             has_header=False,
             separator=self.delimiter,
-            quote_char=self.quoting.quote if self.quoting else None,
+            quote_char=self.quoting.quote if self.quoting and quoted else None,
             schema={name: self.types.get(name, pl.String()) if typed else pl.String() for name in self.names},
             ignore_errors=True,
             missing_columns="insert",
@@ -63,12 +72,15 @@ class _Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A piece, and what the reader made of it. ``quotes``: ``None`` where the file has none."""
+    """A piece, and what the reader made of it. ``quotes``: ``None`` where it has none; ``columns``: by place, ``None``
+    where they are not of its lines; ``doubtful``: lines of which that much is known."""
 
     piece: Piece
+    end: bytes | None
     reader: _Reader
     quotes: Quotes | None
-    frame: pl.DataFrame
+    columns: dict[str, pl.Series | Coded] | None
+    doubtful: Marks
     exponents: bool
 
     @property
@@ -79,27 +91,27 @@ class _Read:
 def read_csv_quickly(
     connection: duckdb.DuckDBPyConnection,
     file: PlainFile,
+    *,
     form: CsvForm,
     contract: Contract,
     part: int,
     plain: PlainRows,
 ) -> Rest | None:
-    """Adds the plain rows of a csv to ``plain``; returns what is left, or ``None`` where all of it is.
+    """Adds the plain rows of a large csv to ``plain``; returns what is left, or ``None`` where all of it is.
 
-    That is so for small files, for those with columns that only all rows together can type, where too few lines are
-    plain or a value in quotes may go over several, and where the header is not the contract's.
+    That is so for those with columns that only all rows together can type, where too few lines are plain or a value in
+    quotes may go over several, where the header is not the contract's, and where the text is to be surveyed first.
     """
-    if not is_large_text(file) or form.unpivot is not None or len(form.delimiter.encode()) != 1:
+    if form.unpivot is not None or len(form.delimiter.encode()) != 1:
         return None
-    form = without_quotes(file.path, form)
     quoting = Quoting.of(form) if form.quote else None
-    if form.quote and quoting is None:
+    if form.quote and quoting is None and without_quotes(file.path, form).quote:
         return None
     try:
         names, skip = head_of_csv(file.path, form, contract)
         found = header_names(names, contract, line=form.skip_lines + 1, place=lambda number: f"c{number}")
         selected(contract, found)
-    except DeliveryRefused:
+    except (DeliveryRefused, UnicodeDecodeError):
         return None
     planned = plan_columns(contract, form, found)
     if planned is None or len(names) < 2:
@@ -112,9 +124,10 @@ def read_csv_quickly(
             quoting=quoting,
             types={},
             decimals=any(map(is_decimal, planned)),
+            encoding=None if file.surveyed else form.encoding,
         )
         return _read(file, form, rows, reader, skip)
-    except (TooFewPlain, pl.exceptions.PolarsError):
+    except (TooFewPlain, NotPlain, pl.exceptions.PolarsError):
         rows.forget()
         return None
 
@@ -124,8 +137,11 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip
     left = []
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
         with file.path.open("rb") as source:
-            rest.writelines(source.readline() for _ in range(skip))
+            head = b"".join(source.readline() for _ in range(skip))
+        rest.write(head)
+        ends = one_end(frozenset(), Piece(head).plain_end(reader.encoding) if reader.encoding else None)
         for read in in_turn(pool, _parse, _with_reader(file, rows, reader, skip)):
+            ends = one_end(ends, read.end)
             line = skip + 1 + rows.lines
             places = _keep(read, rows, line)
             rest.write(read.piece.gathered(places))
@@ -139,52 +155,64 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip
     )
 
 
-def _with_reader(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -> Iterator[tuple[Piece, _Reader]]:
-    """The pieces, and what reads them; the first tells of the columns that are texts whether these are few."""
-    for number, piece in enumerate(pieces(file.path, skip=skip)):
+def _with_reader(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -> Iterator[tuple[Extent, _Reader]]:
+    """Where the pieces are, and what reads them; the first tells of the columns that are texts whether these are
+    few."""
+    for number, extent in enumerate(extents(file.path, skip=skip)):
         if number == 0:
             reader = replace(reader, types=_types(rows.planned))
-            some = Piece(piece.first(LOOKED_AT_BYTES))
-            rows.look_at(reader.read(reader.quoting.look(some).text if reader.quoting else some.text, typed=False))
+            some = extent.first(LOOKED_AT_BYTES)
+            quotes = reader.quotes(some)
+            rows.look_at(reader.read(quotes.text if quotes else some.text, quoted=bool(quotes), typed=False))
         # Categories are new for each piece.
-        yield piece, replace(reader, types=_types(rows.planned))
+        yield extent, replace(reader, types=_types(rows.planned))
 
 
 def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
     return {place: reader_type(one) for place, one in placed(planned)}
 
 
-def _parse(given: tuple[Piece, _Reader]) -> _Read:
-    piece, reader = given
-    quotes = reader.quoting.look(piece) if reader.quoting else None
+def _parse(given: tuple[Extent, _Reader]) -> _Read:
+    extent, reader = given
+    piece = extent.read()
+    end = piece.plain_end(reader.encoding) if reader.encoding else None
+    quotes = reader.quotes(piece)
+    frame = reader.read(quotes.text if quotes else piece.text, quoted=bool(quotes))
+    known = frame.height == piece.lines
     return _Read(
         piece=piece,
+        end=end,
         reader=reader,
         quotes=quotes,
-        frame=reader.read(quotes.text if quotes else piece.text),
+        columns=by_name(frame) if known else None,
+        doubtful=_doubtful(piece, reader, quotes, frame) if known else np.ones(piece.lines, bool),
         exponents=reader.decimals and _has_exponents(piece),
     )
 
 
+def _doubtful(piece: Piece, reader: _Reader, quotes: Quotes | None, frame: pl.DataFrame) -> Marks:
+    """Lines with other fields than the header's, or signs that are none."""
+    # A line whose last field has a value has no fewer fields than the header.
+    doubtful = _wrong_fields(piece, reader, quotes, frame[reader.last].is_null().to_numpy())
+    if piece.has(b"\0"):
+        doubtful |= piece.count_each(b"\0") > 0
+    return doubtful
+
+
 def _keep(read: _Read, rows: QuickRows, line: int) -> Places:
-    if read.frame.height != read.piece.lines:
+    if read.columns is None:
         rows.count(read.piece.lines, 0)
         return np.arange(read.piece.lines)
-    # A line whose last field has a value has no fewer fields than the header.
-    short = read.frame[read.reader.last].is_null().to_numpy()
-    doubtful = _wrong_fields(read, short)
-    if b"\0" in read.piece.text:
-        doubtful |= read.piece.count_each(b"\0") > 0
 
     def texts() -> pl.DataFrame:
-        return read.reader.read(read.text, typed=False)
+        return read.reader.read(read.text, quoted=bool(read.quotes), typed=False)
 
-    return rows.keep(by_name(read.frame), doubtful, texts, line=line, exponents=read.exponents)
+    return rows.keep(read.columns, read.doubtful, texts, line=line, exponents=read.exponents)
 
 
-def _wrong_fields(read: _Read, short: Marks) -> Marks:
-    piece, quotes, between = read.piece, read.quotes, len(read.reader.names) - 1
-    delimiter = read.reader.delimiter.encode()
+def _wrong_fields(piece: Piece, reader: _Reader, quotes: Quotes | None, short: Marks) -> Marks:
+    between = len(reader.names) - 1
+    delimiter = reader.delimiter.encode()
     if quotes is None:
         return wrong_fields(piece, delimiter, between, short)
     within = partial(quotes.delimiters_within, piece, delimiter)
@@ -192,11 +220,11 @@ def _wrong_fields(read: _Read, short: Marks) -> Marks:
 
 
 def _has_exponents(piece: Piece) -> bool:
-    """Whether an ``e`` stands behind a digit or a point somewhere."""
+    """Whether an ``e`` stands behind a digit, a point or a slash somewhere."""
     for first in range(0, len(piece.text), SCANNED_BYTES):
         there = piece.bytes_[first : first + SCANNED_BYTES + 1]
         letters = (there[1:] | TO_LOWER) == EXPONENT
-        numbers = (there[:-1] - DIGIT_ZERO < 10) | (there[:-1] == ord("."))
+        numbers = there[:-1] - POINT <= NINE - POINT
         if (letters & numbers).any():
             return True
     return False

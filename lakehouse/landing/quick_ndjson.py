@@ -18,7 +18,7 @@ import polars as pl
 from lakehouse.contracts.forms import NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
-from lakehouse.landing.pieces import AHEAD, Piece, Places, in_turn, pieces
+from lakehouse.landing.pieces import AHEAD, Extent, Piece, Places, extents, in_turn, one_end
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
     Way,
@@ -30,8 +30,9 @@ from lakehouse.landing.quick_columns import (
     reader_type,
 )
 from lakehouse.landing.quick_records import Field, RecordReader, Records, fields_of
-from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain, is_large_text
+from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain
 from lakehouse.landing.read_json import RECORDS_LOOKED_AT
+from lakehouse.landing.text import NotPlain
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
@@ -51,31 +52,54 @@ BUFFERED = "64MB"
 def read_ndjson_quickly(
     connection: duckdb.DuckDBPyConnection,
     file: PlainFile,
+    *,
     form: NdjsonForm,
     contract: Contract,
     part: int,
     plain: PlainRows,
 ) -> Rest | None:
-    """Adds the plain rows of a file of records to ``plain``; returns what is left, or ``None`` where all of it is.
+    """Adds the plain rows of a large file of records to ``plain``, by DuckDB's reader; returns what is left, or
+    ``None`` where all of it is.
 
-    That is so for small files, for nested records, for files with blank lines, and where too few lines are plain.
+    That is so for nested records, for files with blank lines, and where too few lines are plain.
     """
-    if not is_large_text(file) or form.unnest is not None or any(c.parse.path is not None for c in contract.columns):
+    return _tried(_read_any, connection, file, form, contract, part, plain)
+
+
+def read_alike_quickly(
+    connection: duckdb.DuckDBPyConnection,
+    file: PlainFile,
+    *,
+    form: NdjsonForm,
+    contract: Contract,
+    part: int,
+    plain: PlainRows,
+) -> Rest | None:
+    """The same of a file whose records are written alike; ``None`` too where they are not, or the text is to be
+    surveyed first."""
+    return _tried(_read_alike, connection, file, form, contract, part, plain)
+
+
+def _tried(
+    way: Callable[..., Rest | None],
+    connection: duckdb.DuckDBPyConnection,
+    file: PlainFile,
+    form: NdjsonForm,
+    contract: Contract,
+    part: int,
+    plain: PlainRows,
+) -> Rest | None:
+    if form.unnest is not None or any(column.parse.path is not None for column in contract.columns):
         return None
     sources = list(dict.fromkeys(column.source for column in contract.columns))
     if len({source.lower() for source in sources}) < len(sources):
         return None
-    ways: tuple[Callable[[], Rest | None], ...] = (
-        lambda: _read_alike(connection, file, form, contract, part, plain, sources),
-        lambda: _read_any(connection, file, form, contract, part, plain, sources),
-    )
-    for way in ways:
-        try:
-            if rest := way():
-                return rest
-        except (TooFewPlain, pl.exceptions.PolarsError):
-            pass
-        plain.drop_from(part * PART_LINES)
+    try:
+        if rest := way(connection, file, form, contract, part, plain, sources):
+            return rest
+    except (TooFewPlain, NotPlain, pl.exceptions.PolarsError):
+        pass
+    plain.drop_from(part * PART_LINES)
     return None
 
 
@@ -88,7 +112,7 @@ def _read_alike(
     plain: PlainRows,
     sources: list[str],
 ) -> Rest | None:
-    """Of a file whose records are written alike; ``None`` where they are not. Raises :class:`TooFewPlain`."""
+    """Raises :class:`TooFewPlain`, and :class:`NotPlain`."""
     with file.path.open("rb") as source:
         lines = [source.readline(MAX_LINE_BYTES) for _ in range(FIRST_LINES)]
     fields = next(filter(None, map(fields_of, lines)), None)
@@ -100,9 +124,11 @@ def _read_alike(
     if planned is None or not names.intersection(sources):
         return None
     rows = QuickRows(connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
-    path, left = file.scratch / "rest", []
+    encoding = None if file.surveyed else form.encoding
+    path, left, ends = file.scratch / "rest", [], frozenset[bytes]()
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
-        for piece, reader, read in in_turn(pool, _parsed, _with_reader(file, fields, rows)):
+        for piece, end, reader, read in in_turn(pool, partial(_parsed, encoding), _with_reader(file, fields, rows)):
+            ends = one_end(ends, end)
             line = 1 + rows.lines
             places = np.arange(piece.lines)
             if read is None:
@@ -116,25 +142,31 @@ def _read_alike(
     return _rest(file, path, np.concatenate(left), rows.kept)
 
 
-def _with_reader(file: PlainFile, fields: list[Field], rows: QuickRows) -> Iterator[tuple[Piece, RecordReader]]:
-    """The pieces, and what reads them; the first tells of the columns that are texts whether these are few."""
+def _with_reader(file: PlainFile, fields: list[Field], rows: QuickRows) -> Iterator[tuple[Extent, RecordReader]]:
+    """Where the pieces are, and what reads them; the first tells of the columns that are texts whether these are
+    few."""
     few: frozenset[str] = frozenset()
-    for number, piece in enumerate(pieces(file.path, skip=0)):
+    for number, extent in enumerate(extents(file.path, skip=0)):
         if number == 0:
             head = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
-            read = head.read(Piece(piece.first(LOOKED_AT_BYTES)))
+            read = head.read(extent.first(LOOKED_AT_BYTES))
             if read is not None:
                 rows.look_at(head.texts(read))
                 few = frozenset(column.name for column in read.texts if few_distinct(column))
         planned = dict(placed(rows.planned))
         # What is typed text by text comes so.
         few |= {name for name, one in planned.items() if one.way is Way.DISTINCT}
-        yield piece, RecordReader(fields=fields, planned=planned, few=few)
+        yield extent, RecordReader(fields=fields, planned=planned, few=few)
 
 
-def _parsed(given: tuple[Piece, RecordReader]) -> tuple[Piece, RecordReader, Records | None]:
-    piece, reader = given
-    return piece, reader, reader.read(piece)
+def _parsed(
+    encoding: str | None, given: tuple[Extent, RecordReader]
+) -> tuple[Piece, bytes | None, RecordReader, Records | None]:
+    """``encoding``: where it is to be seen yet whether the text is plain."""
+    extent, reader = given
+    piece = extent.read()
+    end = piece.plain_end(encoding) if encoding else None
+    return piece, end, reader, reader.read(piece)
 
 
 def _rest(file: PlainFile, path: Path, lines: Places, plain: int) -> Rest:
@@ -208,7 +240,7 @@ def _typed(texts: pl.DataFrame, rows: QuickRows) -> tuple[pl.DataFrame, bool]:
 def _copy_lines(file: PlainFile, lines: Places, target: Path) -> None:
     first = 1
     with target.open("wb") as sink:
-        for piece in pieces(file.path, skip=0):
+        for piece in (extent.read() for extent in extents(file.path, skip=0)):
             behind = first + piece.lines
             here = lines[np.searchsorted(lines, first) : np.searchsorted(lines, behind)]
             sink.write(piece.gathered(here - first))

@@ -58,6 +58,10 @@ class Quoting:
             return None
         return cls(delimiter=form.delimiter, quote=form.quote, escape=form.escape)
 
+    def signs_in(self, piece: Piece) -> bool:
+        """Whether a piece has a quote or an escape at all."""
+        return any(piece.has(sign.encode()) for sign in {self.quote, self.escape} if sign)
+
     def look(self, piece: Piece) -> Quotes:
         """Raises :class:`TooFewPlain` where a record may go over several lines."""
         quotes = np.flatnonzero(piece.bytes_ == ord(self.quote))

@@ -42,19 +42,37 @@ class PlainText:
     longest: LongLine | None
 
 
+class NotPlain(Exception):
+    """The text has to be surveyed whole, and perhaps written anew, before it is read."""
+
+
+def is_plain(encoding: str) -> bool:
+    """Whether text in it may be read as it is."""
+    return codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
+
+
+def refuse_no_text(text: bytes, encoding: str) -> None:
+    """Raises :class:`NotPlain` where bytes are no text."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        for first in range(0, len(text), CHUNK):
+            decoder.decode(text[first : first + CHUNK], final=first + CHUNK >= len(text))
+    except UnicodeDecodeError:
+        raise NotPlain from None
+
+
 def plain_text(path: Path, *, name: str, encoding: str, target: Path) -> PlainText:
     """The file itself where it is plain already, else ``target``, written anew. Memory is bounded.
 
     Raises :class:`DeliveryRefused` where the file is plainly of another encoding than the contract's.
     """
-    _refuse_other_encoding(path, name, encoding)
+    refuse_other_encoding(path, name, encoding)
     try:
         errors, (ends, lines, longest) = "strict", _survey(path, encoding, "strict")
     except UnicodeDecodeError:
         errors, (ends, lines, longest) = "replace", _survey(path, encoding, "replace")
     damaged = errors == "replace"
-    plain = codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii")
-    if plain and not damaged and ends in (set(), {"\n"}, {"\r\n"}):
+    if is_plain(encoding) and not damaged and ends in (set(), {"\n"}, {"\r\n"}):
         return PlainText(path=path, lines=lines, damaged=False, longest=longest)
     with (
         path.open(encoding=encoding, errors=errors, newline="") as source,
@@ -73,7 +91,7 @@ def seems(head: bytes) -> str | None:
 
 def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int, LongLine | None]:
     """Which line ends a file has, how many lines, and the longest that begins in one piece and ends in another."""
-    if errors == "strict" and codecs.lookup(encoding).name in ("utf-8", "utf-8-sig", "ascii"):
+    if errors == "strict" and is_plain(encoding):
         quickly = _survey_bytes(path, encoding)
         if quickly is not None:
             return quickly
@@ -141,7 +159,8 @@ def _one_line_end(text: str, ends: set[str]) -> str:
     return text
 
 
-def _refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
+def refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
+    """Raises :class:`DeliveryRefused` where a file is plainly of another encoding than the contract's."""
     with path.open("rb") as source:
         head = source.read(CHUNK)
     stated = codecs.lookup(encoding).name

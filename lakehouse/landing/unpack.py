@@ -10,7 +10,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -18,7 +18,7 @@ from typing import Protocol
 from lakehouse.contracts.forms import FileForm
 from lakehouse.landing.formats import NOT_TEXT, ZIP, form_of, head_of
 from lakehouse.landing.refusal import DeliveryRefused
-from lakehouse.landing.text import LongLine, plain_text
+from lakehouse.landing.text import LongLine, is_plain, plain_text, refuse_other_encoding
 
 CHUNK = 1 << 20
 # Lines are numbered through all files of an archive: see PART_LINES.
@@ -55,7 +55,8 @@ class PlainFile:
 
     Text is in UTF-8 with one kind of line end; ``lines``, ``damaged`` and ``longest`` as in
     :class:`lakehouse.landing.text.PlainText`. ``scratch`` is a folder for what reading it needs. ``whole``: not only
-    the lines of a file that are left to be looked at.
+    the lines of a file that are left to be looked at. ``surveyed``: else nothing of that is known but what its form
+    states, see :func:`surveyed`.
     """
 
     path: Path
@@ -67,15 +68,24 @@ class PlainFile:
     damaged: bool = False
     longest: LongLine | None = None
     whole: bool = True
+    surveyed: bool = True
 
 
 def unpack(
-    *, path: Path, name: str, forms: Sequence[FileForm], folder: Path, max_bytes: int, members: Sequence[str] = ()
+    *,
+    path: Path,
+    name: str,
+    forms: Sequence[FileForm],
+    folder: Path,
+    max_bytes: int,
+    members: Sequence[str] = (),
+    survey: bool = True,
 ) -> list[PlainFile]:
     """Opens a delivery into ``folder`` and finds the contract's form for each file in it.
 
     Of a zip only the files that match one of the patterns ``members`` are taken, where there are any; a shapefile
-    is taken with its parts, as one file. Raises :class:`DeliveryRefused` for what is empty, damaged, larger than
+    is taken with its parts, as one file. Without ``survey`` records in lines of a plain encoding may be left for
+    :func:`surveyed`. Raises :class:`DeliveryRefused` for what is empty, damaged, larger than
     ``max_bytes`` unpacked, or of a format that the contract does not know.
     """
     folder.mkdir(parents=True, exist_ok=True)
@@ -90,30 +100,37 @@ def unpack(
     if not found:
         raise DeliveryRefused("empty_archive", "The archive holds no file.", "Deliver it with its data in it.")
     return [
-        _plain_file(plain, plain_name, member, forms, folder / f"plain-{number}")
+        _plain_file(plain, plain_name, member, forms, folder / f"plain-{number}", survey)
         for number, (plain, plain_name, member) in enumerate(found)
     ]
 
 
-def _plain_file(path: Path, name: str, member: str | None, forms: Sequence[FileForm], scratch: Path) -> PlainFile:
+def _plain_file(
+    path: Path, name: str, member: str | None, forms: Sequence[FileForm], scratch: Path, survey: bool
+) -> PlainFile:
     if path.stat().st_size == 0:
         raise DeliveryRefused("empty_file", f"{name} holds no bytes.", "Deliver the file anew.")
     form = form_of(path, name, forms)
     scratch.mkdir()
-    if form.format in NOT_TEXT:
-        return PlainFile(path=path, name=name, member=member, form=form, scratch=scratch)
-    encoding = getattr(form, "encoding", "utf-8")
-    text = plain_text(path, name=name, encoding=encoding, target=scratch / "text")
-    return PlainFile(
-        path=text.path,
-        name=name,
-        member=member,
-        form=form,
-        scratch=scratch,
-        lines=text.lines,
-        damaged=text.damaged,
-        longest=text.longest,
-    )
+    text = form.format not in NOT_TEXT
+    file = PlainFile(path=path, name=name, member=member, form=form, scratch=scratch, surveyed=not text)
+    if text and not survey and form.format in ("csv", "ndjson") and is_plain(encoding_of(form)):
+        refuse_other_encoding(path, name, encoding_of(form))
+        return file
+    return surveyed(file)
+
+
+def surveyed(file: PlainFile) -> PlainFile:
+    """A text, looked through to its end if it has not been. Raises :class:`DeliveryRefused` as :func:`plain_text`
+    does."""
+    if file.surveyed:
+        return file
+    text = plain_text(file.path, name=file.name, encoding=encoding_of(file.form), target=file.scratch / "text")
+    return replace(file, path=text.path, lines=text.lines, damaged=text.damaged, longest=text.longest, surveyed=True)
+
+
+def encoding_of(form: FileForm) -> str:
+    return str(getattr(form, "encoding", "utf-8"))
 
 
 def _members(

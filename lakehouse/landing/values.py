@@ -118,8 +118,10 @@ def _seconds_of_day(text: str) -> str:
 
 
 def _number(plain: str, type_: str) -> str:
+    # No decimal begins with a letter: a cast that fails costs ten times what one does that does not.
+    begins = f"{plain} < ':' AND " if type_.upper().startswith("DECIMAL") else ""
     # A cast alone would take 1_000.
-    return f"CASE WHEN NOT contains({plain}, '_') THEN TRY_CAST({plain} AS {type_}) END"
+    return f"CASE WHEN {begins}NOT contains({plain}, '_') THEN TRY_CAST({plain} AS {type_}) END"
 
 
 def is_fraction(column: Column, form: FileForm) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 from pathlib import Path
@@ -17,6 +18,7 @@ from polars.io.plugins import register_io_source
 from lakehouse.contracts.derive import UNDATED
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.held_columns import ByPlace
+from lakehouse.landing.pieces import AHEAD, in_turn
 from lakehouse.landing.plain_rows import ARROW, PlainFrame, PlainRows
 from lakehouse.landing.pseudonymise import Hidden
 from lakehouse.storage.sql import identifier
@@ -101,10 +103,11 @@ def _read_later(frames: Sequence[PlainFrame], columns: list[str], *, but: Contai
     def rows(
         names: list[str] | None, predicate: pl.Expr | None, most: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        for frame in frames:
-            made = frame.frame(columns)
-            made = made if predicate is None else made.filter(predicate)
-            yield made if names is None else made.select(names)
+        parts = ((frame, first) for frame in frames for first in range(0, frame.height, ROW_GROUP))
+        with ThreadPoolExecutor(AHEAD) as pool:
+            for made in in_turn(pool, lambda part: part[0].part(columns, part[1], ROW_GROUP), parts):
+                made = made if predicate is None else made.filter(predicate)
+                yield made if names is None else made.select(names)
 
     return register_io_source(rows, schema=frames[0].schema)
 

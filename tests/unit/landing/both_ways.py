@@ -79,7 +79,7 @@ def csv_of(rows: list[list[str]], *, end: str = "\n", delimiter: str = ",") -> s
     return end.join(lines) + chance.choice(["", end])
 
 
-def landed(folder: Path, text: str, name: str, form: dict[str, Any], **more: Any) -> dict[str, Any]:
+def landed(folder: Path, text: bytes | str, name: str, form: dict[str, Any], **more: Any) -> dict[str, Any]:
     """The receipt, the rows in clean and the faults, without what tells one delivery from the next."""
     house = House(folder)
     # By the month: a file for each of the days would be most of the work.

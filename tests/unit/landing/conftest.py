@@ -14,9 +14,10 @@ import yaml
 from lakehouse.contracts.load import read_contract
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing import pieces, quick, quick_rows
+from lakehouse.landing import load, pieces, quick, quick_rows
 from lakehouse.landing.intake import intake
 from lakehouse.landing.quick_rows import Rest
+from lakehouse.landing.unpack import PlainFile
 from lakehouse.privacy.vault import Vault
 from lakehouse.settings import Settings
 from lakehouse.storage.index import clean_files
@@ -192,13 +193,13 @@ def faults(receipt: dict[str, Any]) -> dict[tuple[str, str | None], tuple[int, i
 def ways(monkeypatch: pytest.MonkeyPatch) -> list[Rest | None]:
     """Small files go the quick way, in many pieces; holds what each file left."""
     left: list[Rest | None] = []
-    for module in (quick.read_csv_quickly, quick.read_ndjson_quickly):
 
-        def watched(*arguments: Any, way: Any = module) -> Rest | None:
-            left.append(way(*arguments))
-            return left[-1]
+    def watched(*arguments: Any) -> tuple[PlainFile, Rest | None]:
+        file, rest = quick.read_quickly(*arguments)
+        left.append(rest)
+        return file, rest
 
-        monkeypatch.setattr(quick, module.__name__, watched)
+    monkeypatch.setattr(load, "read_quickly", watched)
     monkeypatch.setattr(quick_rows, "LEAST_BYTES", 0)
     monkeypatch.setattr(quick_rows, "MOST_LEFT", 1)
     monkeypatch.setattr(pieces, "PIECE_BYTES", 20_000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ import polars as pl
 import pytest
 
 from lakehouse.contracts.odcs import Column
-from lakehouse.landing import plain_rows, quick_ndjson, quick_rows
+from lakehouse.landing import plain_rows, quick, quick_ndjson, quick_rows
 from lakehouse.landing.plain_measures import measure_plain
 from lakehouse.landing.quick_columns import Planned, Way, read_values
 from lakehouse.landing.quick_rows import Rest
+from lakehouse.landing.unpack import PlainFile
 from tests.unit.landing.both_ways import COLUMNS, NAMES, QUALITY, csv_of, landed, rows_of
 from tests.unit.landing.conftest import House, column
 
@@ -129,6 +131,55 @@ def test_what_the_quick_way_cannot_take_is_left_to_the_exact_one(
     receipt = house.deliver(house.contract(), text, "a.csv")
     assert ways == [None]
     assert receipt["delivered"] == receipt["accepted"] + receipt["refused"] + receipt["duplicates"]
+
+
+@pytest.mark.parametrize(
+    "spoilt",
+    [
+        pytest.param(lambda text: text[:-200] + b"\xe6" + text[-200:], id="a byte near its end is no text"),
+        pytest.param(
+            lambda text: text[: len(text) // 2] + text[len(text) // 2 :].replace(b"\n", b"\r\n"), id="two ends"
+        ),
+        pytest.param(lambda text: text[:-200] + text[-200:].replace(b",", b"\r,", 1), id="a lone return"),
+        pytest.param(lambda text: text.replace(b"\n", b"\r"), id="returns alone"),
+        pytest.param(lambda text: text.replace(b"\n", b"\r\n").rstrip(b"\r\n") + b"\r", id="a return at its end"),
+        pytest.param(lambda text: b"\xef\xbb\xbf" + text.rstrip(b"\n"), id="plain, with a mark, without a last end"),
+    ],
+)
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_text_that_is_surveyed_as_it_is_read_is_what_a_survey_makes_of_it(
+    kind: str,
+    spoilt: Callable[[bytes], bytes],
+    tmp_path: Path,
+    ways: list[Rest | None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Fields in one order and no commas within, so that records are split at commas.
+    rows = [
+        [str(n % 50), f"2024-05-{1 + n // 50:02} 10:00:00", f"{n}.5", "0.1" if n else "x", "1", "ok", "æøå", "true"]
+        for n in range(900)
+    ]
+    text = csv_of(rows) if kind == "csv" else "".join(
+        json.dumps(dict(zip(NAMES, row, strict=True)), ensure_ascii=False) + "\n" for row in rows
+    )  # fmt: skip
+    content = spoilt(text.encode())
+    surveys = []
+    survey = quick.surveyed
+
+    def watched(file: PlainFile) -> PlainFile:
+        surveys.append(file.surveyed)
+        return survey(file)
+
+    monkeypatch.setattr(quick, "surveyed", watched)
+    form = {"format": kind, "encoding": "utf-8"}
+    quickly = landed(tmp_path / "quick", content, f"a.{kind}", form)
+    plain = content.startswith(b"\xef")
+    assert surveys == ([] if plain else [False])
+    # Damaged text is the exact way's.
+    assert (ways[0] is None) == (b"\xe6" in content)
+    quick_rows.LEAST_BYTES = 1 << 40
+    assert landed(tmp_path / "exact", content, f"a.{kind}", form) == quickly
+    assert quickly["receipt"]["accepted"] > 890
 
 
 def test_blank_lines_of_ndjson_leave_it_to_the_exact_way(tmp_path: Path, ways: list[Rest | None]) -> None:
