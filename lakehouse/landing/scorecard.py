@@ -86,8 +86,13 @@ def _score(exchange: Exchange, contract: Contract, now: datetime) -> Score:
     )[0]
     month = exchange.index.rows(
         sa.select(delivery_profiles.c.received_at, delivery_profiles.c.alarms)
-        .where(*mine, delivery_profiles.c.received_at >= now - timedelta(days=ALARM_DAYS))
-        .order_by(delivery_profiles.c.delivery.desc())
+        .where(
+            *mine,
+            delivery_profiles.c.received_at >= now - timedelta(days=ALARM_DAYS),
+            # Most have none.
+            sa.cast(delivery_profiles.c.alarms, sa.Text) != "[]",
+        )
+        .order_by(delivery_profiles.c.received_at.desc(), delivery_profiles.c.delivery.desc())
     )
     alarms = tuple(f"{row['received_at']:%Y-%m-%d}: {alarm}" for row in month for alarm in row["alarms"])
     recent, past = _recent(exchange, contract), past_profiles(exchange, contract)

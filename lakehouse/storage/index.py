@@ -56,6 +56,7 @@ deliveries = sa.Table(
     sa.Index("deliveries_of_status", "provider", "dataset", "status", "delivery"),
     sa.Index("deliveries_unanswered", "provider", "dataset", "receipt_written", "delivery"),
     sa.Index("deliveries_by_arrival", "received_at"),
+    sa.Index("deliveries_by_raw_key", "raw_key"),
 )
 
 # Which deliveries have rows in which file; many small ones may share one. `rows` are the delivery's, `bytes` the
@@ -91,6 +92,9 @@ delivery_profiles = sa.Table(
     sa.Column("alarms", sa.JSON, nullable=False),
     sa.Column("profile", sa.JSON),
     sa.Index("delivery_profiles_of_dataset", "provider", "dataset", "delivery"),
+    # Sums of all that was ever delivered are made of it alone: profiles take kilobytes each.
+    sa.Index("delivery_profiles_sums", "provider", "dataset", "delivered", "refused"),
+    sa.Index("delivery_profiles_by_arrival", "provider", "dataset", "received_at", "delivery"),
 )
 
 # Clean files that a replay took the place of; `replaced` is the change that did it. A build that began before that
@@ -354,9 +358,10 @@ def _widen_key(engine: Engine, table: sa.Table) -> None:
 
 
 def _make_indexes(engine: Engine) -> None:
-    """Deliveries had one index by status, and fewer than they have."""
-    known = {index["name"] for index in sa.inspect(engine).get_indexes(deliveries.name)}
-    missing = [index for index in deliveries.indexes if index.name not in known]
+    """Deliveries had one index by status, and fewer than they have, as had their profiles."""
+    tables, inspector = (deliveries, delivery_profiles), sa.inspect(engine)
+    known = {index["name"] for table in tables for index in inspector.get_indexes(table.name)}
+    missing = [index for table in tables for index in table.indexes if index.name not in known]
     if not missing:
         return
     with engine.begin() as connection:
