@@ -149,10 +149,10 @@ class Piece:
 
 def extents(path: Path, *, skip: int) -> Iterator[Extent]:
     """Where the pieces are of the file's lines after the first ``skip``, without a mark of its encoding; the last line
-    has an end in any case."""
+    has an end in any case. Raises :class:`NotPlain` where one is too long."""
     with path.open("rb") as file:
         for _ in range(skip):
-            file.readline()
+            bounded_line(file)
         start = file.tell()
         if start == 0 and file.read(len(BOM_UTF8)) == BOM_UTF8:
             start = len(BOM_UTF8)
@@ -166,7 +166,15 @@ def extents(path: Path, *, skip: int) -> Iterator[Extent]:
 def _line_end(file: BufferedReader, place: int) -> int:
     """The first place from here on behind the end of a line, or the end of the file."""
     file.seek(place - 1)
-    return place - 1 + len(file.readline())
+    return place - 1 + len(bounded_line(file))
+
+
+def bounded_line(file: BufferedReader) -> bytes:
+    """The next line. Raises :class:`NotPlain` where it is too long: a file may be one line, and larger than memory."""
+    line = file.readline(MAX_LINE_BYTES + 1)
+    if len(line) > MAX_LINE_BYTES:
+        raise NotPlain
+    return line
 
 
 def one_end(known: frozenset[bytes], found: bytes | None) -> frozenset[bytes]:

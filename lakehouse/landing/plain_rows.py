@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -70,13 +70,14 @@ class PlainFrame:
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """The lines and these columns."""
-        held = self._read([LINE, *columns])
-        return self._made(held if self.kept is None else held.filter(self.kept), columns)
+        return self._part(self._read([LINE, *columns]), self.kept, columns)
 
-    def part(self, columns: Sequence[str], first: int, rows: int) -> pl.DataFrame:
-        """The same of so many held rows, from a place on."""
-        held = self._read([LINE, *columns]).slice(first, rows)
-        return self._made(held if self.kept is None else held.filter(self.kept.slice(first, rows)), columns)
+    def parts(self, columns: Sequence[str], rows: int) -> Iterator[Callable[[], pl.DataFrame]]:
+        """What makes the same of so many held rows at a time."""
+        held = self._read([LINE, *columns])
+        for first in range(0, self.height, rows):
+            kept = None if self.kept is None else self.kept.slice(first, rows)
+            yield partial(self._part, held.slice(first, rows), kept, columns)
 
     def some(self, columns: Sequence[str], places: Places) -> pl.DataFrame:
         """The same of the rows at these places, of which some may not be kept."""
@@ -121,6 +122,9 @@ class PlainFrame:
         held = self.held.with_columns(coding.values(self.held[name]).alias(name) for name, coding in many.items())
         held.write_ipc(path, compression="lz4", compat_level=ARROW)
         return replace(self, held=path, codings={**self.codings, **dict.fromkeys(many, AS_THEY_ARE)})
+
+    def _part(self, held: pl.DataFrame, kept: pl.Series | None, columns: Sequence[str]) -> pl.DataFrame:
+        return self._made(held if kept is None else held.filter(kept), columns)
 
     def _made(self, held: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         lines = pl.Series(np.add(held[LINE].to_numpy(), self.first, dtype=np.int64))

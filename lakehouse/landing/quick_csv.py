@@ -17,7 +17,18 @@ import polars as pl
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
-from lakehouse.landing.pieces import AHEAD, Extent, Marks, Piece, Places, extents, in_turn, one_end, wrong_fields
+from lakehouse.landing.pieces import (
+    AHEAD,
+    Extent,
+    Marks,
+    Piece,
+    Places,
+    bounded_line,
+    extents,
+    in_turn,
+    one_end,
+    wrong_fields,
+)
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import Coded, Planned, by_name, is_decimal, placed, plan_columns, reader_type
 from lakehouse.landing.quick_quotes import Quotes, Quoting
@@ -137,7 +148,7 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip
     left = []
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
         with file.path.open("rb") as source:
-            head = b"".join(source.readline() for _ in range(skip))
+            head = b"".join(bounded_line(source) for _ in range(skip))
         rest.write(head)
         ends = one_end(frozenset(), Piece(head).plain_end(reader.encoding) if reader.encoding else None)
         for read in in_turn(pool, _parse, _with_reader(file, rows, reader, skip)):

@@ -103,9 +103,9 @@ def _read_later(frames: Sequence[PlainFrame], columns: list[str], *, but: Contai
     def rows(
         names: list[str] | None, predicate: pl.Expr | None, most: int | None, batch: int | None
     ) -> Iterator[pl.DataFrame]:
-        parts = ((frame, first) for frame in frames for first in range(0, frame.height, ROW_GROUP))
+        parts = (make for frame in frames for make in frame.parts(columns, ROW_GROUP))
         with ThreadPoolExecutor(AHEAD) as pool:
-            for made in in_turn(pool, lambda part: part[0].part(columns, part[1], ROW_GROUP), parts):
+            for made in in_turn(pool, lambda make: make(), parts):
                 made = made if predicate is None else made.filter(predicate)
                 yield made if names is None else made.select(names)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from lakehouse.landing import pieces, plain_rows, quick, quick_ndjson, quick_row
 from lakehouse.landing.plain_measures import measure_plain
 from lakehouse.landing.quick_columns import Planned, Way, read_values
 from lakehouse.landing.quick_rows import Rest
+from lakehouse.landing.text import NotPlain
 from lakehouse.landing.unpack import PlainFile
 from tests.unit.landing.both_ways import COLUMNS, NAMES, QUALITY, csv_of, landed, rows_of
 from tests.unit.landing.conftest import House, column
@@ -195,6 +197,29 @@ def test_a_last_line_that_was_cut_off_is_refused_alone(
     quick_rows.LEAST_BYTES = 1 << 40
     assert landed(tmp_path / "exact", text, "a.csv", {"format": "csv"}) == quickly
     assert [(one["rule"], one["first_line"]) for one in quickly["receipt"]["errors"]] == [("malformed_row", 31)]
+
+
+@pytest.mark.parametrize("skip", [0, 1])
+def test_a_file_of_one_line_is_not_read_into_memory(skip: int, tmp_path: Path) -> None:
+    path = tmp_path / "line"
+    with path.open("wb") as file:
+        file.truncate(64 * pieces.MAX_LINE_BYTES)
+    tracemalloc.start()
+    try:
+        with pytest.raises(NotPlain):
+            list(pieces.extents(path, skip=skip))
+        assert tracemalloc.get_traced_memory()[1] < 4 * pieces.MAX_LINE_BYTES
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_line_that_is_too_long_is_told_of(tmp_path: Path, ways: list[Rest | None]) -> None:
+    text = f"meter,read_at,use_kwh\na,2024-05-05 10:00:00,{'1' * (pieces.MAX_LINE_BYTES + 9)}\n"
+    house = House(tmp_path)
+    receipt = house.deliver(house.contract(), text, "a.csv")
+    assert ways == [None]
+    assert (receipt["status"], receipt["errors"][0]["rule"]) == ("refused", "unreadable")
+    assert "Line 2 of a.csv" in receipt["errors"][0]["expected"]
 
 
 def test_blank_lines_of_ndjson_leave_it_to_the_exact_way(tmp_path: Path, ways: list[Rest | None]) -> None:
