@@ -13,7 +13,7 @@ from lakehouse.contracts.forms import CsvForm, NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_csv import read_csv_quickly
-from lakehouse.landing.quick_ndjson import read_alike_quickly, read_ndjson_quickly
+from lakehouse.landing.quick_ndjson import read_ndjson_quickly
 from lakehouse.landing.quick_rows import Rest, is_large_text
 from lakehouse.landing.unpack import PlainFile, surveyed
 
@@ -28,11 +28,13 @@ def read_quickly(
     # DuckDB takes frames only with this loaded, and pandas with it: a fifth of a second, in which files are read.
     Thread(target=import_module, args=("pyarrow.dataset",), daemon=True).start()
     by_pieces: Callable[[PlainFile], Rest | None]
+    by_records: Callable[[PlainFile], Rest | None] | None = None
     match file.form:
         case CsvForm() as form:
             by_pieces = partial(read_csv_quickly, connection, form=form, contract=contract, part=part, plain=plain)
-        case NdjsonForm() as records:
-            by_pieces = partial(read_alike_quickly, connection, form=records, contract=contract, part=part, plain=plain)
+        case NdjsonForm() as form:
+            read = partial(read_ndjson_quickly, connection, form=form, contract=contract, part=part, plain=plain)
+            by_pieces, by_records = partial(read, alike=True), partial(read, alike=False)
         case _:
             return file, None
     rest = by_pieces(file)
@@ -40,6 +42,6 @@ def read_quickly(
         given, file = file, surveyed(file)
         # What was written anew is another file.
         rest = by_pieces(file) if file.path != given.path and is_large_text(file) else None
-    if rest is None and isinstance(file.form, NdjsonForm) and is_large_text(file):
-        rest = read_ndjson_quickly(connection, file, form=file.form, contract=contract, part=part, plain=plain)
+    if rest is None and by_records is not None and is_large_text(file):
+        rest = by_records(file)
     return file, rest

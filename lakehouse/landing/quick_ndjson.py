@@ -5,7 +5,7 @@ Where records are written alike, a reader of csv splits them; else DuckDB's read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -57,43 +57,21 @@ def read_ndjson_quickly(
     contract: Contract,
     part: int,
     plain: PlainRows,
+    alike: bool,
 ) -> Rest | None:
-    """Adds the plain rows of a large file of records to ``plain``, by DuckDB's reader; returns what is left, or
-    ``None`` where all of it is.
+    """Adds the plain rows of a large file of records to ``plain``; returns what is left, or ``None`` where all of it
+    is.
 
-    That is so for nested records, for files with blank lines, and where too few lines are plain.
+    That is so for nested records, for files with blank lines, and where too few lines are plain. ``alike``: only of
+    records that are written alike, in pieces, if the text need not be surveyed first; else of any that has been
+    surveyed, by DuckDB's reader.
     """
-    return _tried(_read_any, connection, file, form, contract, part, plain)
-
-
-def read_alike_quickly(
-    connection: duckdb.DuckDBPyConnection,
-    file: PlainFile,
-    *,
-    form: NdjsonForm,
-    contract: Contract,
-    part: int,
-    plain: PlainRows,
-) -> Rest | None:
-    """The same of a file whose records are written alike; ``None`` too where they are not, or the text is to be
-    surveyed first."""
-    return _tried(_read_alike, connection, file, form, contract, part, plain)
-
-
-def _tried(
-    way: Callable[..., Rest | None],
-    connection: duckdb.DuckDBPyConnection,
-    file: PlainFile,
-    form: NdjsonForm,
-    contract: Contract,
-    part: int,
-    plain: PlainRows,
-) -> Rest | None:
     if form.unnest is not None or any(column.parse.path is not None for column in contract.columns):
         return None
     sources = list(dict.fromkeys(column.source for column in contract.columns))
     if len({source.lower() for source in sources}) < len(sources):
         return None
+    way = _read_alike if alike else _read_any
     try:
         if rest := way(connection, file, form, contract, part, plain, sources):
             return rest
