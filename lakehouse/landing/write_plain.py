@@ -70,8 +70,8 @@ def write_frames(
         path.parent.mkdir(parents=True, exist_ok=True)
         rows = _hidden(_read_later(parts, columns, but=pseudonyms), pseudonyms).select(
             *columns,
-            # A category is not hashed again for each row.
-            pl.lit(delivery["delivery"]).cast(pl.Categorical(pl.Categories.random())).alias("exchange_delivery"),
+            # A category is not hashed again for each row, and of an enumeration it takes a byte.
+            pl.lit(delivery["delivery"], dtype=pl.Enum([delivery["delivery"]])).alias("exchange_delivery"),
             "exchange_line",
             pl.lit(delivery["received_at"]).cast(pl.Datetime("us", "UTC")).alias("exchange_known_at"),
             pl.lit(False).alias("exchange_withdrawn"),
