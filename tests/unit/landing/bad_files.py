@@ -155,6 +155,12 @@ FILES: list[Case] = [
         contract=tight("300MB"),
         stands={f"M{n:03d}": 1.0 for n in range(1000)},
     ),
+    partly(
+        "a csv of 60 MB of Windows, cut off within its last line",
+        lambda: large().replace("\n", "\r\n")[:-604],
+        "malformed_row",
+        stands={f"M{n:03d}": 1.0 for n in range(1000)},
+    ),
     refused(
         "a workbook that is none inside",
         lambda: zipped([("[Content_Types].xml", "x"), ("xl/workbook.xml", "<bad")]),
