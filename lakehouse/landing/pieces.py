@@ -20,7 +20,7 @@ from lakehouse.landing.lines import MAX_LINE_BYTES
 from lakehouse.landing.text import NotPlain, refuse_no_text
 
 # Large enough that what is done once a piece does not count, small enough that several fit into memory.
-PIECE_BYTES = 16 << 20
+PIECE_BYTES = 24 << 20
 LINE_END = 10
 LAST_ASCII = 127
 # Without an end in so many bytes a line may be too long to be read.
