@@ -18,6 +18,8 @@ from lakehouse.landing.receipt import render
 from lakehouse.storage.index import delivery_profiles
 
 ALARM_DAYS = 30
+# On a page: where thousands of files come a day, so may alarms.
+SHOWN_ALARMS = 20
 GRADES = "ABCD"
 # Of the last deliveries' rows; above the second it costs two grades.
 REFUSED_LIMITS = (0.01, 0.1)
@@ -202,7 +204,15 @@ def _page(provider: str, scores: Sequence[Score]) -> bytes:
         }
         for score in scores
     ]
-    return render("scorecard.html", provider=provider, scores=lines, days=ALARM_DAYS, width=WIDTH, height=HEIGHT)
+    return render(
+        "scorecard.html",
+        provider=provider,
+        scores=lines,
+        days=ALARM_DAYS,
+        shown=SHOWN_ALARMS,
+        width=WIDTH,
+        height=HEIGHT,
+    )
 
 
 def _polyline(values: Sequence[float], *, top: float | None = None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -189,6 +190,11 @@ def test_the_page_of_a_provider_needs_no_network_and_shows_each_dataset(house: H
     assert "town/readings" in text
     assert text.count("<polyline points=") == 2
     assert "http" not in text
+    [score] = scorecard(house.exchange)
+    many = replace(score, alarms=tuple(f"2026-01-01: alarm {number}" for number in range(1_022)))
+    text = write_pages(house.exchange, [many])["_scorecards/town.html"].decode()
+    assert text.count("2026-01-01: alarm") == 20
+    assert "and 1,002 before these" in text
 
 
 def test_past_profiles_are_those_before_a_delivery(house: House) -> None:
