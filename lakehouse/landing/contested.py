@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import permutations
 from operator import and_
-from typing import Any
 
 import duckdb
 import numpy as np
@@ -55,21 +54,15 @@ def _known(connection: duckdb.DuckDBPyConnection, rows: str, plain: PlainRows, k
             continue
         # By hashes first: a join by several columns costs three times as much.
         hashes = known.select(keys).hash_rows().implode()
-        # What is no number has no place among floats.
+        # Files mostly go by time, and known rows by day. What is no number has no place among floats.
         ends = {key: (known[key].min(), known[key].max()) for key in keys if not types[key].is_float()}
         for held in plain.frames:
-            if not all(_may_hold(held, key, *between) for key, between in ends.items()):
+            if not all(low is None or held.may_hold(key, low, high) for key, (low, high) in ends.items()):
                 continue
             frame = held.frame(keys)
             likely = frame.filter(frame.select(keys).hash_rows().is_in(hashes))
             found.append(likely.join(known, on=keys, how="semi")["exchange_line"].to_numpy())
     return np.concatenate(found) if found else np.empty(0, np.int64)
-
-
-def _may_hold(frame: PlainFrame, key: str, low: Any, high: Any) -> bool:
-    """Whether a value of a key's column may lie between two: files mostly go by time, and known rows by day."""
-    least, most = frame.ends(key)
-    return least is None or low is None or bool(least <= high and low <= most)
 
 
 def _in_ascending(frames: Sequence[PlainFrame], keys: list[str]) -> Places | None:

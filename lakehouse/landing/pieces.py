@@ -86,8 +86,9 @@ class Piece:
     def _end_bits(self) -> np.ndarray[Any, np.dtype[np.uint64]]:
         """A bit for each byte, the first one the lowest of a word: whether a line ends there."""
         found = (pl.Series(self.bytes_) == LINE_END).to_arrow().buffers()[1]
-        words = np.zeros(-(-len(self.text) // 64), np.uint64)
-        words.view(np.uint8)[: -(-len(self.text) // 8)] = np.frombuffer(found, np.uint8)[: -(-len(self.text) // 8)]
+        size = -(-len(self.text) // 8)
+        words = np.zeros(-(-size // 8), np.uint64)
+        words.view(np.uint8)[:size] = np.frombuffer(found, np.uint8)[:size]
         return words
 
     @cached_property
@@ -177,12 +178,11 @@ def bounded_line(file: BufferedReader) -> bytes:
     return line
 
 
-def one_end(known: frozenset[bytes], found: bytes | None) -> frozenset[bytes]:
-    """The kind of line end that parts of a file have. Raises :class:`NotPlain` where another one is found."""
-    ends = known | {found} if found else known
-    if len(ends) > 1:
+def one_end(known: bytes | None, found: bytes | None) -> bytes | None:
+    """The line end that parts of a file have, if any. Raises :class:`NotPlain` where these are two."""
+    if known and found and known != found:
         raise NotPlain
-    return ends
+    return known or found
 
 
 def wrong_fields(

@@ -123,12 +123,7 @@ def suspect_texts(plain: PlainRows, column: str) -> Iterator[pl.DataFrame]:
 
 def any_between(plain: PlainRows, column: str, low: int, high: int) -> bool:
     """Whether a value may lie between them; where this is false none does."""
-    for frame in plain.frames:
-        held, coding = frame.column(column)
-        least, most = coding.ends(held)
-        if least is not None and least <= high and most >= low:
-            return True
-    return False
+    return any(frame.may_hold(column, low, high) for frame in plain.frames)
 
 
 def distinct_values(plain: PlainRows, column: str) -> pl.Series:

@@ -64,9 +64,10 @@ class PlainFrame:
         column = self._read([name])[name]
         return (column if self.kept is None else column.filter(self.kept)), self.codings[name]
 
-    def ends(self, name: str) -> tuple[Any, Any]:
-        """No value of a column is less than the first or greater than the second; ``None`` where there is none."""
-        return self.codings[name].ends(self._read([name])[name])
+    def may_hold(self, name: str, low: Any, high: Any) -> bool:
+        """Whether a value of a column may lie between two; where this is false none does."""
+        least, most = self.codings[name].ends(self._read([name])[name])
+        return least is not None and bool(least <= high and most >= low)
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """The lines and these columns."""

@@ -40,8 +40,10 @@ def read_quickly(
     rest = by_pieces(file)
     if rest is None and not file.surveyed:
         given, file = file, surveyed(file)
+        if not is_large_text(file):
+            return file, None
         # What was written anew is another file.
-        rest = by_pieces(file) if file.path != given.path and is_large_text(file) else None
-    if rest is None and by_records is not None and is_large_text(file):
+        rest = by_pieces(file) if file.path != given.path else None
+    if rest is None and by_records is not None:
         rest = by_records(file)
     return file, rest

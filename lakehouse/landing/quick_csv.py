@@ -150,9 +150,9 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip
         with file.path.open("rb") as source:
             head = b"".join(bounded_line(source) for _ in range(skip))
         rest.write(head)
-        ends = one_end(frozenset(), Piece(head).plain_end(reader.encoding) if reader.encoding else None)
+        end = Piece(head).plain_end(reader.encoding) if reader.encoding else None
         for read in in_turn(pool, _parse, _with_reader(file, rows, reader, skip)):
-            ends = one_end(ends, read.end)
+            end = one_end(end, read.end)
             line = skip + 1 + rows.lines
             places = _keep(read, rows, line)
             rest.write(read.piece.gathered(places))

@@ -103,10 +103,10 @@ def _read_alike(
         return None
     rows = QuickRows(connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
     encoding = None if file.surveyed else form.encoding
-    path, left, ends = file.scratch / "rest", [], frozenset[bytes]()
+    path, left, known = file.scratch / "rest", [], None
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
         for piece, end, reader, read in in_turn(pool, partial(_parsed, encoding), _with_reader(file, fields, rows)):
-            ends = one_end(ends, end)
+            known = one_end(known, end)
             line = 1 + rows.lines
             places = np.arange(piece.lines)
             if read is None:

@@ -61,12 +61,8 @@ def refuse_no_text(text: bytes, encoding: str) -> None:
         raise NotPlain from None
 
 
-def plain_text(path: Path, *, name: str, encoding: str, target: Path) -> PlainText:
-    """The file itself where it is plain already, else ``target``, written anew. Memory is bounded.
-
-    Raises :class:`DeliveryRefused` where the file is plainly of another encoding than the contract's.
-    """
-    refuse_other_encoding(path, name, encoding)
+def plain_text(path: Path, *, encoding: str, target: Path) -> PlainText:
+    """The file itself where it is plain already, else ``target``, written anew. Memory is bounded."""
     try:
         errors, (ends, lines, longest) = "strict", _survey(path, encoding, "strict")
     except UnicodeDecodeError:

@@ -114,18 +114,17 @@ def _plain_file(
     scratch.mkdir()
     text = form.format not in NOT_TEXT
     file = PlainFile(path=path, name=name, member=member, form=form, scratch=scratch, surveyed=not text)
-    if text and not survey and form.format in ("csv", "ndjson") and is_plain(encoding_of(form)):
+    if text:
         refuse_other_encoding(path, name, encoding_of(form))
-        return file
-    return surveyed(file)
+    later = not survey and form.format in ("csv", "ndjson") and is_plain(encoding_of(form))
+    return file if later else surveyed(file)
 
 
 def surveyed(file: PlainFile) -> PlainFile:
-    """A text, looked through to its end if it has not been. Raises :class:`DeliveryRefused` as :func:`plain_text`
-    does."""
+    """A text, looked through to its end if it has not been."""
     if file.surveyed:
         return file
-    text = plain_text(file.path, name=file.name, encoding=encoding_of(file.form), target=file.scratch / "text")
+    text = plain_text(file.path, encoding=encoding_of(file.form), target=file.scratch / "text")
     return replace(file, path=text.path, lines=text.lines, damaged=text.damaged, longest=text.longest, surveyed=True)
 
 
