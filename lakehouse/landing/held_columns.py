@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -76,21 +77,37 @@ class ByPlace:
 
     each: pl.Series
 
+    @cached_property
+    def _nothing(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
+        """Which of the distinct values are none; ``None`` where all are."""
+        return self.each.is_null().to_numpy() if self.each.null_count() else None
+
+    @cached_property
+    def _texts(self) -> pa.Array:
+        return self.each.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+
     def values(self, held: pl.Series) -> pl.Series:
-        return self.each.gather(held)
+        # By brackets: Polars plans to gather as it does a query.
+        return self.each[held]
 
     def ends(self, held: pl.Series) -> tuple[Any, Any]:
         return self.each.min(), self.each.max()
 
     def lacks_some(self, held: pl.Series) -> bool:
-        if not self.each.null_count():
+        if self._nothing is None:
             return False
         # Mostly but the last of them is nothing, and no row's.
-        nothing = int(np.flatnonzero(self.each.is_null().to_numpy())[0])
-        return bool((held >= nothing).any()) and bool(self.each.is_null().gather(held).any())
+        places = held.to_numpy()
+        return bool((places >= np.flatnonzero(self._nothing)[0]).any() and self._nothing[places].any())
 
     def occurring(self, held: pl.Series) -> pl.Series:
-        return self.each.gather(held.unique())
+        return self.each[held.unique()]
+
+    def dictionary(self, held: pl.Series) -> pa.DictionaryArray:
+        """Texts as Arrow has few of them, without a copy but where some lack one."""
+        places = held.to_numpy()
+        lacking = self._nothing[places] if self._nothing is not None and self.lacks_some(held) else None
+        return pa.DictionaryArray.from_arrays(places.view(np.int32), self._texts, mask=lacking)
 
     def weighed(self, held: pl.Series) -> Weighed:
         counts = np.bincount(held.to_numpy(), minlength=len(self.each))

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,11 @@ class PlainFrame:
         column = self._read([name])[name]
         return (column if self.kept is None else column.filter(self.kept)), self.codings[name]
 
+    def ends(self, name: str) -> tuple[Any, Any] | None:
+        """No value of a column is less than the first or greater than the second; ``None`` where one may be missing."""
+        held, coding = self._read([name])[name], self.codings[name]
+        return None if coding.lacks_some(held) else coding.ends(held)
+
     def may_hold(self, name: str, low: Any, high: Any) -> bool:
         """Whether a value of a column may lie between two; where this is false none does."""
         least, most = self.codings[name].ends(self._read([name])[name])
@@ -71,14 +77,29 @@ class PlainFrame:
 
     def frame(self, columns: Sequence[str]) -> pl.DataFrame:
         """The lines and these columns."""
-        return self._part(self._read([LINE, *columns]), self.kept, columns)
+        return self._made(_kept(self._read([LINE, *columns]), self.kept), columns)
 
-    def parts(self, columns: Sequence[str], rows: int) -> Iterator[Callable[[], pl.DataFrame]]:
-        """What makes the same of so many held rows at a time."""
-        held = self._read([LINE, *columns])
-        for first in range(0, self.height, rows):
-            kept = None if self.kept is None else self.kept.slice(first, rows)
-            yield partial(self._part, held.slice(first, rows), kept, columns)
+    @property
+    def lines(self) -> Places:
+        """The line of each row."""
+        return self._lines(self._read([LINE])[LINE], self.kept)
+
+    def parts(self, rows: int) -> Iterator[PlainFrame]:
+        """The same as frames of about as many held rows each, of so many at most."""
+        held = self._read([LINE, *self.codings])
+        size = -(-self.height // -(-self.height // rows))
+        for first in range(0, self.height, size):
+            part = held.slice(first, size)
+            kept = None if self.kept is None else self.kept.slice(first, size)
+            yield replace(self, height=part.height, held=part, kept=kept)
+
+    def recoded(self, name: str, change: Callable[[pl.Series], pl.Series]) -> PlainFrame:
+        """The same with other values in a column, each made of one of the given; of distinct ones once."""
+        held, coding = self._read([name])[name], self.codings[name]
+        if isinstance(coding, ByPlace):
+            return replace(self, codings={**self.codings, name: ByPlace(change(coding.each))})
+        values = self._read([LINE, *self.codings]).with_columns(change(coding.values(held)).alias(name))
+        return replace(self, held=values, codings={**self.codings, name: AS_THEY_ARE})
 
     def some(self, columns: Sequence[str], places: Places) -> pl.DataFrame:
         """The same of the rows at these places, of which some may not be kept."""
@@ -89,8 +110,15 @@ class PlainFrame:
     def split(self, keys: Callable[[PlainFrame], pl.Series]) -> dict[Any, PlainFrame]:
         """Frames of the rows of each key; ``keys`` gives that of each row."""
         held = self._read([LINE, *self.codings])
-        held = (held if self.kept is None else held.filter(self.kept)).with_columns(exchange_key=keys(self))
-        parts = held.partition_by("exchange_key", as_dict=True, include_key=False, maintain_order=True)
+        held, of_each = _kept(held, self.kept), keys(self)
+        if of_each.is_sorted():
+            # Files mostly go by time: then nothing is copied.
+            runs = of_each.rle_id()
+            starts = [0, *(np.flatnonzero(np.diff(runs.to_numpy())) + 1).tolist(), len(of_each)]
+            parts = {(of_each[first],): held[first:behind] for first, behind in pairwise(starts)}
+        else:
+            held = held.with_columns(exchange_key=of_each)
+            parts = held.partition_by("exchange_key", as_dict=True, include_key=False, maintain_order=True)
         return {key: PlainFrame.of(part, self.codings, first=self.first) for (key,), part in parts.items()}
 
     def places_of(self, lines: Places) -> Places:
@@ -124,11 +152,12 @@ class PlainFrame:
         held.write_ipc(path, compression="lz4", compat_level=ARROW)
         return replace(self, held=path, codings={**self.codings, **dict.fromkeys(many, AS_THEY_ARE)})
 
-    def _part(self, held: pl.DataFrame, kept: pl.Series | None, columns: Sequence[str]) -> pl.DataFrame:
-        return self._made(held if kept is None else held.filter(kept), columns)
+    def _lines(self, held: pl.Series, kept: pl.Series | None = None) -> Places:
+        lines: Places = np.add((held if kept is None else held.filter(kept)).to_numpy(), self.first, dtype=np.int64)
+        return lines
 
     def _made(self, held: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-        lines = pl.Series(np.add(held[LINE].to_numpy(), self.first, dtype=np.int64))
+        lines = pl.Series(self._lines(held[LINE]))
         return pl.DataFrame({LINE: lines, **{name: self.codings[name].values(held[name]) for name in columns}})
 
     def _read(self, columns: Sequence[str]) -> pl.DataFrame:
@@ -136,6 +165,10 @@ class PlainFrame:
             # By brackets: Polars plans a select as it does a query.
             return self.held[list(columns)]
         return pl.read_ipc(self.held, columns=list(columns))
+
+
+def _kept(held: pl.DataFrame, kept: pl.Series | None) -> pl.DataFrame:
+    return held if kept is None else held.filter(kept)
 
 
 class PlainRows:

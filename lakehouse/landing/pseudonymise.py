@@ -71,12 +71,12 @@ class Hidden:
         places = {column.name: f"exchange_place_{number}" for number, column in enumerate(self.columns)}
         return [places.get(name, identifier(name)) for name in names]
 
-    def frames(self, connection: duckdb.DuckDBPyConnection) -> dict[str, pl.LazyFrame]:
+    def frames(self, connection: duckdb.DuckDBPyConnection) -> dict[str, pl.DataFrame]:
         """The tables, by the name of their column, for rows that are written without SQL."""
         return {
             column.name: pl.DataFrame(
                 connection.execute(f"SELECT id, pseudonym FROM pseudonyms_{number}").to_arrow_table()
-            ).lazy()
+            )
             for number, column in enumerate(self.columns)
         }
 
