@@ -6,7 +6,7 @@ distinct values is asked of each once.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from functools import cached_property
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+
+from lakehouse.landing.pieces import Marks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,9 +55,9 @@ class AsTheyAre:
     def values(self, held: pl.Series) -> pl.Series:
         return held
 
-    def lacks_some(self, held: pl.Series) -> bool:
-        """Whether a value is missing."""
-        return bool(held.null_count())
+    def lacking(self, held: pl.Series) -> Marks | None:
+        """Which values are missing; ``None`` where none is."""
+        return _missing(held)
 
     def occurring(self, held: pl.Series) -> pl.Series:
         """Each value that is held, and nothing where some lack one; some perhaps more than once."""
@@ -71,49 +73,7 @@ class AsTheyAre:
         return Weighed(values=values, hashable=hashable)
 
 
-@dataclass(frozen=True)
-class ByPlace:
-    """Held are places among the distinct values, ``each``."""
-
-    each: pl.Series
-
-    @cached_property
-    def _nothing(self) -> np.ndarray[Any, np.dtype[np.bool_]] | None:
-        """Which of the distinct values are none; ``None`` where all are."""
-        return self.each.is_null().to_numpy() if self.each.null_count() else None
-
-    @cached_property
-    def _texts(self) -> pa.Array:
-        return self.each.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
-
-    def values(self, held: pl.Series) -> pl.Series:
-        # By brackets: Polars plans to gather as it does a query.
-        return self.each[held]
-
-    def ends(self, held: pl.Series) -> tuple[Any, Any]:
-        return self.each.min(), self.each.max()
-
-    def lacks_some(self, held: pl.Series) -> bool:
-        if self._nothing is None:
-            return False
-        # Mostly but the last of them is nothing, and no row's.
-        places = held.to_numpy()
-        return bool((places >= np.flatnonzero(self._nothing)[0]).any() and self._nothing[places].any())
-
-    def occurring(self, held: pl.Series) -> pl.Series:
-        return self.each[held.unique()]
-
-    def dictionary(self, held: pl.Series) -> pa.DictionaryArray:
-        """Texts as Arrow has few of them, without a copy but where some lack one."""
-        places = held.to_numpy()
-        lacking = self._nothing[places] if self._nothing is not None and self.lacks_some(held) else None
-        return pa.DictionaryArray.from_arrays(places.view(np.int32), self._texts, mask=lacking)
-
-    def weighed(self, held: pl.Series) -> Weighed:
-        counts = np.bincount(held.to_numpy(), minlength=len(self.each))
-        there = pl.Series(counts > 0) & self.each.is_not_null()
-        each = AS_THEY_ARE.weighed(self.each.filter(there))
-        return Weighed(values=each.values, hashable=each.hashable, counts=pl.Series(counts).filter(there))
+AS_THEY_ARE = AsTheyAre()
 
 
 @dataclass(frozen=True)
@@ -132,8 +92,8 @@ class InUnits:
         there = held.is_not_null() if held.null_count() else None
         return halves.series(pa.decimal128(self.precision, self.scale), len(low), there)
 
-    def lacks_some(self, held: pl.Series) -> bool:
-        return bool(held.null_count())
+    def lacking(self, held: pl.Series) -> Marks | None:
+        return _missing(held)
 
     def occurring(self, held: pl.Series) -> pl.Series:
         return self.values(held)
@@ -146,8 +106,61 @@ class InUnits:
         return Weighed(values=values, hashable=values, unit=Decimal(1).scaleb(-self.scale))
 
 
+@dataclass(frozen=True)
+class ByPlace:
+    """Held are places among the distinct values: ``each``, as ``of`` holds them."""
+
+    each: pl.Series
+    of: AsTheyAre | InUnits = AS_THEY_ARE
+
+    @cached_property
+    def _nothing(self) -> Marks | None:
+        """Which of the distinct values are none, if some are."""
+        return self.each.is_null().to_numpy() if self.each.null_count() else None
+
+    @cached_property
+    def _texts(self) -> pa.Array:
+        return self.each.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+
+    def values(self, held: pl.Series) -> pl.Series:
+        return self.of.values(self.spelt(held))
+
+    def spelt(self, held: pl.Series) -> pl.Series:
+        """The values, as ``of`` holds them."""
+        # By brackets: Polars plans to gather as it does a query.
+        return self.each[held]
+
+    def ends(self, held: pl.Series) -> tuple[Any, Any]:
+        return self.of.ends(self.each)
+
+    def lacking(self, held: pl.Series) -> Marks | None:
+        if self._nothing is None:
+            return None
+        places = held.to_numpy()
+        # Mostly but the last of them is nothing, and no row's.
+        if not (places >= np.flatnonzero(self._nothing)[0]).any():
+            return None
+        marks: Marks = self._nothing[places]
+        return marks if marks.any() else None
+
+    def occurring(self, held: pl.Series) -> pl.Series:
+        return self.values(held.unique())
+
+    def dictionary(self, held: pl.Series) -> pa.DictionaryArray:
+        """Texts as Arrow has few of them, without a copy but where some lack one."""
+        return pa.DictionaryArray.from_arrays(held.to_numpy().view(np.int32), self._texts, mask=self.lacking(held))
+
+    def weighed(self, held: pl.Series) -> Weighed:
+        counts = np.bincount(held.to_numpy(), minlength=len(self.each))
+        there = pl.Series(counts > 0) & self.each.is_not_null()
+        return replace(self.of.weighed(self.each.filter(there)), counts=pl.Series(counts).filter(there))
+
+
 Coding = AsTheyAre | ByPlace | InUnits
-AS_THEY_ARE = AsTheyAre()
+
+
+def _missing(held: pl.Series) -> Marks | None:
+    return held.is_null().to_numpy() if held.null_count() else None
 
 
 class WordsOfArrow:

@@ -92,9 +92,9 @@ class Piece:
         return words
 
     @cached_property
-    def _ended(self) -> Places:
+    def _ended(self) -> np.ndarray[Any, np.dtype[np.int32]]:
         """How many lines end up to each word's end."""
-        return np.cumsum(np.bitwise_count(self._end_bits), dtype=np.int64)
+        return np.cumsum(np.bitwise_count(self._end_bits), dtype=np.int32)
 
     def ends_of(self, places: Places) -> Places:
         """Where the lines at these places end, in bytes: where they are few, without looking for all."""
@@ -135,12 +135,10 @@ class Piece:
 
     def gathered(self, places: Places) -> bytes:
         """The lines at these places, counted from 0, in their order."""
-        ends = self.ends_of(places)
+        behind = self.ends_of(places) + 1
         starts = np.where(places > 0, self.ends_of(np.maximum(places - 1, 0)) + 1, 0)
-        lengths = ends + 1 - starts
-        before = np.cumsum(lengths) - lengths
-        wanted = np.arange(int(lengths.sum())) + np.repeat(starts - before, lengths)
-        return bytes(self.bytes_[wanted])
+        # Slices of a buffer by the interpreter's own map: places of single bytes would take twenty times as long.
+        return b"".join(map(self.text.__getitem__, map(slice, starts.tolist(), behind.tolist())))
 
     def count_each(self, byte: bytes) -> Places:
         """How often a byte stands in each line."""

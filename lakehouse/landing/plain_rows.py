@@ -68,7 +68,7 @@ class PlainFrame:
     def ends(self, name: str) -> tuple[Any, Any] | None:
         """No value of a column is less than the first or greater than the second; ``None`` where one may be missing."""
         held, coding = self._read([name])[name], self.codings[name]
-        return None if coding.lacks_some(held) else coding.ends(held)
+        return None if coding.lacking(held) is not None else coding.ends(held)
 
     def may_hold(self, name: str, low: Any, high: Any) -> bool:
         """Whether a value of a column may lie between two; where this is false none does."""
@@ -97,7 +97,7 @@ class PlainFrame:
         """The same with other values in a column, each made of one of the given; of distinct ones once."""
         held, coding = self._read([name])[name], self.codings[name]
         if isinstance(coding, ByPlace):
-            return replace(self, codings={**self.codings, name: ByPlace(change(coding.each))})
+            return replace(self, codings={**self.codings, name: ByPlace(change(coding.of.values(coding.each)))})
         values = self._read([LINE, *self.codings]).with_columns(change(coding.values(held)).alias(name))
         return replace(self, held=values, codings={**self.codings, name: AS_THEY_ARE})
 
@@ -148,9 +148,9 @@ class PlainFrame:
             for name, coding in self.codings.items()
             if isinstance(coding, ByPlace) and len(coding.each) > FEW_VALUES
         }
-        held = self.held.with_columns(coding.values(self.held[name]).alias(name) for name, coding in many.items())
+        held = self.held.with_columns(coding.spelt(self.held[name]).alias(name) for name, coding in many.items())
         held.write_ipc(path, compression="lz4", compat_level=ARROW)
-        return replace(self, held=path, codings={**self.codings, **dict.fromkeys(many, AS_THEY_ARE)})
+        return replace(self, held=path, codings={**self.codings, **{name: coding.of for name, coding in many.items()}})
 
     def _lines(self, held: pl.Series, kept: pl.Series | None = None) -> Places:
         lines: Places = np.add((held if kept is None else held.filter(kept)).to_numpy(), self.first, dtype=np.int64)

@@ -111,7 +111,7 @@ def is_decimal(planned: Planned) -> bool:
 
 
 def few_distinct(texts: pl.Series) -> bool:
-    """Whether a column's texts, of which these are some, are so few that each is worth typing once."""
+    """Whether a column's distinct texts, ``texts`` being some of all, are so few that each is worth typing once."""
     return texts.len() == 0 or texts.n_unique() < FEW_DISTINCT * texts.len()
 
 
@@ -127,9 +127,24 @@ class Typed:
     def values(self) -> pl.Series:
         return self.coding.values(self.held)
 
+    def lacking(self) -> Marks | None:
+        """Which rows have no value; ``None`` where all have."""
+        return self.coding.lacking(self.held)
 
-def read_values(planned: Planned, read: pl.Series) -> Typed:
+    def of_each(self, coded: Coded) -> Typed:
+        """Of each row of a column, this being of its distinct texts and, behind these, of none."""
+        assert not isinstance(self.coding, ByPlace)
+        doubts, places = self.doubtful, coded.places.to_numpy()
+        # Few columns have doubts, and fewer rows lack a text.
+        some = doubts[:-1].any() or (doubts[-1] and len(places) and places.max() == len(coded.each))
+        doubtful = doubts[places] if some else np.zeros(len(places), bool)
+        return Typed(held=coded.places, doubtful=doubtful, coding=ByPlace(self.held, self.coding))
+
+
+def read_values(planned: Planned, read: pl.Series | Coded) -> Typed:
     """What the reader typed, in the contract's type. Where it gave nothing, that is not doubted here."""
+    if isinstance(read, Coded):
+        return read_values(planned, read.each.extend_constant(None, 1)).of_each(read)
     decimal = _precision_and_scale(planned.column)
     if decimal is None:
         return Typed(held=read, doubtful=np.zeros(len(read), bool))
@@ -175,24 +190,26 @@ def _rounded(read: pl.Series, precision: int, scale: int) -> Typed:
 
 @dataclass(frozen=True, kw_only=True)
 class Coded:
-    """A column by its distinct ``texts``, and the place of each row's among them; that behind the last is of none."""
+    """A column by its distinct texts, or what numbers these are, and the place of each row's among them; that behind
+    the last is of none."""
 
-    texts: pl.Series
+    each: pl.Series
     places: pl.Series
 
     @classmethod
     def of(cls, categories: pl.Series) -> Coded:
         """Of categories of their own: those of all columns together would be many."""
-        codes = categories.to_physical()
+        # The reader gives many chunks, which each look at all of them would join anew.
+        codes = categories.to_physical().rechunk()
         most: Any = codes.max()
         every = pl.Series(np.arange(0 if most is None else most + 1, dtype=np.uint32))
         texts = every.cat.to(categories.dtype).cast(pl.String)
-        return cls(texts=texts, places=codes.fill_null(len(texts)) if codes.null_count() else codes)
+        return cls(each=texts, places=codes.fill_null(len(texts)) if codes.null_count() else codes)
 
 
 def by_name(frame: pl.DataFrame) -> dict[str, pl.Series | Coded]:
     """Its columns; categories as what they stand for."""
-    return {one.name: Coded.of(one) if isinstance(one.dtype, pl.Categorical) else one for one in frame}
+    return {one.name: Coded.of(one) if isinstance(one.dtype, pl.Categorical) else one.rechunk() for one in frame}
 
 
 class _Given:
@@ -239,13 +256,7 @@ class TextTyping:
 
     def typed_distinct(self, coded: Coded) -> Typed:
         """Types each distinct text once."""
-        each = self._typed_once(pl.concat([coded.texts, pl.Series([None], dtype=pl.String)]))
-        doubts = each.doubtful
-        places = coded.places.to_numpy()
-        # Few columns have doubts, and fewer rows lack a text.
-        some = doubts[:-1].any() or (doubts[-1] and len(places) and places.max() == len(coded.texts))
-        doubtful = doubts[places] if some else np.zeros(len(places), bool)
-        return Typed(held=coded.places, doubtful=doubtful, coding=ByPlace(each.held))
+        return self._typed_once(pl.concat([coded.each, pl.Series([None], dtype=pl.String)])).of_each(coded)
 
     def _typed_once(self, texts: pl.Series) -> Typed:
         given = pl.DataFrame({"text": texts})

@@ -124,13 +124,11 @@ class RecordReader:
         if raw.dtype == pl.String:
             return _numbers(field, planned, raw) if planned and numbers else _texts(field, raw)
         coded = Coded.of(raw)
-        texts, doubts = _numbers(field, planned, coded.texts) if planned and numbers else _texts(field, coded.texts)
+        each, doubts = _numbers(field, planned, coded.each) if planned and numbers else _texts(field, coded.each)
         # A field that is not there is doubtful as well.
-        each = np.append(doubts, True)
-        doubtful = each[coded.places] if doubts.any() or raw.null_count() else np.zeros(len(raw), bool)
-        if numbers:
-            return pl.concat([texts, pl.Series([None], dtype=texts.dtype)]).gather(coded.places), doubtful
-        return Coded(texts=texts, places=coded.places), doubtful
+        marks = np.append(doubts, True)
+        doubtful = marks[coded.places] if doubts.any() or raw.null_count() else np.zeros(len(raw), bool)
+        return Coded(each=each, places=coded.places), doubtful
 
     def texts(self, read: Records) -> pl.DataFrame:
         """The columns as texts, or nothing where they are doubtful or ``null``."""
@@ -148,22 +146,25 @@ def _numbers(field: Field, planned: Planned, raw: pl.Series) -> tuple[pl.Series,
     ``null``."""
     quote = '"' if field.quoted else ""
     before, behind = field.before + quote, quote + field.behind
-    good, text = raw.str.starts_with(before), raw.str.strip_prefix(before)
+    given, text = pl.col("raw"), pl.col("text")
+    sure = text.cast(reader_type(planned), strict=False).is_not_null() & given.str.starts_with(before)
     if behind:
-        good &= raw.str.ends_with(behind)
-        text = text.str.strip_suffix(behind)
-    values = text.cast(reader_type(planned), strict=False)
+        sure &= given.str.ends_with(behind)
     if not field.quoted:
-        good &= text.str.contains(NUMBER) & (text.str.len_bytes() <= SURE_BYTES)
+        sure &= text.str.contains(NUMBER) & (text.str.len_bytes() <= SURE_BYTES)
     elif is_decimal(planned):
-        good &= ~text.str.contains("[eE]")
-    good = good.fill_null(False) & values.is_not_null()
-    bad = int(good.len() - good.sum())
-    if bad > FEW_ODD * len(raw):
+        sure &= ~text.str.contains("[eE]")
+    found = (
+        pl.DataFrame({"raw": raw})
+        .with_columns(text=given.str.strip_prefix(before).str.strip_suffix(behind))
+        .select(text.cast(reader_type(planned), strict=False).alias("values"), bad=~sure.fill_null(False))
+    )
+    values, bad = found["values"], found["bad"].to_numpy()
+    if bad.sum() > FEW_ODD * len(raw):
         texts, doubts = _texts(field, raw, numbers=True)
         exponents = texts.str.contains("[eE]").fill_null(False).to_numpy()
         return texts.cast(reader_type(planned), strict=False), doubts | exponents
-    return values, ~good.to_numpy()
+    return values, bad
 
 
 def _texts(field: Field, raw: pl.Series, *, numbers: bool = False) -> tuple[pl.Series, Marks]:

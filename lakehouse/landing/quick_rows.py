@@ -118,21 +118,18 @@ class QuickRows:
         Raises :class:`TooFewPlain`.
         """
         columns: dict[str, Typed] = {}
-        empties: list[Planned] = []
+        empties: list[tuple[Planned, Marks]] = []
         for one in self.planned:
             typed = self._column(one, read, len(doubtful))
             columns[one.column.name] = typed
             doubtful = doubtful | typed.doubtful
-            given = read[one.place] if one.place is not None else None
-            if one.way is not Way.READER or not isinstance(given, pl.Series):
-                continue
-            nulls = given.null_count()
-            if nulls and (one.column.required or nulls <= FEW * len(doubtful)):
-                doubtful |= given.is_null().to_numpy()
-            elif nulls:
-                empties.append(one)
+            lacking = typed.lacking() if one.way is Way.READER else None
+            if lacking is not None and (one.column.required or lacking.sum() <= FEW * len(doubtful)):
+                doubtful |= lacking
+            elif lacking is not None:
+                empties.append((one, lacking))
         if empties:
-            doubtful |= self._not_empty(_made(texts), empties, read)
+            doubtful |= self._not_empty(_made(texts), empties)
         if exponents:
             doubtful |= self._with_exponents(_made(texts))
         broken = self._rules.broken(self.connection, columns, len(doubtful))
@@ -165,26 +162,24 @@ class QuickRows:
 
     def _column(self, one: Planned, read: Mapping[str, pl.Series | Coded], rows: int) -> Typed:
         if one.place is None:
-            nothing = Coded(
-                texts=pl.Series([], dtype=pl.String), places=pl.repeat(0, rows, dtype=pl.UInt32, eager=True)
-            )
+            nothing = Coded(each=pl.Series([], dtype=pl.String), places=pl.repeat(0, rows, dtype=pl.UInt32, eager=True))
             return self._texts[one.column.name].typed_distinct(nothing)
         given = read[one.place]
-        if isinstance(given, Coded):
-            return self._texts[one.column.name].typed_distinct(given)
         if one.way is Way.READER:
             return read_values(one, given)
+        if isinstance(given, Coded):
+            return self._texts[one.column.name].typed_distinct(given)
         return self._texts[one.column.name].typed(given)
 
-    def _not_empty(self, texts: pl.DataFrame, empties: list[Planned], read: Mapping[str, pl.Series | Coded]) -> Marks:
+    def _not_empty(self, texts: pl.DataFrame, empties: list[tuple[Planned, Marks]]) -> Marks:
         """Rows of which the reader gave no number although there is a text."""
         doubtful = np.zeros(texts.height, bool)
-        for place, one in placed(empties):
+        for one, lacking in empties:
+            assert one.place is not None
             nulls = pl.Series(["", *self.form.null_values, *one.column.parse.null_values], dtype=pl.String)
-            text, given = texts[place], read[place]
-            assert isinstance(given, pl.Series)
+            text = texts[one.place]
             empty = text.is_null() | text.is_in(nulls.implode())
-            doubtful |= (given.is_null() & ~empty).to_numpy()
+            doubtful |= lacking & ~empty.to_numpy()
         return doubtful
 
     def _with_exponents(self, texts: pl.DataFrame) -> Marks:

@@ -145,7 +145,7 @@ def _form(contract: Contract, frames: Sequence[PlainFrame]) -> pa.Schema:
         codings = [frame.codings[column.name] for frame in frames]
         if pa.types.is_large_string(type_) and all(map(_is_few, codings)):
             type_ = pa.dictionary(pa.int32(), type_)
-        elif all(isinstance(coding, InUnits) for coding in codings) and type_.precision <= MOST_OF_WORD:
+        elif all(map(_in_units, codings)) and type_.precision <= MOST_OF_WORD:
             type_ = pa.decimal64(type_.precision, type_.scale)
         fields.append(pa.field(column.name, type_, nullable=not column.required))
     return pa.schema(
@@ -161,6 +161,10 @@ def _form(contract: Contract, frames: Sequence[PlainFrame]) -> pa.Schema:
 
 def _is_few(coding: Coding) -> bool:
     return isinstance(coding, ByPlace) and len(coding.each) <= MOST_CATEGORIES
+
+
+def _in_units(coding: Coding) -> bool:
+    return isinstance(coding.of if isinstance(coding, ByPlace) else coding, InUnits)
 
 
 def _is_text(type_: pa.DataType) -> bool:
@@ -180,7 +184,7 @@ def _array(type_: pa.DataType, held: pl.Series, coding: Coding) -> pa.Array:
         assert isinstance(coding, ByPlace)
         return coding.dictionary(held)
     if pa.types.is_decimal64(type_):
-        given = held.to_arrow()
+        given = (coding.spelt(held) if isinstance(coding, ByPlace) else held).to_arrow()
         return pa.Array.from_buffers(type_, len(given), given.buffers(), offset=given.offset)
     return coding.values(held).to_arrow(compat_level=ARROW)
 
