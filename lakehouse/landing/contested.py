@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import reduce
 from itertools import permutations
 from operator import and_
@@ -70,27 +70,33 @@ def _in_ascending(frames: Sequence[PlainFrame], keys: list[str]) -> Places | Non
     then no other keys are equal. ``None`` where they fall in every order."""
     orders = list(permutations(keys)) if len(keys) <= LONGEST_PERMUTED else [tuple(keys), tuple(reversed(keys))]
     found: list[Places] = []
-    for frame in _with_first_behind(frames, keys):
-        now, before = frame[1:], frame[:-1]
-        equal = {key: now[key] == before[key] for key in keys}
-        below = {key: now[key] < before[key] for key in keys}
+    for columns, lines in _with_first_behind(frames, keys):
+        equal = {key: one[1:] == one[:-1] for key, one in columns.items()}
+        below = {key: one[1:] < one[:-1] for key, one in columns.items()}
         orders = [order for order in orders if not _falls(equal, below, order)]
         if not orders:
             return None
         same = np.flatnonzero(reduce(and_, equal.values()).fill_null(False).to_numpy())
-        found.append(frame["exchange_line"].gather(np.union1d(same, same + 1)).to_numpy())
+        found.append(lines(np.union1d(same, same + 1)))
     # The last line of a frame may be among both's.
     return np.unique(np.concatenate(found)) if found else np.empty(0, np.int64)
 
 
-def _with_first_behind(frames: Sequence[PlainFrame], keys: list[str]) -> Iterator[pl.DataFrame]:
-    """Keys and lines of each frame, and then those of its last row with the first one of the next frame."""
-    last: pl.DataFrame | None = None
-    for wanted in (frame.frame(keys) for frame in frames):
+def _with_first_behind(
+    frames: Sequence[PlainFrame], keys: list[str]
+) -> Iterator[tuple[dict[str, pl.Series], Callable[[Places], Places]]]:
+    """Keys of each frame, and then those of its last row with the first one of the next frame: what compares as their
+    values do. And what tells the lines of places among them."""
+    last: tuple[dict[str, pl.Series], Places] | None = None
+    for frame in frames:
+        columns = {key: frame.column(key) for key in keys}
         if last is not None:
-            yield pl.concat([last, wanted.head(1)])
-        yield wanted
-        last = wanted.tail(1)
+            before, line = last
+            pair = {key: pl.concat([before[key], coding.values(held[:1])]) for key, (held, coding) in columns.items()}
+            yield pair, np.append(line, frame.lines_at(np.array([0]))).__getitem__
+        yield {key: coding.ordered(held) for key, (held, coding) in columns.items()}, frame.lines_at
+        end = {key: coding.values(held[-1:]) for key, (held, coding) in columns.items()}
+        last = end, frame.lines_at(np.array([-1]))
 
 
 def _falls(equal: Mapping[str, pl.Series], below: Mapping[str, pl.Series], order: tuple[str, ...]) -> bool:

@@ -55,6 +55,10 @@ class AsTheyAre:
     def values(self, held: pl.Series) -> pl.Series:
         return held
 
+    def ordered(self, held: pl.Series) -> pl.Series:
+        """What compares as the values do, with others of these that are held."""
+        return held
+
     def lacking(self, held: pl.Series) -> Marks | None:
         """Which values are missing; ``None`` where none is."""
         return _missing(held)
@@ -92,6 +96,9 @@ class InUnits:
         there = held.is_not_null() if held.null_count() else None
         return halves.series(pa.decimal128(self.precision, self.scale), len(low), there)
 
+    def ordered(self, held: pl.Series) -> pl.Series:
+        return held
+
     def lacking(self, held: pl.Series) -> Marks | None:
         return _missing(held)
 
@@ -124,6 +131,11 @@ class ByPlace:
 
     def values(self, held: pl.Series) -> pl.Series:
         return self.of.values(self.spelt(held))
+
+    def ordered(self, held: pl.Series) -> pl.Series:
+        each = self.each.drop_nulls()
+        ascending = bool((each[1:] > each[:-1]).all()) and self.lacking(held) is None
+        return held if ascending else self.values(held)
 
     def spelt(self, held: pl.Series) -> pl.Series:
         """The values, as ``of`` holds them."""

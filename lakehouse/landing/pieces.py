@@ -23,6 +23,8 @@ from lakehouse.landing.text import NotPlain, refuse_no_text
 PIECE_BYTES = 24 << 20
 LINE_END = 10
 LAST_ASCII = 127
+# Below it are the signs that control, line ends among them.
+USUAL = 14
 # Without an end in so many bytes a line may be too long to be read.
 WINDOW = MAX_LINE_BYTES // 2
 # Pieces read ahead of the one that is worked on.
@@ -109,8 +111,16 @@ class Piece:
         ends: Places = words * 64 + np.bitwise_count((bits & -bits) - 1)
         return ends
 
+    @cached_property
+    def _is_usual(self) -> bool:
+        """Whether all is ASCII, and no line end is of two characters, nor a zero among them. One look tells: as whole
+        numbers with a sign, bytes beyond ASCII are the least, and next to these stand the signs that control."""
+        return int((pl.Series(self.bytes_.view(np.int8)) < USUAL).sum()) == self.lines
+
     def has(self, byte: bytes) -> bool:
         """As ``in``, which holds Python's lock meanwhile."""
+        if byte in b"\0\r" and self._is_usual:
+            return False
         return bool((pl.Series(self.bytes_) == byte[0]).any())
 
     def plain_end(self, encoding: str) -> bytes | None:
@@ -123,7 +133,7 @@ class Piece:
         windows = self._ended[:: WINDOW // 64]
         if (windows[1:] == windows[:-1]).any():
             raise NotPlain
-        if self.bytes_.max(initial=0) > LAST_ASCII:
+        if not self._is_usual and self.bytes_.max(initial=0) > LAST_ASCII:
             refuse_no_text(self.text, encoding)
         ends = self.lines - (self.given > 0)
         if not self.has(b"\r"):

@@ -82,7 +82,15 @@ class PlainFrame:
     @property
     def lines(self) -> Places:
         """The line of each row."""
-        return self._lines(self._read([LINE])[LINE], self.kept)
+        return self.lines_at(slice(None))
+
+    def lines_at(self, places: Places | slice) -> Places:
+        """The lines of the rows at these places, of those that are kept."""
+        held = self._read([LINE])[LINE]
+        lines: Places = np.add(
+            (held if self.kept is None else held.filter(self.kept)).to_numpy()[places], self.first, dtype=np.int64
+        )
+        return lines
 
     def parts(self, rows: int) -> Iterator[PlainFrame]:
         """The same as frames of about as many held rows each, of so many at most."""
@@ -152,12 +160,8 @@ class PlainFrame:
         held.write_ipc(path, compression="lz4", compat_level=ARROW)
         return replace(self, held=path, codings={**self.codings, **{name: coding.of for name, coding in many.items()}})
 
-    def _lines(self, held: pl.Series, kept: pl.Series | None = None) -> Places:
-        lines: Places = np.add((held if kept is None else held.filter(kept)).to_numpy(), self.first, dtype=np.int64)
-        return lines
-
     def _made(self, held: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-        lines = pl.Series(self._lines(held[LINE]))
+        lines = pl.Series(np.add(held[LINE].to_numpy(), self.first, dtype=np.int64))
         return pl.DataFrame({LINE: lines, **{name: self.codings[name].values(held[name]) for name in columns}})
 
     def _read(self, columns: Sequence[str]) -> pl.DataFrame:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
+from threading import Lock
 from typing import Any
 
 import duckdb
@@ -224,7 +225,7 @@ class _Given:
 
 class TextTyping:
     """Types the texts of one column by the rules that hold for all. What is against a rule, or draws a warning, is
-    doubtful. Distinct texts are kept, as they come again in the next piece."""
+    doubtful. Distinct texts are kept, as they come again in the next piece. One thread at a time."""
 
     def __init__(
         self, connection: duckdb.DuckDBPyConnection, contract: Contract, form: FileForm, column: Column
@@ -241,8 +242,20 @@ class TextTyping:
             f"FROM ({typed_rows([column], form, source='quick_texts')})"
         )
         self._known: pl.DataFrame | None = None
+        self._lock = Lock()
 
     def typed(self, texts: pl.Series) -> Typed:
+        with self._lock:
+            return self._typed(texts)
+
+    def typed_distinct(self, coded: Coded) -> Typed:
+        """Types each distinct text once."""
+        texts = pl.concat([coded.each, pl.Series([None], dtype=pl.String)])
+        with self._lock:
+            each = self._typed_once(texts)
+        return each.of_each(coded)
+
+    def _typed(self, texts: pl.Series) -> Typed:
         self._given.table = self._numbered(texts.cast(pl.String))
         found = pl.DataFrame(self._connection.execute("EXECUTE quick_typing").to_arrow_table())
         self._given.table = self._numbered(NO_TEXTS)
@@ -254,10 +267,6 @@ class TextTyping:
         table = pl.DataFrame({"exchange_line": np.arange(len(texts)), self._column.name: texts})
         return table.to_arrow(compat_level=pl.CompatLevel.newest())
 
-    def typed_distinct(self, coded: Coded) -> Typed:
-        """Types each distinct text once."""
-        return self._typed_once(pl.concat([coded.each, pl.Series([None], dtype=pl.String)])).of_each(coded)
-
     def _typed_once(self, texts: pl.Series) -> Typed:
         given = pl.DataFrame({"text": texts})
         known = self._known if self._known is not None and self._known.height <= MOST_KNOWN else None
@@ -267,7 +276,7 @@ class TextTyping:
             new = given.filter(found["doubtful"].is_null()) if found["doubtful"].null_count() else given.clear()
         if known is None or not new.is_empty():
             new = new.unique(maintain_order=True)
-            typed = self.typed(new["text"])
+            typed = self._typed(new["text"])
             # A copy: DuckDB's own memory has room for a million rows, and would be kept from piece to piece.
             values = typed.held.gather(np.arange(new.height))
             more = new.with_columns(value=values, doubtful=pl.Series(typed.doubtful))
@@ -303,6 +312,7 @@ class RowRules:
             column.name: [rule for rule in _column_rules(contract, form, column) if rule.rule not in known]
             for column in self._read
         }
+        self._lock = Lock()
 
     def broken(self, connection: duckdb.DuckDBPyConnection, typed: Mapping[str, Typed], rows: int) -> Marks | None:
         """Which rows are against one of the rules; ``None`` where none is."""
@@ -315,11 +325,12 @@ class RowRules:
         texts = ", ".join(
             f"CASE WHEN {identifier(name)} IS NOT NULL THEN '' END AS exchange_t_{name}" for name in asked
         )
-        connection.register("quick_rows", frame.to_arrow(compat_level=pl.CompatLevel.newest()))
-        struck = connection.execute(
-            f"SELECT exchange_line FROM (SELECT *, {texts} FROM quick_rows) WHERE {any_of(found)}"
-        ).fetchnumpy()["exchange_line"]
-        connection.unregister("quick_rows")
+        with self._lock:
+            connection.register("quick_rows", frame.to_arrow(compat_level=pl.CompatLevel.newest()))
+            struck = connection.execute(
+                f"SELECT exchange_line FROM (SELECT *, {texts} FROM quick_rows) WHERE {any_of(found)}"
+            ).fetchnumpy()["exchange_line"]
+            connection.unregister("quick_rows")
         marks = np.zeros(rows, bool)
         marks[np.asarray(struck, np.int64)] = True
         return marks

@@ -5,10 +5,10 @@ A csv line is plain only where its fields are as many as the header's.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import islice
 
 import duckdb
 import numpy as np
@@ -22,7 +22,6 @@ from lakehouse.landing.pieces import (
     Extent,
     Marks,
     Piece,
-    Places,
     bounded_line,
     extents,
     in_turn,
@@ -30,9 +29,17 @@ from lakehouse.landing.pieces import (
     wrong_fields,
 )
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.quick_columns import Coded, Planned, by_name, is_decimal, placed, plan_columns, reader_type
+from lakehouse.landing.quick_columns import (
+    Planned,
+    by_name,
+    few_distinct,
+    is_decimal,
+    placed,
+    plan_columns,
+    reader_type,
+)
 from lakehouse.landing.quick_quotes import Quotes, Quoting
-from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain
+from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.text import NotPlain
@@ -49,15 +56,13 @@ LOOKED_AT_BYTES = 1 << 20
 @dataclass(frozen=True, kw_only=True)
 class _Reader:
     """Reads pieces: columns by their place, the last one too, which tells short lines. ``decimals``: whether some of
-    them are, of which exponents are to be looked for. ``encoding``: where it is to be seen yet whether the text is
-    plain."""
+    them are, of which exponents are to be looked for."""
 
     names: list[str]
     delimiter: str
     quoting: Quoting | None
     types: dict[str, pl.DataType]
     decimals: bool
-    encoding: str | None
 
     @property
     def last(self) -> str:
@@ -83,20 +88,11 @@ class _Reader:
 
 @dataclass(frozen=True, kw_only=True)
 class _Read:
-    """A piece, and what the reader made of it. ``quotes``: ``None`` where it has none; ``columns``: by place, ``None``
-    where they are not of its lines; ``doubtful``: lines of which that much is known."""
+    """A piece, the end of its lines, and what is ``kept`` of it; ``None`` where what was read is not of its lines."""
 
     piece: Piece
     end: bytes | None
-    reader: _Reader
-    quotes: Quotes | None
-    columns: dict[str, pl.Series | Coded] | None
-    doubtful: Marks
-    exponents: bool
-
-    @property
-    def text(self) -> bytes:
-        return self.quotes.text if self.quotes else self.piece.text
+    kept: Kept | None
 
 
 def read_csv_quickly(
@@ -135,7 +131,6 @@ def read_csv_quickly(
             quoting=quoting,
             types={},
             decimals=any(map(is_decimal, planned)),
-            encoding=None if file.surveyed else form.encoding,
         )
         return _read(file, form, rows, reader, skip)
     except (TooFewPlain, NotPlain, pl.exceptions.PolarsError):
@@ -146,15 +141,21 @@ def read_csv_quickly(
 def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip: int) -> Rest:
     path = file.scratch / "rest"
     left = []
+    encoding = None if file.surveyed else form.encoding
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
+        looked = pool.submit(_look, file, rows, reader, skip)
         with file.path.open("rb") as source:
             head = b"".join(bounded_line(source) for _ in range(skip))
         rest.write(head)
-        end = Piece(head).plain_end(reader.encoding) if reader.encoding else None
-        for read in in_turn(pool, _parse, _with_reader(file, rows, reader, skip)):
+        end = Piece(head).plain_end(encoding) if encoding else None
+        for read in in_turn(pool, partial(_parse, rows, encoding, looked), extents(file.path, skip=skip)):
             end = one_end(end, read.end)
             line = skip + 1 + rows.lines
-            places = _keep(read, rows, line)
+            places = np.arange(read.piece.lines)
+            if read.kept is None:
+                rows.count(read.piece.lines, 0)
+            else:
+                places = rows.keep(read.kept, line=line)
             rest.write(read.piece.gathered(places))
             left.append(places + line)
     lines = np.concatenate(left) if left else np.empty(0, np.int64)
@@ -166,39 +167,36 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip
     )
 
 
-def _with_reader(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -> Iterator[tuple[Extent, _Reader]]:
-    """Where the pieces are, and what reads them; the first tells of the columns that are texts whether these are
-    few."""
-    for number, extent in enumerate(extents(file.path, skip=skip)):
-        if number == 0:
-            reader = replace(reader, types=_types(rows.planned))
-            some = extent.first(LOOKED_AT_BYTES)
-            quotes = reader.quotes(some)
-            rows.look_at(reader.read(quotes.text if quotes else some.text, quoted=bool(quotes), typed=False))
-        # Categories are new for each piece.
-        yield extent, replace(reader, types=_types(rows.planned))
+def _look(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -> _Reader:
+    """What reads the file: its first lines tell of the columns that are texts whether these are few."""
+    reader = replace(reader, types=_types(rows.planned))
+    for extent in islice(extents(file.path, skip=skip), 1):
+        some = extent.first(LOOKED_AT_BYTES)
+        quotes = reader.quotes(some)
+        texts = reader.read(quotes.text if quotes else some.text, quoted=bool(quotes), typed=False)
+        rows.look_at({column.name for column in texts if few_distinct(column)})
+    return reader
 
 
 def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
     return {place: reader_type(one) for place, one in placed(planned)}
 
 
-def _parse(given: tuple[Extent, _Reader]) -> _Read:
-    extent, reader = given
+def _parse(rows: QuickRows, encoding: str | None, looked: Future[_Reader], extent: Extent) -> _Read:
+    """``encoding``: where it is to be seen yet whether the text is plain."""
     piece = extent.read()
-    end = piece.plain_end(reader.encoding) if reader.encoding else None
+    end = piece.plain_end(encoding) if encoding else None
+    # Categories are new for each piece.
+    reader = replace(looked.result(), types=_types(rows.planned))
     quotes = reader.quotes(piece)
-    frame = reader.read(quotes.text if quotes else piece.text, quoted=bool(quotes))
-    known = frame.height == piece.lines
-    return _Read(
-        piece=piece,
-        end=end,
-        reader=reader,
-        quotes=quotes,
-        columns=by_name(frame) if known else None,
-        doubtful=_doubtful(piece, reader, quotes, frame) if known else np.ones(piece.lines, bool),
-        exponents=reader.decimals and _has_exponents(piece),
-    )
+    text = quotes.text if quotes else piece.text
+    frame = reader.read(text, quoted=bool(quotes))
+    if frame.height != piece.lines:
+        return _Read(piece=piece, end=end, kept=None)
+    doubtful = _doubtful(piece, reader, quotes, frame)
+    exponents = reader.decimals and _has_exponents(piece)
+    texts = partial(reader.read, text, quoted=bool(quotes), typed=False)
+    return _Read(piece=piece, end=end, kept=rows.typed(by_name(frame), doubtful, texts, exponents=exponents))
 
 
 def _doubtful(piece: Piece, reader: _Reader, quotes: Quotes | None, frame: pl.DataFrame) -> Marks:
@@ -208,17 +206,6 @@ def _doubtful(piece: Piece, reader: _Reader, quotes: Quotes | None, frame: pl.Da
     if piece.has(b"\0"):
         doubtful |= piece.count_each(b"\0") > 0
     return doubtful
-
-
-def _keep(read: _Read, rows: QuickRows, line: int) -> Places:
-    if read.columns is None:
-        rows.count(read.piece.lines, 0)
-        return np.arange(read.piece.lines)
-
-    def texts() -> pl.DataFrame:
-        return read.reader.read(read.text, quoted=bool(read.quotes), typed=False)
-
-    return rows.keep(read.columns, read.doubtful, texts, line=line, exponents=read.exponents)
 
 
 def _wrong_fields(piece: Piece, reader: _Reader, quotes: Quotes | None, short: Marks) -> Marks:

@@ -5,10 +5,10 @@ Where records are written alike, a reader of csv splits them; else DuckDB's read
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -29,8 +29,8 @@ from lakehouse.landing.quick_columns import (
     plan_columns,
     reader_type,
 )
-from lakehouse.landing.quick_records import Field, RecordReader, Records, fields_of
-from lakehouse.landing.quick_rows import QuickRows, Rest, TooFewPlain
+from lakehouse.landing.quick_records import Field, RecordReader, fields_of
+from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain
 from lakehouse.landing.read_json import RECORDS_LOOKED_AT
 from lakehouse.landing.text import NotPlain
 from lakehouse.landing.type_rows import PART_LINES
@@ -105,46 +105,42 @@ def _read_alike(
     encoding = None if file.surveyed else form.encoding
     path, left, known = file.scratch / "rest", [], None
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
-        for piece, end, reader, read in in_turn(pool, partial(_parsed, encoding), _with_reader(file, fields, rows)):
+        looked = pool.submit(_look, file, fields, rows)
+        for piece, end, kept in in_turn(pool, partial(_parsed, rows, encoding, looked), extents(file.path, skip=0)):
             known = one_end(known, end)
             line = 1 + rows.lines
             places = np.arange(piece.lines)
-            if read is None:
+            if kept is None:
                 rows.count(piece.lines, 0)
             else:
-                read.doubtful[: max(0, RECORDS_LOOKED_AT + 1 - line)] = True
-                texts = partial(reader.texts, read)
-                places = rows.keep(read.columns, read.doubtful, texts, line=line, exponents=False)
+                # The first records tell which fields a file has.
+                places = rows.keep(kept.without_first(RECORDS_LOOKED_AT + 1 - line), line=line)
             rest.write(piece.gathered(places))
             left.append(places + line)
     return _rest(file, path, np.concatenate(left), rows.kept)
 
 
-def _with_reader(file: PlainFile, fields: list[Field], rows: QuickRows) -> Iterator[tuple[Extent, RecordReader]]:
-    """Where the pieces are, and what reads them; the first tells of the columns that are texts whether these are
-    few."""
-    few: frozenset[str] = frozenset()
-    for number, extent in enumerate(extents(file.path, skip=0)):
-        if number == 0:
-            head = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
-            read = head.read(extent.first(LOOKED_AT_BYTES))
-            if read is not None:
-                rows.look_at(head.texts(read))
-                few = frozenset(column.name for column in read.texts if few_distinct(column))
-        planned = dict(placed(rows.planned))
-        # What is typed text by text comes so.
-        few |= {name for name, one in planned.items() if one.way is Way.DISTINCT}
-        yield extent, RecordReader(fields=fields, planned=planned, few=few)
+def _look(file: PlainFile, fields: list[Field], rows: QuickRows) -> RecordReader:
+    """What reads the file: its first records tell in which fields values are few."""
+    reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
+    for extent in islice(extents(file.path, skip=0), 1):
+        few = frozenset(column.name for column in reader.split(extent.first(LOOKED_AT_BYTES)) if few_distinct(column))
+        rows.look_at(few)
+        reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=few)
+    return reader
 
 
 def _parsed(
-    encoding: str | None, given: tuple[Extent, RecordReader]
-) -> tuple[Piece, bytes | None, RecordReader, Records | None]:
+    rows: QuickRows, encoding: str | None, looked: Future[RecordReader], extent: Extent
+) -> tuple[Piece, bytes | None, Kept | None]:
     """``encoding``: where it is to be seen yet whether the text is plain."""
-    extent, reader = given
     piece = extent.read()
     end = piece.plain_end(encoding) if encoding else None
-    return piece, end, reader, reader.read(piece)
+    reader = looked.result()
+    read = reader.read(piece)
+    if read is None:
+        return piece, end, None
+    return piece, end, rows.typed(read.columns, read.doubtful, partial(reader.texts, read), exponents=False)
 
 
 def _rest(file: PlainFile, path: Path, lines: Places, plain: int) -> Rest:
@@ -191,13 +187,14 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, places: dict[s
     for batch in found.to_arrow_reader(BATCH):
         texts = pl.DataFrame(batch)
         if rows.lines == 0:
-            rows.look_at(texts)
+            rows.look_at({column.name for column in texts if few_distinct(column)})
         line = 1 + rows.lines
         doubtful = np.zeros(texts.height, bool)
         # The first records tell which fields a file has.
         doubtful[: max(0, RECORDS_LOOKED_AT + 1 - line)] = True
         read, exponents = _typed(texts, rows)
-        left.append(rows.keep(by_name(read), doubtful, texts, line=line, exponents=exponents) + line)
+        kept = rows.typed(by_name(read), doubtful, texts, exponents=exponents)
+        left.append(rows.keep(kept, line=line) + line)
     cursor.close()
     return np.concatenate(left) if left else np.empty(0, np.int64)
 

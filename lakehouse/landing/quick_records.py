@@ -89,7 +89,7 @@ class RecordReader:
 
     def read(self, piece: Piece) -> Records | None:
         """``None`` where some lines are none to the reader."""
-        raw = self._split(piece)
+        raw = self.split(piece)
         if raw.height != piece.lines:
             return None
         doubtful = np.zeros(raw.height, bool)
@@ -102,7 +102,8 @@ class RecordReader:
         doubtful |= wrong_fields(piece, b",", len(self.fields) - 1, doubtful)
         return Records(piece=piece, columns=columns, doubtful=doubtful, texts=raw)
 
-    def _split(self, piece: Piece) -> pl.DataFrame:
+    def split(self, piece: Piece) -> pl.DataFrame:
+        """The fields of lines, as they stand."""
         types = {
             field.name: pl.Categorical(pl.Categories.random()) if field.name in self.few else pl.String()
             for field in self.fields

@@ -7,7 +7,7 @@ by the same rules, whichever way a row went.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 
 import duckdb
@@ -27,7 +27,6 @@ from lakehouse.landing.quick_columns import (
     TextTyping,
     Typed,
     Way,
-    few_distinct,
     is_decimal,
     placed,
     read_values,
@@ -52,6 +51,23 @@ class Rest:
     skip: int
     lines: Places
     plain: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What is kept of a piece's lines: a frame of the plain ones, and the ``places`` of the ``others``, sorted."""
+
+    lines: int
+    others: Places
+    frame: PlainFrame
+
+    def without_first(self, lines: int) -> Kept:
+        """The first lines are others too."""
+        first = np.arange(min(max(lines, 0), self.lines))
+        if not len(first):
+            return self
+        frame = self.frame.without(self.frame.places_of(first + self.frame.first))
+        return replace(self, others=np.union1d(self.others, first), frame=frame)
 
 
 class TooFewPlain(Exception):
@@ -93,29 +109,27 @@ class QuickRows:
         self._most_left = MOST_LEFT if most_left is None else most_left
         self.lines = self.kept = 0
 
-    def look_at(self, texts: pl.DataFrame) -> None:
-        """Settles by some texts of each place which columns have few distinct ones."""
+    def look_at(self, few: Container[str]) -> None:
+        """Settles which columns have few distinct texts: those of these places."""
         self.planned = [
             replace(one, way=Way.TEXTS)
-            if one.place is not None and one.way is Way.DISTINCT and not few_distinct(texts[one.place])
+            if one.place is not None and one.way is Way.DISTINCT and one.place not in few
             else one
             for one in self.planned
         ]
 
-    def keep(
+    def typed(
         self,
         read: Mapping[str, pl.Series | Coded],
         doubtful: Marks,
         texts: pl.DataFrame | Callable[[], pl.DataFrame],
         *,
-        line: int,
         exponents: bool,
-    ) -> Places:
-        """Keeps the plain ones of the rows read, the first of which stands on ``line``; returns the others' places.
+    ) -> Kept:
+        """What can be kept of the rows read; for several threads beside each other.
 
         ``read``: the columns by place. ``doubtful``: what is known not to be plain. ``texts``: the same rows as
         texts, or what makes them where the reader gave too little. ``exponents``: whether decimals may have some.
-        Raises :class:`TooFewPlain`.
         """
         columns: dict[str, Typed] = {}
         empties: list[tuple[Planned, Marks]] = []
@@ -135,19 +149,19 @@ class QuickRows:
         broken = self._rules.broken(self.connection, columns, len(doubtful))
         if broken is not None:
             doubtful |= broken
-        places = np.flatnonzero(doubtful)
         held = pl.DataFrame(
             {LINE: np.arange(len(doubtful), dtype=np.uint32), **{name: typed.held for name, typed in columns.items()}}
         )
-        self._plain.add(
-            PlainFrame.of(
-                held.filter(pl.Series(~doubtful)),
-                {name: typed.coding for name, typed in columns.items()},
-                first=self._first + line,
-            )
-        )
-        self.count(len(doubtful), len(doubtful) - len(places))
-        return places
+        codings = {name: typed.coding for name, typed in columns.items()}
+        frame = PlainFrame.of(held.filter(pl.Series(~doubtful)), codings)
+        return Kept(lines=len(doubtful), others=np.flatnonzero(doubtful), frame=frame)
+
+    def keep(self, kept: Kept, *, line: int) -> Places:
+        """Keeps what can be kept of the next rows, the first of which stands on ``line``; returns the others' places.
+        Raises :class:`TooFewPlain`."""
+        self._plain.add(replace(kept.frame, first=self._first + line))
+        self.count(kept.lines, kept.lines - len(kept.others))
+        return kept.others
 
     def count(self, lines: int, kept: int) -> None:
         """Counts lines, of which so many were kept. Raises :class:`TooFewPlain`."""
