@@ -28,6 +28,7 @@ from lakehouse.landing.excel import name_excel
 from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plain_look import PlainLook
+from lakehouse.landing.plain_measures import sample_typed
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import changed_units, levels
 from lakehouse.landing.profile import profile_delivery
@@ -252,7 +253,8 @@ def _reconciled(
     refused = tally.delivered - result.accepted - result.duplicates
     checks = delivery_checks(connection, contract, tally.delivered)
     refuse_beyond_threshold(contract, tally.delivered, refused, checks)
-    level = levels(connection, contract, tally.delivered, plain)
+    sample = sample_typed(connection, contract, plain, tally.delivered)
+    level = levels(connection, contract, sample)
     unit_changes = changed_units(exchange, contract, level)
     refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
@@ -260,7 +262,7 @@ def _reconciled(
     if moves:
         hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
     profile, alarms = profile_delivery(
-        exchange, contract, delivery, connection, tally.delivered, plain, look.measured()
+        exchange, contract, delivery, connection, tally.delivered, plain, look.measured(), sample
     )
     warnings = [
         *_warnings(connection, contract, tally),

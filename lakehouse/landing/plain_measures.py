@@ -22,6 +22,8 @@ KEPT_HASHES = 512
 # After these, hashes of most columns are too large to count.
 FIRST_VALUES = 8192
 HASHES = 1 << 64
+# Rows that are enough for medians and deciles.
+SAMPLED = 50_000
 
 
 @dataclass(kw_only=True)
@@ -91,16 +93,29 @@ def _of(choose: Any, known: Any, new: Any) -> Any:
     return choose(one for one in (known, new) if one is not None) if known is not None or new is not None else None
 
 
-def sample_of(connection: duckdb.DuckDBPyConnection, plain: PlainRows, columns: Sequence[str], every: int) -> str:
-    """SQL of about one in so many rows of ``typed``, these columns; by chance, and the same each time."""
-    names = ", ".join(identifier(name) for name in columns)
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """SQL of the numbers of some ``rows`` of ``typed``, about one in ``every`` so many, by chance, and the same each
+    time: not every so many, for series stand in rows at regular distances."""
+
+    rows: str
+    every: int
+
+
+def sample_typed(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows, rows: int) -> Sample:
+    """Of so many rows; good until ``plain`` is another."""
+    columns = [column.name for column in contract.columns if column.logicalType in ("integer", "number")]
+    every = max(rows // SAMPLED, 1)
+    if not columns:
+        return Sample(rows="FROM exact_typed", every=every)
+    names = ", ".join(map(identifier, columns))
     where = f" WHERE hash(exchange_line) % {every} = 0" if every > 1 else ""
-    rows = f"SELECT {names} FROM exact_typed{where}"
+    sql = f"SELECT {names} FROM exact_typed{where}"
     if plain.rows:
         kept = [frame.some(columns, _some(frame, every)) for frame in plain.frames]
         connection.register("plain_sample", pl.concat(kept).select(columns).to_arrow())
-        rows += " UNION ALL FROM plain_sample"
-    return rows
+        sql += " UNION ALL FROM plain_sample"
+    return Sample(rows=sql, every=every)
 
 
 def _some(frame: PlainFrame, every: int) -> Places:

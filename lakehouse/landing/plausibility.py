@@ -14,8 +14,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Column, Contract, PrivacyClass
 from lakehouse.exchange import Exchange
-from lakehouse.landing.plain_measures import sample_of
-from lakehouse.landing.plain_rows import PlainRows
+from lakehouse.landing.plain_measures import Sample
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.sql import identifier
 
@@ -31,8 +30,8 @@ FACTORS = {
 TOLERANCE = 0.04
 LEAST_DELIVERIES, LEAST_VALUES, LEAST_NEW_VALUES = 3, 100, 20
 HISTORY = 30
-# About so many values make a median; a private column's stands on a receipt only if it is of this many.
-SAMPLED, PRIVATE_VALUES = 50_000, 100
+# A private column's median stands on a receipt only if it is of this many.
+PRIVATE_VALUES = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,24 +59,19 @@ def measured(contract: Contract) -> list[Column]:
     ]
 
 
-def levels(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, rows: int, plain: PlainRows
-) -> dict[str, dict[str, float]]:
+def levels(connection: duckdb.DuckDBPyConnection, contract: Contract, sample: Sample) -> dict[str, dict[str, float]]:
     """Of each measured column of ``typed`` the median and how many values there are, for the receipt."""
     columns = measured(contract)
-    if not columns or not rows:
+    if not columns:
         return {}
-    # By chance, not every so many rows: series stand in rows at regular distances. The same rows each time.
-    every = max(rows // SAMPLED, 1)
-    sample = sample_of(connection, plain, [column.name for column in columns], every)
     asked = ", ".join(
         f"median({identifier(column.name)}::DOUBLE), count({identifier(column.name)})" for column in columns
     )
-    found = connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or ()
+    found = connection.execute(f"SELECT {asked} FROM ({sample.rows})").fetchone() or ()
     summary = {}
     for column, middle, values in zip(columns, found[::2], found[1::2], strict=True):
         if level := level_of(column, middle, values):
-            summary[column.name] = {**level, "values": values * every}
+            summary[column.name] = {**level, "values": values * sample.every}
     return summary
 
 

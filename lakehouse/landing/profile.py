@@ -15,7 +15,7 @@ from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.alarms import Alarm, find_alarms
 from lakehouse.landing.pieces import Places
-from lakehouse.landing.plain_measures import Measured, sample_of
+from lakehouse.landing.plain_measures import Measured, Sample
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.receipt import ADVICE
 from lakehouse.storage.index import delivery_profiles
@@ -23,8 +23,6 @@ from lakehouse.storage.sql import identifier
 
 # Accepted deliveries by which a new one is held.
 HISTORY = 20
-# Rows that are enough for deciles.
-SAMPLE = 100_000
 # Where fewer rows than this share are not plain, distinct values are those of the plain ones.
 FEW = 0.01
 INNER_DECILES = [number / 10 for number in range(1, 10)]
@@ -38,15 +36,16 @@ def profile_delivery(
     delivered: int,
     plain: PlainRows,
     measured: dict[str, Measured],
+    sample: Sample,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
 
     ``measured``: what :func:`lakehouse.landing.plain_measures.measure_plain` made of the plain ones and of those that
-    were taken out of them since.
+    were taken out of them since. ``sample``: some of all of them, for deciles.
     Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
     """
     before = past_profiles(exchange, contract, before=delivery["delivery"])
-    profile = _profile(connection, contract, delivery["received_at"], plain, measured)
+    profile = _profile(connection, contract, delivery["received_at"], plain, measured, sample)
     last = last_arrival(exchange, contract, delivery["delivery"])
     return judge_profile(contract, delivery, profile, delivered=delivered, before=before, last=last)
 
@@ -91,6 +90,7 @@ def _profile(
     received: datetime,
     plain: PlainRows,
     measured: dict[str, Measured],
+    sample: Sample,
 ) -> dict[str, Any]:
     """One query over the rows that DuckDB has, and the plain ones as measured; of many rows some give the deciles."""
     spread = spread_of(contract)
@@ -101,7 +101,7 @@ def _profile(
         found[name].add(more)
     if measured and exact > FEW * rows:
         _count_distinct(connection, found)
-    deciles = _deciles(connection, plain, spread, rows)
+    deciles = _deciles(connection, spread, sample)
     columns: dict[str, dict[str, Any]] = {}
     for name, one in found.items():
         columns[name] = {
@@ -160,14 +160,11 @@ def _count_distinct(connection: duckdb.DuckDBPyConnection, found: dict[str, Meas
         one.distinct = distinct
 
 
-def _deciles(
-    connection: duckdb.DuckDBPyConnection, plain: PlainRows, spread: list[str], rows: int
-) -> dict[str, list[float] | None]:
+def _deciles(connection: duckdb.DuckDBPyConnection, spread: list[str], sample: Sample) -> dict[str, list[float] | None]:
     if not spread:
         return {}
-    sample = sample_of(connection, plain, spread, max(rows // SAMPLE, 1))
     asked = ", ".join(f"approx_quantile({identifier(name)}::DOUBLE, {INNER_DECILES})" for name in spread)
-    return dict(zip(spread, connection.execute(f"SELECT {asked} FROM ({sample})").fetchone() or (), strict=True))
+    return dict(zip(spread, connection.execute(f"SELECT {asked} FROM ({sample.rows})").fetchone() or (), strict=True))
 
 
 def spread_of(contract: Contract) -> list[str]:
