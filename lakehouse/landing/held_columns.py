@@ -148,11 +148,11 @@ class ByPlace:
     def lacking(self, held: pl.Series) -> Marks | None:
         if self._nothing is None:
             return None
-        places = held.to_numpy()
         # Mostly but the last of them is nothing, and no row's.
-        if not (places >= np.flatnonzero(self._nothing)[0]).any():
+        most: Any = held.max()
+        if most is None or most < np.flatnonzero(self._nothing)[0]:
             return None
-        marks: Marks = self._nothing[places]
+        marks: Marks = self._nothing[held.to_numpy()]
         return marks if marks.any() else None
 
     def occurring(self, held: pl.Series) -> pl.Series:

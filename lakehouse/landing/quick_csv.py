@@ -5,6 +5,7 @@ A csv line is plain only where its fields are as many as the header's.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
@@ -43,6 +44,7 @@ from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.text import NotPlain
+from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.landing.unpack import PlainFile
 
 EXPONENT, TO_LOWER = ord("e"), 0x20
@@ -123,33 +125,34 @@ def read_csv_quickly(
     planned = plan_columns(contract, form, found)
     if planned is None or len(names) < 2:
         return None
-    rows = QuickRows(connection, contract, form, part, plain, planned)
+    reader = _Reader(
+        names=[f"c{number}" for number in range(len(names))],
+        delimiter=form.delimiter,
+        quoting=quoting,
+        types={},
+        decimals=any(map(is_decimal, planned)),
+    )
     try:
-        reader = _Reader(
-            names=[f"c{number}" for number in range(len(names))],
-            delimiter=form.delimiter,
-            quoting=quoting,
-            types={},
-            decimals=any(map(is_decimal, planned)),
-        )
-        return _read(file, form, rows, reader, skip)
+        return _read(file, form, partial(QuickRows, connection, contract, form, part, plain, planned), reader, skip)
     except (TooFewPlain, NotPlain, pl.exceptions.PolarsError):
-        rows.forget()
+        plain.drop_from(part * PART_LINES)
         return None
 
 
-def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip: int) -> Rest:
+def _read(file: PlainFile, form: CsvForm, make: Callable[[], QuickRows], reader: _Reader, skip: int) -> Rest:
     path = file.scratch / "rest"
-    left = []
+    left, kept = [], 0
     encoding = None if file.surveyed else form.encoding
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
-        looked = pool.submit(_look, file, rows, reader, skip)
+        # The first pieces are read meanwhile.
+        looked = pool.submit(_look, file, make, reader, skip)
         with file.path.open("rb") as source:
             head = b"".join(bounded_line(source) for _ in range(skip))
         rest.write(head)
         end = Piece(head).plain_end(encoding) if encoding else None
-        for read in in_turn(pool, partial(_parse, rows, encoding, looked), extents(file.path, skip=skip)):
+        for read in in_turn(pool, partial(_parse, encoding, looked), extents(file.path, skip=skip)):
             end = one_end(end, read.end)
+            rows, _ = looked.result()
             line = skip + 1 + rows.lines
             places = np.arange(read.piece.lines)
             if read.kept is None:
@@ -158,36 +161,40 @@ def _read(file: PlainFile, form: CsvForm, rows: QuickRows, reader: _Reader, skip
                 places = rows.keep(read.kept, line=line)
             rest.write(read.piece.gathered(places))
             left.append(places + line)
+            kept = rows.kept
     lines = np.concatenate(left) if left else np.empty(0, np.int64)
     return Rest(
         file=replace(file, path=path, form=form, lines=skip + len(lines), whole=False),
         skip=skip,
         lines=lines,
-        plain=rows.kept,
+        plain=kept,
     )
 
 
-def _look(file: PlainFile, rows: QuickRows, reader: _Reader, skip: int) -> _Reader:
-    """What reads the file: its first lines tell of the columns that are texts whether these are few."""
+def _look(file: PlainFile, make: Callable[[], QuickRows], reader: _Reader, skip: int) -> tuple[QuickRows, _Reader]:
+    """Where the file's rows go, and what reads it: its first lines tell of the columns that are texts whether these are
+    few."""
+    rows = make()
     reader = replace(reader, types=_types(rows.planned))
     for extent in islice(extents(file.path, skip=skip), 1):
         some = extent.first(LOOKED_AT_BYTES)
         quotes = reader.quotes(some)
         texts = reader.read(quotes.text if quotes else some.text, quoted=bool(quotes), typed=False)
         rows.look_at({column.name for column in texts if few_distinct(column)})
-    return reader
+    return rows, reader
 
 
 def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
     return {place: reader_type(one) for place, one in placed(planned)}
 
 
-def _parse(rows: QuickRows, encoding: str | None, looked: Future[_Reader], extent: Extent) -> _Read:
+def _parse(encoding: str | None, looked: Future[tuple[QuickRows, _Reader]], extent: Extent) -> _Read:
     """``encoding``: where it is to be seen yet whether the text is plain."""
     piece = extent.read()
     end = piece.plain_end(encoding) if encoding else None
+    rows, reader = looked.result()
     # Categories are new for each piece.
-    reader = replace(looked.result(), types=_types(rows.planned))
+    reader = replace(reader, types=_types(rows.planned))
     quotes = reader.quotes(piece)
     text = quotes.text if quotes else piece.text
     frame = reader.read(text, quoted=bool(quotes))

@@ -5,6 +5,7 @@ Where records are written alike, a reader of csv splits them; else DuckDB's read
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -101,13 +102,15 @@ def _read_alike(
     planned = plan_columns(contract, form, {source: source for source in sources if source in names})
     if planned is None or not names.intersection(sources):
         return None
-    rows = QuickRows(connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
     encoding = None if file.surveyed else form.encoding
     path, left, known = file.scratch / "rest", [], None
     with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
-        looked = pool.submit(_look, file, fields, rows)
-        for piece, end, kept in in_turn(pool, partial(_parsed, rows, encoding, looked), extents(file.path, skip=0)):
+        # The first pieces are read meanwhile.
+        make = partial(QuickRows, connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
+        looked = pool.submit(_look, file, fields, make)
+        for piece, end, kept in in_turn(pool, partial(_parsed, encoding, looked), extents(file.path, skip=0)):
             known = one_end(known, end)
+            rows, _ = looked.result()
             line = 1 + rows.lines
             places = np.arange(piece.lines)
             if kept is None:
@@ -120,23 +123,24 @@ def _read_alike(
     return _rest(file, path, np.concatenate(left), rows.kept)
 
 
-def _look(file: PlainFile, fields: list[Field], rows: QuickRows) -> RecordReader:
-    """What reads the file: its first records tell in which fields values are few."""
+def _look(file: PlainFile, fields: list[Field], make: Callable[[], QuickRows]) -> tuple[QuickRows, RecordReader]:
+    """Where the file's rows go, and what reads it: its first records tell in which fields values are few."""
+    rows = make()
     reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
     for extent in islice(extents(file.path, skip=0), 1):
         few = frozenset(column.name for column in reader.split(extent.first(LOOKED_AT_BYTES)) if few_distinct(column))
         rows.look_at(few)
         reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=few)
-    return reader
+    return rows, reader
 
 
 def _parsed(
-    rows: QuickRows, encoding: str | None, looked: Future[RecordReader], extent: Extent
+    encoding: str | None, looked: Future[tuple[QuickRows, RecordReader]], extent: Extent
 ) -> tuple[Piece, bytes | None, Kept | None]:
     """``encoding``: where it is to be seen yet whether the text is plain."""
     piece = extent.read()
     end = piece.plain_end(encoding) if encoding else None
-    reader = looked.result()
+    rows, reader = looked.result()
     read = reader.read(piece)
     if read is None:
         return piece, end, None

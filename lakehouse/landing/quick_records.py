@@ -99,7 +99,9 @@ class RecordReader:
             doubtful |= doubts
             if field.name in self.planned:
                 columns[field.name] = values
-        doubtful |= wrong_fields(piece, b",", len(self.fields) - 1, doubtful)
+        # A line whose last field is there has no fewer than the others.
+        short = raw[self.fields[-1].name].is_null().to_numpy()
+        doubtful |= wrong_fields(piece, b",", len(self.fields) - 1, short)
         return Records(piece=piece, columns=columns, doubtful=doubtful, texts=raw)
 
     def split(self, piece: Piece) -> pl.DataFrame:

@@ -170,10 +170,6 @@ class QuickRows:
         if self.lines >= JUDGED_AFTER and self.lines - self.kept > self._most_left * self.lines:
             raise TooFewPlain
 
-    def forget(self) -> None:
-        """Takes the rows of this file out of ``plain`` again."""
-        self._plain.drop_from(self._first)
-
     def _column(self, one: Planned, read: Mapping[str, pl.Series | Coded], rows: int) -> Typed:
         if one.place is None:
             nothing = Coded(each=pl.Series([], dtype=pl.String), places=pl.repeat(0, rows, dtype=pl.UInt32, eager=True))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import date
 from functools import partial
-from itertools import pairwise
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ BATCH = 1_000_000
 MOST_CATEGORIES = 4096
 # Digits of a decimal that Parquet holds as a whole number.
 MOST_OF_WORD = 18
+TIMES: dict[str, pl.DataType] = {"date": pl.Date(), "timestamp": pl.Datetime("us", "UTC")}
 STEPS = {"day": "1d", "month": "1mo", "year": "1y"}
 
 
@@ -202,14 +203,13 @@ def _pseudonyms_of(known: pl.DataFrame, ids: pl.Series) -> pl.Series:
 
 def partitions_of_plain(contract: Contract, plain: PlainRows) -> set[str]:
     """The partitions that plain rows belong to."""
-    return {_name(value) for frame in plain.frames for value in _partitions(contract, frame)}
+    return {_name(value) for values in _partitions(contract, plain.frames) for value in values}
 
 
 def _by_partition(contract: Contract, frames: Sequence[PlainFrame], folder: Path) -> dict[str, list[PlainFrame]]:
     """The frames of each partition; of one that has rows of several a part goes to each."""
     found: dict[str, list[PlainFrame]] = defaultdict(list)
-    for number, frame in enumerate(frames):
-        values = _partitions(contract, frame)
+    for number, (frame, values) in enumerate(zip(frames, _partitions(contract, frames), strict=True)):
         if len(values) == 1:
             found[_name(values[0])].append(frame)
             continue
@@ -222,19 +222,23 @@ def _by_partition(contract: Contract, frames: Sequence[PlainFrame], folder: Path
     return found
 
 
-def _partitions(contract: Contract, frame: PlainFrame) -> list[date | None]:
-    """The partitions of a frame's rows."""
+def _partitions(contract: Contract, frames: Sequence[PlainFrame]) -> list[list[date | None]]:
+    """The partitions of each frame's rows."""
     time = contract.exchange.time
     if time is None:
-        return [None]
+        return [[None] for _ in frames]
     # Files mostly go by time: then nobody needs to look at each row.
-    if (least_and_most := frame.ends(time.column)) is not None:
-        ends = _days(time.partition, pl.Series(least_and_most))
-        if ends.null_count() == 0 and ends.n_unique() == 1:
-            return ends.head(1).to_list()
-    held, coding = frame.column(time.column)
-    values = coding.occurring(held)
-    return _days(time.partition, values).unique().sort().to_list()
+    ends = [frame.ends(time.column) or (None, None) for frame in frames]
+    event = contract.column(time.column)
+    days = _days(time.partition, pl.Series(list(chain.from_iterable(ends)), dtype=TIMES[event.logicalType])).to_list()
+    found = []
+    for frame, least, most in zip(frames, days[::2], days[1::2], strict=True):
+        if least is not None and least == most:
+            found.append([least])
+        else:
+            held, coding = frame.column(time.column)
+            found.append(_days(time.partition, coding.occurring(held)).unique().sort().to_list())
+    return found
 
 
 def _of_each(contract: Contract, frame: PlainFrame) -> pl.Series:
