@@ -127,7 +127,7 @@ class ByPlace:
 
     @cached_property
     def _texts(self) -> pa.Array:
-        return self.each.fill_null("").to_arrow(compat_level=pl.CompatLevel.oldest())
+        return self.each.to_arrow(compat_level=pl.CompatLevel.oldest())
 
     def values(self, held: pl.Series) -> pl.Series:
         return self.of.values(self.spelt(held))
@@ -159,8 +159,14 @@ class ByPlace:
         return self.values(held.unique())
 
     def dictionary(self, held: pl.Series) -> pa.DictionaryArray:
-        """Texts as Arrow has few of them, without a copy but where some lack one."""
-        return pa.DictionaryArray.from_arrays(held.to_numpy().view(np.int32), self._texts, mask=self.lacking(held))
+        """Texts as Arrow has few of them. None is listed that no row has: it may be one that was refused."""
+        places = held.to_numpy()
+        listed = np.bincount(places, minlength=len(self.each)) > 0
+        if self._nothing is not None:
+            listed &= ~self._nothing
+        numbers = (np.cumsum(listed) - 1).astype(np.int32)
+        texts = self._texts.filter(pa.array(listed))
+        return pa.DictionaryArray.from_arrays(numbers[places], texts, mask=self.lacking(held))
 
     def weighed(self, held: pl.Series) -> Weighed:
         counts = np.bincount(held.to_numpy(), minlength=len(self.each))

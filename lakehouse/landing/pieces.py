@@ -113,8 +113,8 @@ class Piece:
 
     @cached_property
     def _is_usual(self) -> bool:
-        """Whether all is ASCII, and no line end is of two characters, nor a zero among them. One look tells: as whole
-        numbers with a sign, bytes beyond ASCII are the least, and next to these stand the signs that control."""
+        """Whether line ends are all that is beyond ASCII or controls something. One look tells: of bytes as whole
+        numbers with a sign, those beyond ASCII are the least, and then come the signs that control."""
         return int((pl.Series(self.bytes_.view(np.int8)) < USUAL).sum()) == self.lines
 
     def has(self, byte: bytes) -> bool:

@@ -23,7 +23,7 @@ from lakehouse.landing.pieces import Places
 from lakehouse.storage.sql import identifier
 
 # With what DuckDB may have, and the pieces that are being read, this stays below 2 GB.
-HELD_BYTES = 400 << 20
+HELD_BYTES = 256 << 20
 # Of a frame in a file so many distinct values of a column stay in memory.
 FEW_VALUES = 1024
 # DuckDB hands its filters on to Arrow, which knows none over the newer form of texts.

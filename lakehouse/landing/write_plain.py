@@ -1,4 +1,4 @@
-"""Plain rows into the partitions of ``clean``: by columns, in the order of their lines, a partition at a time."""
+"""Plain rows into the partitions of ``clean``: by columns, in the order of their lines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ ROW_GROUP = 122_880
 FILE_ROWS, WRITERS = 2_000_000, 2
 # Rows of DuckDB's at a time.
 BATCH = 1_000_000
-# Distinct texts of a column that each row group lists, whether it has them or not.
+# Distinct texts of a column that each row group lists.
 MOST_CATEGORIES = 4096
 # Digits of a decimal that Parquet holds as a whole number.
 MOST_OF_WORD = 18
