@@ -88,7 +88,7 @@ def _with_first_behind(
     """Keys of each frame, and then those of its last row with the first one of the next frame: what compares as their
     values do. And what tells the lines of places among them."""
     last: tuple[dict[str, pl.Series], Places] | None = None
-    for frame in frames:
+    for frame in (one.loaded(keys) for one in frames):
         columns = {key: frame.column(key) for key in keys}
         if last is not None:
             before, line = last

@@ -75,7 +75,7 @@ def measure_plain(frames: Sequence[PlainFrame], contract: Contract, *, spread: S
     ends = {*spread, event.column} if event else set(spread)
     found = {column.name: Measured() for column in contract.columns}
     distinct = {name: _Distinct() for name in found}
-    for frame in frames:
+    for frame in (one.loaded(list(found)) for one in frames):
         for name, one in found.items():
             held, coding = frame.column(name)
             weighed = coding.weighed(held)

@@ -92,6 +92,10 @@ class PlainFrame:
         )
         return lines
 
+    def loaded(self, columns: Sequence[str]) -> PlainFrame:
+        """The same of these columns, held in memory: of a file, each look at a column would read it anew."""
+        return replace(self, held=self._read([LINE, *columns]), codings={name: self.codings[name] for name in columns})
+
     def parts(self, rows: int) -> Iterator[PlainFrame]:
         """The same as frames of about as many held rows each, of so many at most."""
         held = self._read([LINE, *self.codings])

@@ -111,9 +111,9 @@ def is_decimal(planned: Planned) -> bool:
     return planned.way is Way.READER and _precision_and_scale(planned.column) is not None
 
 
-def few_distinct(texts: pl.Series) -> bool:
-    """Whether a column's distinct texts, ``texts`` being some of all, are so few that each is worth typing once."""
-    return texts.len() == 0 or texts.n_unique() < FEW_DISTINCT * texts.len()
+def few_distinct(texts: pl.DataFrame) -> frozenset[str]:
+    """The columns, of which these are some texts, with so few distinct ones that each is worth typing once."""
+    return frozenset(one.name for one in texts if one.len() == 0 or one.n_unique() < FEW_DISTINCT * one.len())
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -180,7 +180,7 @@ def _look(file: PlainFile, make: Callable[[], QuickRows], reader: _Reader, skip:
         some = extent.first(LOOKED_AT_BYTES)
         quotes = reader.quotes(some)
         texts = reader.read(quotes.text if quotes else some.text, quoted=bool(quotes), typed=False)
-        rows.look_at({column.name for column in texts if few_distinct(column)})
+        rows.look_at(few_distinct(texts))
     return rows, reader
 
 

@@ -128,7 +128,7 @@ def _look(file: PlainFile, fields: list[Field], make: Callable[[], QuickRows]) -
     rows = make()
     reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
     for extent in islice(extents(file.path, skip=0), 1):
-        few = frozenset(column.name for column in reader.split(extent.first(LOOKED_AT_BYTES)) if few_distinct(column))
+        few = few_distinct(reader.split(extent.first(LOOKED_AT_BYTES)))
         rows.look_at(few)
         reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=few)
     return rows, reader
@@ -191,7 +191,7 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, places: dict[s
     for batch in found.to_arrow_reader(BATCH):
         texts = pl.DataFrame(batch)
         if rows.lines == 0:
-            rows.look_at({column.name for column in texts if few_distinct(column)})
+            rows.look_at(few_distinct(texts))
         line = 1 + rows.lines
         doubtful = np.zeros(texts.height, bool)
         # The first records tell which fields a file has.

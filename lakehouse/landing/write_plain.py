@@ -101,7 +101,6 @@ def _write(
     delivery: dict[str, Any],
     pseudonyms: Mapping[str, pl.DataFrame],
 ) -> None:
-    columns = frames[0].schema.names()[1:]
     same = {
         "exchange_delivery": pa.DictionaryArray.from_arrays(
             pa.array(np.zeros(ROW_GROUP, np.int32)), pa.array([delivery["delivery"]], pa.large_string())
@@ -115,9 +114,13 @@ def _write(
     def batch(part: PlainFrame) -> pa.RecordBatch:
         arrays = {name: array.slice(0, part.rows) for name, array in same.items()}
         arrays["exchange_line"] = pa.array(part.lines)
-        for name in columns:
-            arrays[name] = _array(form.field(name).type, *part.column(name))
-        return pa.record_batch([arrays[field.name] for field in form], schema=form)
+        return pa.record_batch(
+            [
+                arrays[field.name] if field.name in arrays else _array(field.type, *part.column(field.name))
+                for field in form
+            ],
+            schema=form,
+        )
 
     parts = (part for frame in frames for part in _under_pseudonyms(frame, pseudonyms).parts(ROW_GROUP) if part.rows)
     with (
