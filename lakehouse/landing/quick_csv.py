@@ -6,29 +6,17 @@ A csv line is plain only where its fields are as many as the header's.
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 import duckdb
-import numpy as np
 import polars as pl
 
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
-from lakehouse.landing.pieces import (
-    AHEAD,
-    Extent,
-    Marks,
-    Piece,
-    bounded_line,
-    extents,
-    in_turn,
-    one_end,
-    wrong_fields,
-)
+from lakehouse.landing.pieces import Marks, Piece, extents, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
     Planned,
@@ -40,7 +28,7 @@ from lakehouse.landing.quick_columns import (
     reader_type,
 )
 from lakehouse.landing.quick_quotes import Quotes, Quoting
-from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain
+from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain, read_pieces
 from lakehouse.landing.read_csv import head_of_csv, without_quotes
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.text import NotPlain
@@ -88,15 +76,6 @@ class _Reader:
         return lines.select(list(dict.fromkeys([*self.types, self.last]))).collect()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Read:
-    """A piece, the end of its lines, and what is ``kept`` of it; ``None`` where what was read is not of its lines."""
-
-    piece: Piece
-    end: bytes | None
-    kept: Kept | None
-
-
 def read_csv_quickly(
     connection: duckdb.DuckDBPyConnection,
     file: PlainFile,
@@ -132,43 +111,12 @@ def read_csv_quickly(
         types={},
         decimals=any(map(is_decimal, planned)),
     )
+    make = partial(QuickRows, connection, contract, form, part, plain, planned)
     try:
-        return _read(file, form, partial(QuickRows, connection, contract, form, part, plain, planned), reader, skip)
+        return read_pieces(file, form, partial(_look, file, make, reader, skip), _parse, skip=skip)
     except (TooFewPlain, NotPlain, pl.exceptions.PolarsError):
         plain.drop_from(part * PART_LINES)
         return None
-
-
-def _read(file: PlainFile, form: CsvForm, make: Callable[[], QuickRows], reader: _Reader, skip: int) -> Rest:
-    path = file.scratch / "rest"
-    left, kept = [], 0
-    encoding = None if file.surveyed else form.encoding
-    with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
-        # The first pieces are read meanwhile.
-        looked = pool.submit(_look, file, make, reader, skip)
-        with file.path.open("rb") as source:
-            head = b"".join(bounded_line(source) for _ in range(skip))
-        rest.write(head)
-        end = Piece(head).plain_end(encoding) if encoding else None
-        for read in in_turn(pool, partial(_parse, encoding, looked), extents(file.path, skip=skip)):
-            end = one_end(end, read.end)
-            rows, _ = looked.result()
-            line = skip + 1 + rows.lines
-            places = np.arange(read.piece.lines)
-            if read.kept is None:
-                rows.count(read.piece.lines, 0)
-            else:
-                places = rows.keep(read.kept, line=line)
-            rest.write(read.piece.gathered(places))
-            left.append(places + line)
-            kept = rows.kept
-    lines = np.concatenate(left) if left else np.empty(0, np.int64)
-    return Rest(
-        file=replace(file, path=path, form=form, lines=skip + len(lines), whole=False),
-        skip=skip,
-        lines=lines,
-        plain=kept,
-    )
 
 
 def _look(file: PlainFile, make: Callable[[], QuickRows], reader: _Reader, skip: int) -> tuple[QuickRows, _Reader]:
@@ -188,22 +136,18 @@ def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
     return {place: reader_type(one) for place, one in placed(planned)}
 
 
-def _parse(encoding: str | None, looked: Future[tuple[QuickRows, _Reader]], extent: Extent) -> _Read:
-    """``encoding``: where it is to be seen yet whether the text is plain."""
-    piece = extent.read()
-    end = piece.plain_end(encoding) if encoding else None
-    rows, reader = looked.result()
+def _parse(piece: Piece, rows: QuickRows, reader: _Reader) -> Kept:
     # Categories are new for each piece.
     reader = replace(reader, types=_types(rows.planned))
     quotes = reader.quotes(piece)
     text = quotes.text if quotes else piece.text
     frame = reader.read(text, quoted=bool(quotes))
     if frame.height != piece.lines:
-        return _Read(piece=piece, end=end, kept=None)
+        return Kept.nothing(piece.lines)
     doubtful = _doubtful(piece, reader, quotes, frame)
     exponents = reader.decimals and _has_exponents(piece)
     texts = partial(reader.read, text, quoted=bool(quotes), typed=False)
-    return _Read(piece=piece, end=end, kept=rows.typed(by_name(frame), doubtful, texts, exponents=exponents))
+    return rows.typed(by_name(frame), doubtful, texts, exponents=exponents)
 
 
 def _doubtful(piece: Piece, reader: _Reader, quotes: Quotes | None, frame: pl.DataFrame) -> Marks:

@@ -6,7 +6,6 @@ Where records are written alike, a reader of csv splits them; else DuckDB's read
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
 from itertools import islice
@@ -19,7 +18,7 @@ import polars as pl
 from lakehouse.contracts.forms import NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
-from lakehouse.landing.pieces import AHEAD, Extent, Piece, Places, extents, in_turn, one_end
+from lakehouse.landing.pieces import Piece, Places, extents
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
     Way,
@@ -31,7 +30,7 @@ from lakehouse.landing.quick_columns import (
     reader_type,
 )
 from lakehouse.landing.quick_records import Field, RecordReader, fields_of
-from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain
+from lakehouse.landing.quick_rows import Kept, QuickRows, Rest, TooFewPlain, read_pieces
 from lakehouse.landing.read_json import RECORDS_LOOKED_AT
 from lakehouse.landing.text import NotPlain
 from lakehouse.landing.type_rows import PART_LINES
@@ -102,25 +101,9 @@ def _read_alike(
     planned = plan_columns(contract, form, {source: source for source in sources if source in names})
     if planned is None or not names.intersection(sources):
         return None
-    encoding = None if file.surveyed else form.encoding
-    path, left, known = file.scratch / "rest", [], None
-    with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
-        # The first pieces are read meanwhile.
-        make = partial(QuickRows, connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
-        looked = pool.submit(_look, file, fields, make)
-        for piece, end, kept in in_turn(pool, partial(_parsed, encoding, looked), extents(file.path, skip=0)):
-            known = one_end(known, end)
-            rows, _ = looked.result()
-            line = 1 + rows.lines
-            places = np.arange(piece.lines)
-            if kept is None:
-                rows.count(piece.lines, 0)
-            else:
-                # The first records tell which fields a file has.
-                places = rows.keep(kept.without_first(RECORDS_LOOKED_AT + 1 - line), line=line)
-            rest.write(piece.gathered(places))
-            left.append(places + line)
-    return _rest(file, path, np.concatenate(left), rows.kept)
+    make = partial(QuickRows, connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
+    # The first records tell which fields a file has.
+    return read_pieces(file, form, partial(_look, file, fields, make), _parse, skip=0, first=RECORDS_LOOKED_AT)
 
 
 def _look(file: PlainFile, fields: list[Field], make: Callable[[], QuickRows]) -> tuple[QuickRows, RecordReader]:
@@ -134,21 +117,11 @@ def _look(file: PlainFile, fields: list[Field], make: Callable[[], QuickRows]) -
     return rows, reader
 
 
-def _parsed(
-    encoding: str | None, looked: Future[tuple[QuickRows, RecordReader]], extent: Extent
-) -> tuple[Piece, bytes | None, Kept | None]:
-    """``encoding``: where it is to be seen yet whether the text is plain."""
-    piece = extent.read()
-    end = piece.plain_end(encoding) if encoding else None
-    rows, reader = looked.result()
+def _parse(piece: Piece, rows: QuickRows, reader: RecordReader) -> Kept:
     read = reader.read(piece)
     if read is None:
-        return piece, end, None
-    return piece, end, rows.typed(read.columns, read.doubtful, partial(reader.texts, read), exponents=False)
-
-
-def _rest(file: PlainFile, path: Path, lines: Places, plain: int) -> Rest:
-    return Rest(file=replace(file, path=path, lines=len(lines), whole=False), skip=0, lines=lines, plain=plain)
+        return Kept.nothing(piece.lines)
+    return rows.typed(read.columns, read.doubtful, partial(reader.texts, read), exponents=False)
 
 
 def _read_any(
@@ -172,7 +145,8 @@ def _read_any(
         return None
     path = file.scratch / "rest"
     _copy_lines(file, lines, path)
-    return _rest(file, path, lines, rows.kept)
+    rest = replace(file, path=path, lines=len(lines), whole=False)
+    return Rest(file=rest, skip=0, lines=lines, plain=rows.kept)
 
 
 def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, places: dict[str, str], rows: QuickRows) -> Places:

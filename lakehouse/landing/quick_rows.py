@@ -7,17 +7,20 @@ by the same rules, whichever way a row went.
 
 from __future__ import annotations
 
+from codecs import BOM_UTF8
 from collections.abc import Callable, Container, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import duckdb
 import numpy as np
 import polars as pl
 
-from lakehouse.contracts.forms import FileForm
+from lakehouse.contracts.forms import CsvForm, FileForm, NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
-from lakehouse.landing.pieces import Marks, Places
+from lakehouse.landing.pieces import AHEAD, Extent, Marks, Piece, Places, extents, head_of, in_turn, one_end
 from lakehouse.landing.plain_rows import LINE, PlainFrame, PlainRows
 from lakehouse.landing.quick_columns import (
     FEW,
@@ -39,6 +42,8 @@ LEAST_BYTES = 4 << 20
 # Once so many lines are known, a file with a larger share of lines that are not plain goes the exact way whole.
 JUDGED_AFTER, MOST_LEFT = 20_000, 0.3
 
+Reader = TypeVar("Reader")
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rest:
@@ -55,19 +60,15 @@ class Rest:
 
 @dataclass(frozen=True, kw_only=True)
 class Kept:
-    """What is kept of a piece's lines: a frame of the plain ones, and the ``places`` of the ``others``, sorted."""
+    """What is kept of a piece's lines: a frame of the plain ones, and the places of the ``others``, sorted."""
 
     lines: int
     others: Places
-    frame: PlainFrame
+    frame: PlainFrame | None
 
-    def without_first(self, lines: int) -> Kept:
-        """The first lines are others too."""
-        first = np.arange(min(max(lines, 0), self.lines))
-        if not len(first):
-            return self
-        frame = self.frame.without(self.frame.places_of(first + self.frame.first))
-        return replace(self, others=np.union1d(self.others, first), frame=frame)
+    @classmethod
+    def nothing(cls, lines: int) -> Kept:
+        return cls(lines=lines, others=np.arange(lines), frame=None)
 
 
 class TooFewPlain(Exception):
@@ -159,7 +160,8 @@ class QuickRows:
     def keep(self, kept: Kept, *, line: int) -> Places:
         """Keeps what can be kept of the next rows, the first of which stands on ``line``; returns the others' places.
         Raises :class:`TooFewPlain`."""
-        self._plain.add(replace(kept.frame, first=self._first + line))
+        if kept.frame is not None:
+            self._plain.add(replace(kept.frame, first=self._first + line))
         self.count(kept.lines, kept.lines - len(kept.others))
         return kept.others
 
@@ -203,6 +205,54 @@ class QuickRows:
 
 def _made(texts: pl.DataFrame | Callable[[], pl.DataFrame]) -> pl.DataFrame:
     return texts if isinstance(texts, pl.DataFrame) else texts()
+
+
+def read_pieces(
+    file: PlainFile,
+    form: CsvForm | NdjsonForm,
+    look: Callable[[], tuple[QuickRows, Reader]],
+    parse: Callable[[Piece, QuickRows, Reader], Kept],
+    *,
+    skip: int,
+    first: int = 0,
+) -> Rest:
+    """Reads a file's rows after the first ``skip`` lines, several pieces beside each other; the ``first`` of them are
+    left in any case. ``look``: where its rows go, and what reads it, as its first lines tell.
+
+    Raises :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where it is to be surveyed first.
+    """
+    encoding = None if file.surveyed else form.encoding
+
+    def parsed(extent: Extent) -> tuple[bytes | None, Kept, bytes]:
+        piece = extent.read()
+        end = piece.plain_end(encoding) if encoding else None
+        kept = parse(piece, *looked.result())
+        # Here and not where all is put in order: so the piece need not wait for that.
+        return end, kept, piece.gathered(kept.others)
+
+    path, left = file.scratch / "rest", [np.arange(skip, skip + first) + 1]
+    with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
+        # The first pieces are read meanwhile.
+        looked = pool.submit(look)
+        head = head_of(file.path, skip + first)
+        if not skip:
+            head = head.removeprefix(BOM_UTF8)
+        rest.write(head)
+        end = Piece(head).plain_end(encoding) if encoding else None
+        rows, _ = looked.result()
+        rows.count(first, 0)
+        for one, kept, text in in_turn(pool, parsed, extents(file.path, skip=skip + first)):
+            end = one_end(end, one)
+            rest.write(text)
+            line = skip + 1 + rows.lines
+            left.append(rows.keep(kept, line=line) + line)
+    lines = np.concatenate(left)
+    return Rest(
+        file=replace(file, path=path, form=form, lines=skip + len(lines), whole=False),
+        skip=skip,
+        lines=lines,
+        plain=rows.kept,
+    )
 
 
 def number_rest(connection: duckdb.DuckDBPyConnection, rest: Rest) -> None:

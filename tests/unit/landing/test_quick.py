@@ -338,6 +338,33 @@ def test_records_written_alike_are_split_at_commas_and_land_the_same(
     assert quickly == exactly
 
 
+def _with_blank(lines: list[str], place: int) -> list[str]:
+    return [*lines[:place], "", *lines[place:]]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda lines: ["\ufeff" + lines[0], *lines[1:]], lambda lines: _with_blank(lines, 50),
+     lambda lines: _with_blank(lines, 0), lambda lines: _with_blank(lines, 140), lambda lines: lines[:100],
+     lambda lines: lines[:99], lambda lines: [line + "\r" for line in lines],
+     lambda lines: [*lines[:100], *(line + "\r" for line in lines[100:])]],
+    ids=["a mark before it", "blank among the first", "blank at first", "blank behind the first", "no others",
+         "fewer", "ends of two characters", "two kinds of ends"],
+)  # fmt: skip
+def test_the_first_records_go_the_exact_way_and_land_the_same(
+    change: Callable[[list[str]], list[str]], tmp_path: Path, ways: list[Rest | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(quick_ndjson, "MOST_UNLIKE", 1)
+    lines = _alike(",", ":").split("\n")[:190]
+    lines[4] = lines[4].replace('"4.5"', '"four"')
+    lines = change(lines)
+    text, form = "\n".join([*lines, ""]), {"format": "ndjson"}
+    quickly = landed(tmp_path / "quick", text, "a.ndjson", form)
+    quick_rows.LEAST_BYTES = 1 << 40
+    assert landed(tmp_path / "exact", text, "a.ndjson", form) == quickly
+    assert quickly["receipt"]["accepted"] > 50
+
+
 def test_a_required_field_that_no_record_has_is_missed_in_each(
     tmp_path: Path, ways: list[Rest | None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
