@@ -22,8 +22,10 @@ from lakehouse.landing.held_columns import AS_THEY_ARE, ByPlace, Coding
 from lakehouse.landing.pieces import Places
 from lakehouse.storage.sql import identifier
 
-# With what DuckDB may have, and the pieces that are being read, this stays below 2 GB.
-HELD_BYTES = 256 << 20
+# With the pieces that are being read this stays below 2 GB, and with DuckDB's few lines that are left of so many rows.
+HELD_BYTES = 768 << 20
+# Once some had to go into files, for of more rows more lines are left, and DuckDB may have much.
+FILED_BYTES = 64 << 20
 # Of a frame in a file so many distinct values of a column stay in memory.
 FEW_VALUES = 1024
 # DuckDB hands its filters on to Arrow, which knows none over the newer form of texts.
@@ -199,7 +201,7 @@ class PlainRows:
         self.rows += frame.rows
         self._held += int(frame.held.estimated_size())
         self.frames.append(frame)
-        if self._held > HELD_BYTES:
+        if self._held > (FILED_BYTES if self._written else HELD_BYTES):
             self.frames = [self._filed(one) for one in self.frames]
             self._held = 0
 
