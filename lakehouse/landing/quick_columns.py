@@ -6,7 +6,7 @@ What is not sure is marked: those lines are looked at a second time, one by one,
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import Enum
@@ -148,7 +148,8 @@ def read_values(planned: Planned, read: pl.Series | Coded) -> Typed:
         return read_values(planned, read.each.extend_constant(None, 1)).of_each(read)
     decimal = _precision_and_scale(planned.column)
     if decimal is None:
-        return Typed(held=read, doubtful=np.zeros(len(read), bool))
+        # The reader gives many chunks, which each look at all of them would join anew.
+        return Typed(held=read.rechunk(), doubtful=np.zeros(len(read), bool))
     return _rounded(read, *decimal)
 
 
@@ -164,14 +165,12 @@ def _rounded(read: pl.Series, precision: int, scale: int) -> Typed:
     Which that is is sure where a number lies further from the middle of two than it may be off: all others are
     doubtful, those in the middle among them, and so are numbers without an end.
     """
-    array = read.to_arrow()
-    numbers = np.frombuffer(array.buffers()[1], np.float64)[array.offset : array.offset + len(array)]
-    made, doubtful = WordsOfArrow(len(array)), np.empty(len(array), bool)
+    made, doubtful, behind = WordsOfArrow(len(read)), np.empty(len(read), bool), 0
     # Of a number without an end nothing is sure, but numpy would warn of it.
     with np.errstate(invalid="ignore", over="ignore"):
-        for first in range(0, len(array), BLOCK):
-            rows = slice(first, first + BLOCK)
-            units = numbers[rows] * 10.0**scale
+        for numbers in _blocks(read):
+            rows = slice(behind, behind := behind + len(numbers))
+            units = numbers * 10.0**scale
             whole = np.rint(units)
             size = max(-units.min(), units.max())
             off = np.subtract(units, whole, out=units)
@@ -180,13 +179,21 @@ def _rounded(read: pl.Series, precision: int, scale: int) -> Typed:
                 doubtful[rows] = False
                 made.words[rows] = whole
                 continue
-            sizes = np.abs(numbers[rows] * 10.0**scale)
+            sizes = np.abs(numbers * 10.0**scale)
             sure = (np.abs(off) < 0.5 - UNSURE * sizes) & (sizes < 10.0**precision - 1)
             np.logical_not(sure, out=doubtful[rows])
             made.words[rows] = np.where(sure, whole, 0)
     there = read.is_not_null() if read.null_count() else None
-    held = made.series(pa.int64(), len(array), there)
+    held = made.series(pa.int64(), len(read), there)
     return Typed(held=held, doubtful=doubtful, coding=InUnits(precision, scale))
+
+
+def _blocks(read: pl.Series) -> Iterator[np.ndarray[Any, np.dtype[np.float64]]]:
+    """Binary numbers, some at a time, as the reader's chunks hold them; anything where one is missing."""
+    for array in (chunk.to_arrow() for chunk in read.get_chunks()):
+        numbers = np.frombuffer(array.buffers()[1], np.float64)[array.offset : array.offset + len(array)]
+        for first in range(0, len(array), BLOCK):
+            yield numbers[first : first + BLOCK]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +217,7 @@ class Coded:
 
 def by_name(frame: pl.DataFrame) -> dict[str, pl.Series | Coded]:
     """Its columns; categories as what they stand for."""
-    return {one.name: Coded.of(one) if isinstance(one.dtype, pl.Categorical) else one.rechunk() for one in frame}
+    return {one.name: Coded.of(one) if isinstance(one.dtype, pl.Categorical) else one for one in frame}
 
 
 class _Given:
