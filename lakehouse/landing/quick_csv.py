@@ -5,10 +5,8 @@ A csv line is plain only where its fields are as many as the header's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 import duckdb
 import polars as pl
@@ -16,12 +14,11 @@ import polars as pl
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected
-from lakehouse.landing.pieces import Marks, Piece, extents, wrong_fields
+from lakehouse.landing.pieces import Marks, Piece, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
     Planned,
     by_name,
-    few_distinct,
     is_decimal,
     placed,
     plan_columns,
@@ -61,6 +58,11 @@ class _Reader:
     def quotes(self, piece: Piece) -> Quotes | None:
         """``None`` where it has none. Raises :class:`TooFewPlain`."""
         return self.quoting.look(piece) if self.quoting and self.quoting.signs_in(piece) else None
+
+    def texts(self, piece: Piece) -> pl.DataFrame:
+        """Its values as they stand."""
+        quotes = self.quotes(piece)
+        return self.read(quotes.text if quotes else piece.text, quoted=bool(quotes), typed=False)
 
     def read(self, text: bytes, *, quoted: bool, typed: bool = True) -> pl.DataFrame:
         lines = pl.scan_csv(
@@ -108,35 +110,24 @@ def read_csv_quickly(
         names=[f"c{number}" for number in range(len(names))],
         delimiter=form.delimiter,
         quoting=quoting,
-        types={},
+        types=_types(planned),
         decimals=any(map(is_decimal, planned)),
     )
     make = partial(QuickRows, connection, contract, form, part, plain, planned)
     try:
-        return read_pieces(file, form, partial(_look, file, make, reader, skip), _parse, skip=skip)
+        return read_pieces(
+            file, form, make, reader.texts, partial(_parse, reader), looked_at=LOOKED_AT_BYTES, skip=skip
+        )
     except (TooFewPlain, NotPlain, pl.exceptions.PolarsError):
         plain.drop_from(part * PART_LINES)
         return None
-
-
-def _look(file: PlainFile, make: Callable[[], QuickRows], reader: _Reader, skip: int) -> tuple[QuickRows, _Reader]:
-    """Where the file's rows go, and what reads it: its first lines tell of the columns that are texts whether these are
-    few."""
-    rows = make()
-    reader = replace(reader, types=_types(rows.planned))
-    for extent in islice(extents(file.path, skip=skip), 1):
-        some = extent.first(LOOKED_AT_BYTES)
-        quotes = reader.quotes(some)
-        texts = reader.read(quotes.text if quotes else some.text, quoted=bool(quotes), typed=False)
-        rows.look_at(few_distinct(texts))
-    return rows, reader
 
 
 def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
     return {place: reader_type(one) for place, one in placed(planned)}
 
 
-def _parse(piece: Piece, rows: QuickRows, reader: _Reader) -> Kept:
+def _parse(reader: _Reader, piece: Piece, rows: QuickRows, _: frozenset[str]) -> Kept:
     # Categories are new for each piece.
     reader = replace(reader, types=_types(rows.planned))
     quotes = reader.quotes(piece)

@@ -5,10 +5,8 @@ Where records are written alike, a reader of csv splits them; else DuckDB's read
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 
 import duckdb
@@ -102,22 +100,21 @@ def _read_alike(
     if planned is None or not names.intersection(sources):
         return None
     make = partial(QuickRows, connection, contract, form, part, plain, planned, most_left=MOST_UNLIKE)
-    # The first records tell which fields a file has.
-    return read_pieces(file, form, partial(_look, file, fields, make), _parse, skip=0, first=RECORDS_LOOKED_AT)
+    return read_pieces(
+        file,
+        form,
+        make,
+        RecordReader(fields=fields, planned=dict(placed(planned))).split,
+        partial(_parse, fields),
+        looked_at=LOOKED_AT_BYTES,
+        skip=0,
+        # They tell which fields a file has.
+        first=RECORDS_LOOKED_AT,
+    )
 
 
-def _look(file: PlainFile, fields: list[Field], make: Callable[[], QuickRows]) -> tuple[QuickRows, RecordReader]:
-    """Where the file's rows go, and what reads it: its first records tell in which fields values are few."""
-    rows = make()
-    reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)))
-    for extent in islice(extents(file.path, skip=0), 1):
-        few = few_distinct(reader.split(extent.first(LOOKED_AT_BYTES)))
-        rows.look_at(few)
-        reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=few)
-    return rows, reader
-
-
-def _parse(piece: Piece, rows: QuickRows, reader: RecordReader) -> Kept:
+def _parse(fields: list[Field], piece: Piece, rows: QuickRows, few: frozenset[str]) -> Kept:
+    reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=few)
     read = reader.read(piece)
     if read is None:
         return Kept.nothing(piece.lines)

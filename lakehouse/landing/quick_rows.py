@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from codecs import BOM_UTF8
 from collections.abc import Callable, Container, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 import duckdb
 import numpy as np
@@ -30,6 +29,7 @@ from lakehouse.landing.quick_columns import (
     TextTyping,
     Typed,
     Way,
+    few_distinct,
     is_decimal,
     placed,
     read_values,
@@ -41,8 +41,6 @@ from lakehouse.landing.unpack import PlainFile
 LEAST_BYTES = 4 << 20
 # Once so many lines are known, a file with a larger share of lines that are not plain goes the exact way whole.
 JUDGED_AFTER, MOST_LEFT = 20_000, 0.3
-
-Reader = TypeVar("Reader")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,16 +208,20 @@ def _made(texts: pl.DataFrame | Callable[[], pl.DataFrame]) -> pl.DataFrame:
 def read_pieces(
     file: PlainFile,
     form: CsvForm | NdjsonForm,
-    look: Callable[[], tuple[QuickRows, Reader]],
-    parse: Callable[[Piece, QuickRows, Reader], Kept],
+    make: Callable[[], QuickRows],
+    split: Callable[[Piece], pl.DataFrame],
+    parse: Callable[[Piece, QuickRows, frozenset[str]], Kept],
     *,
+    looked_at: int,
     skip: int,
     first: int = 0,
 ) -> Rest:
     """Reads a file's rows after the first ``skip`` lines, several pieces beside each other; the ``first`` of them are
-    left in any case. ``look``: where its rows go, and what reads it, as its first lines tell.
+    left in any case.
 
-    Raises :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where it is to be surveyed first.
+    ``split`` gives the texts of some ``looked_at`` bytes: these tell in which places values are few, which ``parse``
+    is given. Raises :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where the text is to be
+    surveyed first.
     """
     encoding = None if file.surveyed else form.encoding
 
@@ -230,10 +232,17 @@ def read_pieces(
         # Here and not where all is put in order: so the piece need not wait for that.
         return end, kept, piece.gathered(kept.others)
 
+    def look(made: Future[QuickRows]) -> tuple[QuickRows, frozenset[str]]:
+        some = next(extents(file.path, skip=skip), None)
+        few = few_distinct(split(some.first(looked_at))) if some else frozenset[str]()
+        rows = made.result()
+        rows.look_at(few)
+        return rows, few
+
     path, left = file.scratch / "rest", [np.arange(skip, skip + first) + 1]
-    with path.open("wb") as rest, ThreadPoolExecutor(AHEAD) as pool:
+    with path.open("wb") as rest, ThreadPoolExecutor(1) as maker, ThreadPoolExecutor(AHEAD) as pool:
         # The first pieces are read meanwhile.
-        looked = pool.submit(look)
+        looked = pool.submit(look, maker.submit(make))
         head = head_of(file.path, skip + first)
         if not skip:
             head = head.removeprefix(BOM_UTF8)
