@@ -72,7 +72,8 @@ def test_rows_that_do_not_fit_into_memory_land_the_same(
 ) -> None:
     text, name, form = FILES["csv, shuffled, ends of two characters"]
     held = landed(tmp_path / "held", text, name, form)
-    monkeypatch.setattr(plain_rows, "HELD_BYTES", 10_000)
+    monkeypatch.setattr(plain_rows, "HELD_BYTES", 20_000)
+    monkeypatch.setattr(plain_rows, "FILED_BYTES", 10_000)
     assert landed(tmp_path / "spilt", text, name, form) == held
 
 
