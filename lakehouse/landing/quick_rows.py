@@ -237,24 +237,25 @@ def read_pieces(
         few = few_distinct(split(some.first(looked_at))) if some else frozenset[str]()
         rows = made.result()
         rows.look_at(few)
+        rows.count(first, 0)
         return rows, few
 
     path, left = file.scratch / "rest", [np.arange(skip, skip + first) + 1]
     with path.open("wb") as rest, ThreadPoolExecutor(1) as maker, ThreadPoolExecutor(AHEAD) as pool:
-        # The first pieces are read meanwhile.
         looked = pool.submit(look, maker.submit(make))
         head = head_of(file.path, skip + first)
         if not skip:
             head = head.removeprefix(BOM_UTF8)
         rest.write(head)
         end = Piece(head).plain_end(encoding) if encoding else None
-        rows, _ = looked.result()
-        rows.count(first, 0)
+        # Of the first pieces the bytes are read meanwhile.
         for one, kept, text in in_turn(pool, parsed, extents(file.path, skip=skip + first)):
             end = one_end(end, one)
             rest.write(text)
+            rows, _ = looked.result()
             line = skip + 1 + rows.lines
             left.append(rows.keep(kept, line=line) + line)
+    rows, _ = looked.result()
     lines = np.concatenate(left)
     return Rest(
         file=replace(file, path=path, form=form, lines=skip + len(lines), whole=False),
