@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +9,6 @@ from datetime import date
 from functools import partial
 from itertools import chain, pairwise
 from pathlib import Path
-from threading import get_native_id
 from typing import Any
 
 import duckdb
@@ -31,8 +28,6 @@ from lakehouse.storage.sql import identifier
 ROW_GROUP = 122_880
 # Of a file, about. Each is written by one thread, several beside each other.
 FILE_ROWS, WRITERS = 2_000_000, 2
-# How much nicer their threads are than others.
-GIVES_WAY = 10
 # Rows of DuckDB's at a time.
 BATCH = 1_000_000
 # Distinct texts of a column that each row group lists.
@@ -81,7 +76,7 @@ def write_frames(
         target.mkdir(parents=True, exist_ok=True)
         for number, some in enumerate(_in_files(parts)):
             files[target / (f"{name}-{number}.parquet" if number else f"{name}.parquet")] = some
-    with ThreadPoolExecutor(WRITERS, initializer=_give_way) as pool:
+    with ThreadPoolExecutor(WRITERS) as pool:
         done = [
             pool.submit(_write, path, parts, _form(contract, parts), delivery, pseudonyms)
             for path, parts in files.items()
@@ -89,14 +84,6 @@ def write_frames(
         for one in done:
             one.result()
     return {path: sum(part.rows for part in parts) for path, parts in files.items()}
-
-
-def _give_way() -> None:
-    """Lets other threads have the processor before this one: for what it writes only the end waits."""
-    # Elsewhere the number of a thread may be that of somebody's process.
-    if sys.platform == "linux":
-        nice = os.getpriority(os.PRIO_PROCESS, 0)
-        os.setpriority(os.PRIO_PROCESS, get_native_id(), min(nice + GIVES_WAY, 19))
 
 
 def _in_files(frames: Sequence[PlainFrame]) -> list[list[PlainFrame]]:
@@ -137,7 +124,7 @@ def _write(
 
     parts = (part for frame in frames for part in _under_pseudonyms(frame, pseudonyms).parts(ROW_GROUP) if part.rows)
     with (
-        ThreadPoolExecutor(AHEAD, initializer=_give_way) as pool,
+        ThreadPoolExecutor(AHEAD) as pool,
         pq.ParquetWriter(
             path,
             form,

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from pathlib import Path
-from threading import get_native_id
 from typing import Any
 
 import duckdb
@@ -104,21 +101,3 @@ def _written(folder: Path, text: str) -> Path:
     path = folder / "given.csv"
     path.write_text(text)
     return path
-
-
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere threads have no priority of their own")
-def test_only_the_threads_that_write_give_way(
-    tmp_path: Path, ways: list[Rest | None], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    found: list[int] = []
-    write = write_plain._write
-
-    def watched(*args: Any) -> None:
-        found.append(os.getpriority(os.PRIO_PROCESS, get_native_id()))
-        write(*args)
-
-    monkeypatch.setattr(write_plain, "_write", watched)
-    before = os.getpriority(os.PRIO_PROCESS, 0)
-    landed(tmp_path, csv_of(rows_of(3, 300)), "a.csv", {"format": "csv"})
-    assert set(found) == {min(before + write_plain.GIVES_WAY, 19)}
-    assert os.getpriority(os.PRIO_PROCESS, 0) == before
