@@ -43,12 +43,8 @@ class Weighed:
 
     def total(self) -> float:
         # As DuckDB's mean is: a sum of whole numbers need not fit 64 bits.
-        values = self.values if self.values.dtype.is_integer() else self.values.cast(pl.Float64)
-        if self.counts is None:
-            mean: Any = values.mean()
-            total = 0.0 if mean is None else mean * len(values)
-        else:
-            total = float((values.cast(pl.Float64) * self.counts).sum())
+        values = self.values.cast(pl.Float64)
+        total = float((values if self.counts is None else values * self.counts).sum())
         return total if self.unit is None else total * float(self.unit)
 
 
@@ -170,10 +166,7 @@ class ByPlace:
             listed &= ~self._nothing
         numbers = (np.cumsum(listed) - 1).astype(np.int32)
         texts = self._texts.filter(pa.array(listed))
-        mask = self.lacking(held)
-        # Mostly all are listed, but for the last, which is nothing: then places are what they were.
-        same = mask is None and places.dtype == np.uint32 and listed[:-1].all()
-        return pa.DictionaryArray.from_arrays(places.view(np.int32) if same else numbers[places], texts, mask=mask)
+        return pa.DictionaryArray.from_arrays(numbers[places], texts, mask=self.lacking(held))
 
     def weighed(self, held: pl.Series) -> Weighed:
         counts = np.bincount(held.to_numpy(), minlength=len(self.each))

@@ -22,9 +22,9 @@ from lakehouse.landing.held_columns import AS_THEY_ARE, ByPlace, Coding
 from lakehouse.landing.pieces import Places
 from lakehouse.storage.sql import identifier
 
-# With the pieces that are being read this stays below 2 GB, and with DuckDB's few lines that are left of so many rows.
+# With the pieces that are being read, and what DuckDB takes for the lines that are left, this stays below 2 GB.
 HELD_BYTES = 768 << 20
-# Once some had to go into files, for of more rows more lines are left, and DuckDB may have much.
+# Once some are in files: of more rows more lines are left, and DuckDB may take all that it is allowed.
 FILED_BYTES = 64 << 20
 # Of a frame in a file so many distinct values of a column stay in memory.
 FEW_VALUES = 1024

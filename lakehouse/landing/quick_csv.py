@@ -127,7 +127,7 @@ def _types(planned: list[Planned]) -> dict[str, pl.DataType]:
     return {place: reader_type(one) for place, one in placed(planned)}
 
 
-def _parse(reader: _Reader, piece: Piece, rows: QuickRows, _: frozenset[str]) -> Kept:
+def _parse(reader: _Reader, piece: Piece, rows: QuickRows) -> Kept:
     # Categories are new for each piece.
     reader = replace(reader, types=_types(rows.planned))
     quotes = reader.quotes(piece)

@@ -21,7 +21,6 @@ from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
     Way,
     by_name,
-    few_distinct,
     is_decimal,
     placed,
     plan_columns,
@@ -113,8 +112,8 @@ def _read_alike(
     )
 
 
-def _parse(fields: list[Field], piece: Piece, rows: QuickRows, few: frozenset[str]) -> Kept:
-    reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=few)
+def _parse(fields: list[Field], piece: Piece, rows: QuickRows) -> Kept:
+    reader = RecordReader(fields=fields, planned=dict(placed(rows.planned)), few=rows.few)
     read = reader.read(piece)
     if read is None:
         return Kept.nothing(piece.lines)
@@ -162,7 +161,7 @@ def _read(connection: duckdb.DuckDBPyConnection, file: PlainFile, places: dict[s
     for batch in found.to_arrow_reader(BATCH):
         texts = pl.DataFrame(batch)
         if rows.lines == 0:
-            rows.look_at(few_distinct(texts))
+            rows.look_at(texts)
         line = 1 + rows.lines
         doubtful = np.zeros(texts.height, bool)
         # The first records tell which fields a file has.

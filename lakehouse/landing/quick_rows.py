@@ -8,9 +8,10 @@ by the same rules, whichever way a row went.
 from __future__ import annotations
 
 from codecs import BOM_UTF8
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import duckdb
 import numpy as np
@@ -82,8 +83,8 @@ def is_large_text(file: PlainFile) -> bool:
 class QuickRows:
     """The rows of one file on their way into ``plain``.
 
-    ``planned``: how each column is typed. Frames given have a column for each ``place``, of the type that
-    :func:`lakehouse.landing.quick_columns.reader_type` states.
+    ``planned``: how each column is typed; ``few``: the places with few distinct values. Frames given have a column for
+    each ``place``, of the type that :func:`lakehouse.landing.quick_columns.reader_type` states.
     """
 
     def __init__(
@@ -106,10 +107,12 @@ class QuickRows:
             if one.way is not Way.READER
         }
         self._most_left = MOST_LEFT if most_left is None else most_left
+        self.few = frozenset[str]()
         self.lines = self.kept = 0
 
-    def look_at(self, few: Container[str]) -> None:
-        """Settles which columns have few distinct texts: those of these places."""
+    def look_at(self, texts: pl.DataFrame) -> None:
+        """Settles which columns have few distinct texts, as some texts of each place tell."""
+        self.few = few = few_distinct(texts)
         self.planned = [
             replace(one, way=Way.TEXTS)
             if one.place is not None and one.way is Way.DISTINCT and one.place not in few
@@ -210,7 +213,7 @@ def read_pieces(
     form: CsvForm | NdjsonForm,
     make: Callable[[], QuickRows],
     split: Callable[[Piece], pl.DataFrame],
-    parse: Callable[[Piece, QuickRows, frozenset[str]], Kept],
+    parse: Callable[[Piece, QuickRows], Kept],
     *,
     looked_at: int,
     skip: int,
@@ -219,26 +222,25 @@ def read_pieces(
     """Reads a file's rows after the first ``skip`` lines, several pieces beside each other; the ``first`` of them are
     left in any case.
 
-    ``split`` gives the texts of some ``looked_at`` bytes: these tell in which places values are few, which ``parse``
-    is given. Raises :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where the text is to be
-    surveyed first.
+    ``split`` gives the texts of some ``looked_at`` bytes: these tell in which places values are few. Raises
+    :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where the text is to be surveyed first.
     """
     encoding = None if file.surveyed else form.encoding
 
     def parsed(extent: Extent) -> tuple[bytes | None, Kept, bytes]:
         piece = extent.read()
         end = piece.plain_end(encoding) if encoding else None
-        kept = parse(piece, *looked.result())
+        kept = parse(piece, looked.result())
         # Here and not where all is put in order: so the piece need not wait for that.
         return end, kept, piece.gathered(kept.others)
 
-    def look(made: Future[QuickRows]) -> tuple[QuickRows, frozenset[str]]:
-        some = next(extents(file.path, skip=skip), None)
-        few = few_distinct(split(some.first(looked_at))) if some else frozenset[str]()
+    def look(made: Future[QuickRows]) -> QuickRows:
+        some = [split(extent.first(looked_at)) for extent in islice(extents(file.path, skip=skip), 1)]
         rows = made.result()
-        rows.look_at(few)
+        for texts in some:
+            rows.look_at(texts)
         rows.count(first, 0)
-        return rows, few
+        return rows
 
     path, left = file.scratch / "rest", [np.arange(skip, skip + first) + 1]
     with path.open("wb") as rest, ThreadPoolExecutor(1) as maker, ThreadPoolExecutor(AHEAD) as pool:
@@ -252,10 +254,10 @@ def read_pieces(
         for one, kept, text in in_turn(pool, parsed, extents(file.path, skip=skip + first)):
             end = one_end(end, one)
             rest.write(text)
-            rows, _ = looked.result()
+            rows = looked.result()
             line = skip + 1 + rows.lines
             left.append(rows.keep(kept, line=line) + line)
-    rows, _ = looked.result()
+    rows = looked.result()
     lines = np.concatenate(left)
     return Rest(
         file=replace(file, path=path, form=form, lines=skip + len(lines), whole=False),
