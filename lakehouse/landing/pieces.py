@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
-from io import BufferedReader
+from io import BufferedReader, BytesIO
 from pathlib import Path
+from threading import local
 from typing import Any, TypeVar
 
 import numpy as np
@@ -40,6 +41,25 @@ Places = np.ndarray[Any, np.dtype[np.int64]]
 Marks = np.ndarray[Any, np.dtype[np.bool_]]
 
 
+class Room(local):
+    """Memory for the bytes of a piece, each thread's own: used again once nobody holds these, for fresh memory is
+    dear. Where somebody does, they are left to him."""
+
+    def __init__(self) -> None:
+        self._bytes = BytesIO()
+
+    def filled(self, file: int, start: int, size: int) -> bytes:
+        """So many bytes of an open file, or fewer at its end."""
+        if self._bytes.seek(0, os.SEEK_END) < size:
+            self._bytes.seek(size - 1)
+            self._bytes.write(b"\0")
+        self._bytes.truncate(size)
+        with self._bytes.getbuffer() as memory:
+            found = os.preadv(file, [memory], start)
+        self._bytes.truncate(found)
+        return self._bytes.getvalue()
+
+
 @dataclass(frozen=True)
 class Extent:
     """Where in a file some whole lines are, in bytes."""
@@ -48,9 +68,10 @@ class Extent:
     start: int
     end: int
 
-    def read(self) -> Piece:
+    def read(self, room: Room | None = None) -> Piece:
+        """``room``: where its bytes are to be."""
         with self.path.open("rb", buffering=0) as file:
-            text = os.pread(file.fileno(), self.end - self.start, self.start)
+            text = (room or Room()).filled(file.fileno(), self.start, self.end - self.start)
             if text.endswith(b"\n"):
                 return Piece(text)
             before = os.pread(file.fileno(), min(self.start, 2), max(self.start - 2, 0)) + text

@@ -20,7 +20,7 @@ import polars as pl
 from lakehouse.contracts.forms import CsvForm, FileForm, NdjsonForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import MAX_LINE_BYTES
-from lakehouse.landing.pieces import AHEAD, Extent, Marks, Piece, Places, extents, head_of, in_turn, one_end
+from lakehouse.landing.pieces import AHEAD, Extent, Marks, Piece, Places, Room, extents, head_of, in_turn, one_end
 from lakehouse.landing.plain_rows import LINE, PlainFrame, PlainRows
 from lakehouse.landing.quick_columns import (
     FEW,
@@ -226,9 +226,10 @@ def read_pieces(
     :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where the text is to be surveyed first.
     """
     encoding = None if file.surveyed else form.encoding
+    room = Room()
 
     def parsed(extent: Extent) -> tuple[bytes | None, Kept, bytes]:
-        piece = extent.read()
+        piece = extent.read(room)
         end = piece.plain_end(encoding) if encoding else None
         kept = parse(piece, looked.result())
         # Here and not where all is put in order: so the piece need not wait for that.
