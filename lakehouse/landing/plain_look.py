@@ -17,7 +17,7 @@ from lakehouse.landing.pieces import Places
 from lakehouse.landing.plain_measures import Measured, measure_plain
 from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.landing.profile import spread_of
-from lakehouse.landing.write_plain import write_frames
+from lakehouse.landing.write_plain import Writing
 from lakehouse.privacy.pseudonyms import hidden_columns
 
 
@@ -30,8 +30,10 @@ class PlainLook:
         # Ids are hidden in no draft, and a row that moves is written otherwise.
         self._drafts = not rows_move(contract) and not list(hidden_columns(contract))
         self._pool = ThreadPoolExecutor(1)
+        self._frames: list[PlainFrame] = []
         self._contested: Future[Places] | None = None
-        self._drafted: Future[dict[Path, int]] | None = None
+        self._drafting: Future[Writing] | None = None
+        self._drafted: Future[None] | None = None
         self._measured: Future[dict[str, Measured]] | None = None
 
     def __enter__(self) -> PlainLook:
@@ -44,17 +46,17 @@ class PlainLook:
         """Does nothing where it has begun, or there is no row to look at."""
         if self._contested is not None or not self._plain.rows:
             return
-        frames = list(self._plain.frames)
+        frames = self._frames = list(self._plain.frames)
         self._plain.taken = []
         self._contested = self._pool.submit(own_contested, self._contract, frames)
-        self._measured = self._pool.submit(measure_plain, frames, self._contract, spread=spread_of(self._contract))
         if self._drafts:
-            # Last, for writing keeps all processors busy, and nothing but the files waits for it.
-            self._drafted = self._pool.submit(self._draft, frames, self._contested)
+            self._drafting = self._pool.submit(self._draft, frames, self._contested)
+            self._drafted = self._pool.submit(self._write, self._drafting)
+        self._measured = self._pool.submit(self._measure, frames)
 
     def begin_again(self) -> None:
         """Looks anew, at the rows as they are now."""
-        self._contested = self._drafted = self._measured = None
+        self._contested = self._drafting = self._drafted = self._measured = None
         self.begin()
 
     def contested(self) -> Places | None:
@@ -65,21 +67,35 @@ class PlainLook:
     def drafted(self) -> dict[Path, int] | None:
         """The files that hold the plain rows, each with its number of rows, where no others than those with the key of
         another plain one were taken out."""
-        if self._drafted is None or self._contested is None:
+        if self._contested is None or self._drafting is None or self._drafted is None:
             return None
-        files = self._drafted.result()
         taken = np.sort(np.concatenate(self._plain.taken)) if self._plain.taken else np.empty(0, np.int64)
-        return files if np.array_equal(taken, self._contested.result()) else None
+        writing = self._drafting.result()
+        if not np.array_equal(taken, self._contested.result()):
+            writing.give_up()
+            return None
+        writing.join()
+        self._drafted.result()
+        return writing.rows
 
     def measured(self) -> dict[str, Measured]:
         """What a profile asks of them."""
         self.begin()
-        return {} if self._measured is None else self._measured.result()
+        if self._measured is None:
+            return {}
+        # Who asks has nothing else to do.
+        return self._measure(self._frames) if self._measured.cancel() else self._measured.result()
 
-    def _draft(self, frames: list[PlainFrame], contested: Future[Places]) -> dict[Path, int]:
+    def _measure(self, frames: list[PlainFrame]) -> dict[str, Measured]:
+        return measure_plain(frames, self._contract, spread=spread_of(self._contract))
+
+    def _draft(self, frames: list[PlainFrame], contested: Future[Places]) -> Writing:
         lines = contested.result()
         kept = [frame.without(frame.places_of(lines)) for frame in frames]
         rmtree(self._folder, ignore_errors=True)
-        return write_frames(
+        return Writing(
             self._contract, self._delivery, [frame for frame in kept if frame.rows], self._folder, "part-0", {}
         )
+
+    def _write(self, drafting: Future[Writing]) -> None:
+        drafting.result().join()

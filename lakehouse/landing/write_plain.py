@@ -57,6 +57,41 @@ def write_exact_rows(
     return write_frames(contract, delivery, more.frames, folder, "part-1", hidden.frames(connection))
 
 
+class Writing:
+    """Frames on their way into files, ids as pseudonyms: files for each partition, by ``name``, in a ``folder`` that is
+    named by it. As many threads write as join in. The same rows give the same bytes."""
+
+    def __init__(
+        self,
+        contract: Contract,
+        delivery: dict[str, Any],
+        frames: Sequence[PlainFrame],
+        folder: Path,
+        name: str,
+        pseudonyms: Mapping[str, pl.DataFrame],
+    ) -> None:
+        self._contract, self._delivery, self._pseudonyms = contract, delivery, pseudonyms
+        files: dict[Path, list[PlainFrame]] = {}
+        for partition, parts in sorted(_by_partition(contract, frames, folder.with_name(f"split-{name}")).items()):
+            target = folder / f"event_date={partition}"
+            target.mkdir(parents=True, exist_ok=True)
+            for number, some in enumerate(_in_files(parts)):
+                files[target / (f"{name}-{number}.parquet" if number else f"{name}.parquet")] = some
+        self.rows = {path: sum(part.rows for part in parts) for path, parts in files.items()}
+        # One for all threads: each takes what comes next.
+        self._left = iter(list(files.items()))
+
+    def join(self) -> None:
+        """Writes until no file is left that nobody has begun."""
+        for path, parts in self._left:
+            _write(path, parts, _form(self._contract, parts), self._delivery, self._pseudonyms)
+
+    def give_up(self) -> None:
+        """Leaves the files that nobody has begun."""
+        for _ in self._left:
+            pass
+
+
 def write_frames(
     contract: Contract,
     delivery: dict[str, Any],
@@ -65,25 +100,12 @@ def write_frames(
     name: str,
     pseudonyms: Mapping[str, pl.DataFrame],
 ) -> dict[Path, int]:
-    """Writes frames, ids as pseudonyms: files for each partition, by ``name``, in a folder that is named by it.
-    Returns how many rows each holds.
-
-    The same rows give the same bytes.
-    """
-    files: dict[Path, list[PlainFrame]] = {}
-    for partition, parts in sorted(_by_partition(contract, frames, folder.with_name(f"split-{name}")).items()):
-        target = folder / f"event_date={partition}"
-        target.mkdir(parents=True, exist_ok=True)
-        for number, some in enumerate(_in_files(parts)):
-            files[target / (f"{name}-{number}.parquet" if number else f"{name}.parquet")] = some
+    """Writes frames as :class:`Writing` does. Returns how many rows each file holds."""
+    writing = Writing(contract, delivery, frames, folder, name, pseudonyms)
     with ThreadPoolExecutor(WRITERS) as pool:
-        done = [
-            pool.submit(_write, path, parts, _form(contract, parts), delivery, pseudonyms)
-            for path, parts in files.items()
-        ]
-        for one in done:
+        for one in [pool.submit(writing.join) for _ in range(WRITERS)]:
             one.result()
-    return {path: sum(part.rows for part in parts) for path, parts in files.items()}
+    return writing.rows
 
 
 def _in_files(frames: Sequence[PlainFrame]) -> list[list[PlainFrame]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from lakehouse.landing import write_plain
+from lakehouse.landing.plain_rows import PlainFrame
 from lakehouse.landing.quick_rows import Rest
+from lakehouse.landing.write_plain import Writing
 from lakehouse.storage.sql import identifier
 from tests.unit.landing.both_ways import csv_of, landed, rows_of
 from tests.unit.landing.conftest import House, column
@@ -101,3 +104,15 @@ def _written(folder: Path, text: str) -> Path:
     path = folder / "given.csv"
     path.write_text(text)
     return path
+
+
+def test_what_nobody_has_begun_can_be_given_up(tmp_path: Path) -> None:
+    contract = House(tmp_path).contract([KEY, AT], time=MONTHS)
+    days = [datetime(2024, month, 1, tzinfo=UTC) for month in (1, 2, 3)]
+    rows = pl.DataFrame({"exchange_line": [1, 2, 3], "n": [1, 2, 3], "at": days})
+    delivery = {"delivery": "d", "received_at": days[0]}
+    writing = Writing(contract, delivery, [PlainFrame.of(rows)], tmp_path / "clean", "part-0", {})
+    assert sorted(writing.rows.values()) == [1, 1, 1]
+    writing.give_up()
+    writing.join()
+    assert not any(path.exists() for path in writing.rows)
