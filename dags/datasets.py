@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from airflow.providers.standard.operators.empty import EmptyOperator
 from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronDataIntervalTimetable
 
 from exchange_operators import ExtractOperator, IntakeOperator
@@ -60,7 +61,8 @@ def dataset_dag(contract: Contract) -> DAG:
         intake = IntakeOperator(
             task_id="intake",
             dataset=contract.key,
-            trigger_rule="none_failed",
+            # Of a source that failed half way, what is sealed already is whole.
+            trigger_rule="all_done",
             # On a busy machine Airflow's own requests can time out; what was taken in before stands.
             retries=1,
             retry_delay=timedelta(seconds=10),
@@ -68,18 +70,18 @@ def dataset_dag(contract: Contract) -> DAG:
             doc_md="Seal, parse, type, quarantine, write clean partitions and the provider's receipt.",
         )
         if extension.extract:
-            (
-                ExtractOperator(
-                    task_id="extract",
-                    dataset=contract.key,
-                    retries=1,
-                    retry_delay=timedelta(seconds=30),
-                    # A source that answers for ever does not keep its slot; the next try goes on behind what is sealed.
-                    execution_timeout=timedelta(days=1),
-                    doc_md="Pull the data interval and seal its pages in raw.",
-                )
-                >> intake
+            extract = ExtractOperator(
+                task_id="extract",
+                dataset=contract.key,
+                retries=1,
+                retry_delay=timedelta(seconds=30),
+                # A source that answers for ever does not keep its slot; the next try goes on behind what is sealed.
+                execution_timeout=timedelta(days=1),
+                doc_md="Pull the data interval and seal its pages in raw.",
             )
+            # Keeps the run red where the source failed, whatever intake made of what was sealed.
+            answered = EmptyOperator(task_id="answered", trigger_rule="none_failed")
+            extract >> [intake, answered]
     return dag
 
 

@@ -40,8 +40,8 @@ class ExtractOperator(BaseOperator):
     def execute(self, context: Any) -> dict[str, Any]:
         from lakehouse.contracts.derive import is_asked
         from lakehouse.exchange import Exchange
-        from lakehouse.landing.extract import extract, missed
-        from lakehouse.sources.page import SourceError
+        from lakehouse.landing.extract import Extracted, extract, missed
+        from lakehouse.sources.page import NotThere, SourceError
 
         # A run that was started by hand has no interval; a source that is asked for what is new needs none.
         began: datetime = context["dag_run"].start_date
@@ -58,13 +58,20 @@ class ExtractOperator(BaseOperator):
                 "taken in; to ask it, start the DAG with an interval, or a backfill"
             )
         ask = partial(extract, exchange, contract, again_before=began, progress=self.log.info)
-        found = ask(start=start, end=end)
+        missing: NotThere | None = None
+        try:
+            found = ask(start=start, end=end)
+        except NotThere as error:
+            # The source answers, and may have what came late of those before.
+            found, missing = Extracted(), error
         if arguments is not None and arguments.by_interval and context["dag_run"].run_type == "scheduled":
             for first, last in missed(exchange, contract, before=start):
                 try:
                     found += ask(start=first, end=last)
                 except SourceError as error:
                     self.log.warning("%s: %s to %s is still missing: %s", self.dataset, first, last, error)
+        if missing is not None:
+            raise missing
         return asdict(found)
 
 

@@ -20,6 +20,8 @@ class SftpServer:
     def __init__(self, folder: Path, *, authorized: str = "", break_after: int | None = None) -> None:
         self.folder = folder
         self.break_after = break_after
+        # What is answered where one of these names is opened.
+        self.refused: dict[str, asyncssh.SFTPError] = {}
         self.bytes_read = 0
         self.connections = 0
         self._key = asyncssh.generate_private_key("ssh-ed25519")
@@ -78,6 +80,11 @@ class _Files(asyncssh.SFTPServer):
     def __init__(self, server: SftpServer, channel: Any) -> None:
         super().__init__(channel, chroot=str(server.folder))
         self._owner, self._connection = server, channel.get_connection()
+
+    def open(self, path: bytes, pflags: int, attrs: Any) -> Any:
+        if refusal := self._owner.refused.get(Path(path.decode()).name):
+            raise refusal
+        return super().open(path, pflags, attrs)
 
     def read(self, file_obj: object, offset: int, size: int) -> bytes:
         data: bytes = super().read(file_obj, offset, size)  # type: ignore[assignment]

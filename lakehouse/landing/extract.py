@@ -12,12 +12,15 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from lakehouse.contracts.extract import HttpFile
 from lakehouse.contracts.extract_base import HOW_IT_IS_ASKED
 from lakehouse.contracts.extract_stores import SqlRead
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.seal import seal_page
 from lakehouse.sources.connector import Asked, Connector, Page, Watermark, connector_for
+from lakehouse.sources.page import NotThere
+from lakehouse.sources.periods import periods
 from lakehouse.storage.index import extract_windows, upsert, watermarks
 
 Window = tuple[datetime, datetime]
@@ -59,7 +62,8 @@ def extract(
     The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
     paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
     next extract goes on behind the last of them. A window that was read since ``again_before`` (when this run
-    began) is not asked for again: so a run that died takes up where it was.
+    began) is not asked for again: so a run that died takes up where it was. Where there is a file for each period,
+    each is a window; one whose file is not there holds up no other, and is raised at the end once it is due.
     Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
@@ -72,16 +76,34 @@ def extract(
     connector = connector_for(arguments, address=address, credential=_credential(contract), columns=columns)
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
-    for window in windows(start, end, arguments.window_days if arguments.by_interval else None):
+    every = arguments.every if isinstance(arguments, HttpFile) else None
+    missing: NotThere | None = None
+    for window in windows(start, end, arguments.window_days if arguments.by_interval else None, every=every):
         if window in done:
             continue
-        found = _extract_window(exchange, contract, connector, window)
+        try:
+            found = _extract_window(exchange, contract, connector, window)
+        except NotThere as error:
+            if every is None or error.status != 404:
+                raise
+            if _is_due(contract, window, every):
+                missing = missing or error
+            progress(f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: not there: {error}")
+            continue
         total += found
         progress(
             f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: {found.rows:,} rows in "
             f"{found.pages} pages from {address}; {found.sealed} pages are new"
         )
+    if missing is not None:
+        raise missing
     return total
+
+
+def _is_due(contract: Contract, window: Window, every: str) -> bool:
+    """Whether the file of a window's period should be there: once that is over, and as late as was promised."""
+    over = max(end for _, end in periods(*window, every))
+    return over + (contract.promised("latency") or timedelta()) <= datetime.now(UTC)
 
 
 def _extract_window(exchange: Exchange, contract: Contract, connector: Connector, window: Window) -> Extracted:
@@ -197,8 +219,12 @@ def source_address(exchange: Exchange, contract: Contract) -> str:
     return exchange.settings.extract_url
 
 
-def windows(start: datetime, end: datetime, days: int | None) -> Iterator[Window]:
-    """``[start, end)`` in parts of so many whole days (UTC), cut at the same places whatever the start; or whole."""
+def windows(start: datetime, end: datetime, days: int | None, *, every: str | None = None) -> Iterator[Window]:
+    """``[start, end)`` in parts of so many whole days (UTC), cut at the same places whatever the start; in parts of
+    ``every`` period; or whole."""
+    if every is not None:
+        yield from ((max(start, first), min(last, end)) for first, last in periods(start, end, every))
+        return
     if days is None:
         yield start, end
         return
@@ -227,7 +253,12 @@ def uncovered(exchange: Exchange, contract: Contract, *, start: datetime, end: d
     """The parts of ``[start, end)`` that no extract has covered yet, in order of time."""
     rows = exchange.index.rows(
         sa.select(extract_windows.c.start, extract_windows.c.end)
-        .where(extract_windows.c.provider == contract.provider, extract_windows.c.dataset == contract.dataset)
+        .where(
+            extract_windows.c.provider == contract.provider,
+            extract_windows.c.dataset == contract.dataset,
+            extract_windows.c.end > start,
+            extract_windows.c.start < end,
+        )
         .order_by(extract_windows.c.start)
     )
     gaps, reached = [], start
@@ -244,12 +275,20 @@ def uncovered(exchange: Exchange, contract: Contract, *, start: datetime, end: d
 
 def missed(exchange: Exchange, contract: Contract, *, before: datetime) -> list[Window]:
     """What no extract has covered of the month before a moment, behind the first that did: the source was away, or
-    we were."""
+    we were. Where there is a file for each period, and none came yet, of the history: it may always come late."""
     first = exchange.index.row(
         sa.select(sa.func.min(extract_windows.c.start).label("start")).where(
             extract_windows.c.provider == contract.provider, extract_windows.c.dataset == contract.dataset
         )
     )
-    if first is None or first["start"] is None or first["start"] >= before:
+    begun: datetime | None = first["start"] if first else None
+    if begun is None and isinstance(contract.exchange.extract, HttpFile) and contract.exchange.extract.every:
+        begun = history_start(contract)
+    if begun is None or begun >= before:
         return []
-    return uncovered(exchange, contract, start=max(first["start"], before - _LOOK_BACK), end=before)
+    return uncovered(exchange, contract, start=max(begun, before - _LOOK_BACK), end=before)
+
+
+def history_start(contract: Contract) -> datetime:
+    """From when on a source is asked that is asked by interval."""
+    return datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)

@@ -21,7 +21,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.receipt import Sender
 from lakehouse.storage.index import deliveries
-from lakehouse.storage.lake import AccessRefused, Entry, ObjectNotFound
+from lakehouse.storage.lake import AccessRefused, Entry, ObjectNotFound, is_unfinished
 
 Progress = Callable[[str], None]
 _log = logging.getLogger(__name__)
@@ -324,4 +324,7 @@ def _seal(exchange: Exchange, sender: Sender, fetched: Fetched) -> str:
 
 def _safe_name(name: str) -> str:
     cleaned = re.sub(r"[\x00-\x1f/\\]", "_", name)
-    return "delivered" if cleaned in ("", ".", "..", "origin.json") else cleaned
+    if cleaned in ("", ".", "..", "origin.json"):
+        return "delivered"
+    # Of a source, for which it may be the name of a whole file.
+    return f"_{cleaned}_" if is_unfinished(cleaned) else cleaned

@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.derive import dag_id
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.extract import uncovered
+from lakehouse.landing.extract import history_start, uncovered
 from lakehouse.landing.scorecard import overdue
 from lakehouse.landing.seal import is_waited_for
 from lakehouse.landing.strays import stray_files
@@ -200,9 +200,8 @@ def _start_datasets(
             runs.append(client.trigger(dag_id(contract)))
             continue
         if extracted:
-            start = datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)
             end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
-            gaps = uncovered(exchange, contract, start=start, end=end)
+            gaps = uncovered(exchange, contract, start=history_start(contract), end=end)
             runs += [client.trigger(dag_id(contract), start=first, end=last) for first, last in gaps]
             if not gaps and _unfinished(exchange, contract):
                 # All is sealed, by a run that died before it was taken in: the source need not be asked.

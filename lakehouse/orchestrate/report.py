@@ -37,7 +37,8 @@ def print_outcome(console: Console, outcome: Outcome) -> None:
             table.add_row(key, f"{len(entries)}", *(f"{sum(e[name] for e in entries):,}" for name in names))
         console.print(table)
     else:
-        console.print("No delivery was new: every input had been taken in before, byte for byte.")
+        why = "" if outcome.failures else ": every input had been taken in before, byte for byte"
+        console.print(f"No delivery was new{why}.")
     console.print()
     if outcome.marts:
         table = _table(

@@ -13,6 +13,7 @@ from lakehouse.contracts.extract_http import placeholders
 from lakehouse.sources.http import Answer, HttpConnector, HttpSource
 from lakehouse.sources.naming import compact, safe
 from lakehouse.sources.page import Asked, NotThere, Page
+from lakehouse.sources.periods import periods
 
 Validators = dict[str, str]
 # How many files' validators a watermark holds: an interval reaches back over the newest few only.
@@ -86,16 +87,10 @@ class HttpFileConnector(HttpConnector[HttpFile]):
             raise missing
 
     def _periods(self, asked: Asked) -> Iterator[tuple[datetime, datetime]]:
-        start, end = asked.start.astimezone(UTC), asked.end.astimezone(UTC)
-        every = self._arguments.every
-        if every is None:
-            yield start, end
-            return
-        first = _floor(start, every)
-        while first < end:
-            following = _floor(first + _LONGER[every], every)
-            yield first, following
-            first = following
+        if self._arguments.every is None:
+            yield asked.start.astimezone(UTC), asked.end.astimezone(UTC)
+        else:
+            yield from periods(asked.start, asked.end, self._arguments.every)
 
     def _name(self, bounds: Mapping[str, datetime]) -> str:
         """The file's own name; of templates the whole path, and the interval where only the query holds it."""
@@ -144,19 +139,3 @@ class GtfsConnector(HttpConnector[Gtfs]):
                 f"GET {answer.url} answered a zip without {', '.join(missing)}, with {', '.join(sorted(names)[:20])}: "
                 "if the publisher has no such table, set `tables`"
             )
-
-
-# Of each period: a time that is sure to reach into the next one, and the form that keeps its beginning.
-_LONGER = {
-    "hour": timedelta(hours=1),
-    "day": timedelta(days=1),
-    "month": timedelta(days=32),
-    "year": timedelta(days=367),
-}
-_BEGINNING = {"hour": "%Y-%m-%dT%H", "day": "%Y-%m-%d", "month": "%Y-%m", "year": "%Y"}
-
-
-def _floor(moment: datetime, period: str) -> datetime:
-    """The beginning of the period that holds the moment."""
-    form = _BEGINNING[period]
-    return datetime.strptime(moment.strftime(form), form).replace(tzinfo=UTC)

@@ -6,9 +6,15 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from lakehouse.sources.page import Asked, Page
+from lakehouse.sources.page import Asked, Page, SourceError
 
 _LONGEST = 200  # bytes
+# After so many that it does not give, a source most likely gives none.
+_MOST_REFUSED = 1000
+
+
+class FileRefused(SourceError):
+    """The source does not give one of its files, and may well give the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,19 +31,28 @@ def new_files(
     """Yield a page for each file whose version was not read before.
 
     The watermark holds the version of every file that is still there. `fetch` writes the file, and answers
-    whether it is the one that was listed: one that is gone or was changed meanwhile is left for the next time.
+    whether it is the one that was listed: one that is gone or was changed meanwhile is left for the next time. One
+    that it raises FileRefused for holds up no other; the first is raised at the end.
     """
     files = list(listed)
     before = (asked.watermark or {}).get("files", {})
     known = {file.name: before[file.name] for file in files if file.name in before}
+    refused: list[FileRefused] = []
     for file in files:
         if known.get(file.name) == file.version:
             continue
-        name = page_name(file.name)
-        if not fetch(file, asked.folder / name):
+        try:
+            if not fetch(file, asked.folder / page_name(file.name)):
+                continue
+        except FileRefused as error:
+            refused.append(error)
+            if len(refused) == _MOST_REFUSED:
+                break
             continue
         known[file.name] = file.version
         yield file_page(file, asked, address=address, watermark={"files": dict(known)})
+    if refused:
+        raise refused[0]
 
 
 def file_page(file: Listed, asked: Asked, *, address: str, watermark: dict[str, object]) -> Page:

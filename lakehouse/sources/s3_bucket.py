@@ -16,9 +16,10 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lakehouse.contracts.extract_stores import S3Bucket
-from lakehouse.sources.listed import Listed, file_page, new_files, page_name
+from lakehouse.sources.listed import FileRefused, Listed, file_page, new_files, page_name
 from lakehouse.sources.page import Asked, Page, SourceError
 from lakehouse.sources.patience import Patience
+from lakehouse.storage.lake import is_unfinished
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _TRANSFER = TransferConfig(multipart_chunksize=8 << 20, max_concurrency=4)
 _STEPS = {
     "403": "set EXCHANGE_CREDENTIAL_<PROVIDER> to access key:secret key of somebody who may list and read it",
+    "archived": "it is in an archive: ask the provider to restore it, or leave it out by `pattern`",
     "404": "there is no such bucket: correct the location of the contract's server",
 }
 
@@ -82,9 +84,19 @@ class S3BucketConnector:
 
     def _behind(self, asked: Asked) -> Iterator[Page]:
         last = (asked.watermark or {}).get("start_after")
+        refused: FileRefused | None = None
         for file in self._list(start_after=last):
-            if self._fetch(file, asked.folder / page_name(file.name)):
-                yield file_page(file, asked, address=self._root, watermark={"start_after": file.name})
+            try:
+                if not self._fetch(file, asked.folder / page_name(file.name)):
+                    continue
+            except FileRefused as error:
+                refused = refused or error
+                continue
+            # One that was refused is asked for again, and so is what lies behind it.
+            last = last if refused else file.name
+            yield file_page(file, asked, address=self._root, watermark={"start_after": last})
+        if refused is not None:
+            raise refused
 
     def _list(self, start_after: str | None = None) -> Iterator[Listed]:
         """Objects in the order of their keys, a thousand a request."""
@@ -97,7 +109,7 @@ class S3BucketConnector:
             answer = self._patiently(partial(self._client.list_objects_v2, **asked))
             for entry in answer.get("Contents", []):
                 name = entry["Key"].rpartition("/")[2]
-                if name and fnmatchcase(name, self._arguments.pattern):
+                if name and not is_unfinished(entry["Key"]) and fnmatchcase(name, self._arguments.pattern):
                     yield Listed(name=entry["Key"], version=_version(entry))
             if not answer["IsTruncated"]:
                 return
@@ -118,16 +130,26 @@ class S3BucketConnector:
         except ClientError as error:
             if error.response["Error"]["Code"] in ("404", "NoSuchKey", "412", "PreconditionFailed"):
                 return False
-            raise
+            if (status := _status(error)) != "403":
+                raise
+            step = _STEPS["archived" if error.response["Error"].get("Code") == "InvalidObjectState" else status]
+            raise FileRefused(f"{self._root}{file.name} could not be read ({_told(error)}); {step}") from None
         return True
 
     def _give_up(self, error: Exception) -> NoReturn:
         what, step = type(error).__name__, "check the server in the contract and the network, or run it again later"
         if isinstance(error, ClientError):
-            status = str(error.response["ResponseMetadata"]["HTTPStatusCode"])
-            what = f"{status} {error.response['Error'].get('Code', '')}"
-            step = _STEPS.get(status, step)
+            what = _told(error)
+            step = _STEPS.get(_status(error), step)
         raise SourceError(f"{self.address} could not be read ({what}); {step}") from None
+
+
+def _status(error: ClientError) -> str:
+    return str(error.response["ResponseMetadata"]["HTTPStatusCode"])
+
+
+def _told(error: ClientError) -> str:
+    return f"{_status(error)} {error.response['Error'].get('Code', '')}"
 
 
 def _client(arguments: S3Bucket, endpoint: str | None, credential: str | None) -> "S3Client":

@@ -24,9 +24,10 @@ from paramiko.ssh_exception import (
 from pydantic import BaseModel, ConfigDict, SecretStr, ValidationError
 
 from lakehouse.contracts.extract_stores import Sftp
-from lakehouse.sources.listed import Listed, new_files
+from lakehouse.sources.listed import FileRefused, Listed, new_files
 from lakehouse.sources.page import Asked, Page, SourceError
 from lakehouse.sources.patience import Patience
+from lakehouse.storage.lake import is_unfinished
 
 _CHUNK_BYTES = 32 << 10  # what every server takes in one request
 _CHUNKS_AT_ONCE = 64  # requests on their way, and so 2 MiB in memory
@@ -64,8 +65,12 @@ class SftpConnector:
             )
         if parts.username or parts.password:
             raise SourceError(f"sftp://…@{parts.hostname}: take the credentials out, they would end in logs")
+        try:
+            port = parts.port
+        except ValueError:
+            raise SourceError(f"{address}: the port is none: correct the location of the contract's server") from None
         self.address = address
-        self._host, self._port = parts.hostname, parts.port or 22
+        self._host, self._port = parts.hostname, port or 22
         self._folder = unquote(parts.path) or "."
         self._arguments = arguments
         self._credential = _read_credential(credential)
@@ -97,6 +102,7 @@ class SftpConnector:
             Listed(name=entry.filename, version=_version(entry))
             for entry in oldest_first
             if stat.S_ISREG(entry.st_mode or stat.S_IFREG)
+            and not is_unfinished(entry.filename)
             # A time that lies a day ahead says nothing of whether the file rests.
             and not now - self._arguments.settle_seconds < (entry.st_mtime or 0) < now + _DAY
         ]
@@ -113,7 +119,17 @@ class SftpConnector:
         return found
 
     def _fetch(self, file: Listed, path: Path) -> bool:
-        return self._patiently(partial(self._go_on, file, path))
+        try:
+            return self._patiently(partial(self._go_on, file, path))
+        except OSError as error:
+            if not self._is_connected():
+                raise
+            # The server is there: it is this file that it does not give.
+            path.unlink(missing_ok=True)
+            raise FileRefused(
+                f"{self.address.rstrip('/')}/{file.name} could not be read ({_told(error)}); ask the provider for "
+                "leave to read it, or leave it out by `pattern`"
+            ) from None
 
     def _go_on(self, file: Listed, path: Path) -> bool:
         """Append what is missing of the file, if it is still the one that was listed."""
@@ -142,8 +158,7 @@ class SftpConnector:
 
     def _session(self) -> paramiko.SFTPClient:
         """A session on the connection that stands, or on a new one."""
-        transport = self._client.get_transport() if self._client else None
-        if transport is None or not transport.is_active():
+        if not self._is_connected():
             self._disconnect()
             self._client = self._connect()
         assert self._client is not None
@@ -152,6 +167,10 @@ class SftpConnector:
         if channel is not None:
             channel.settimeout(self._arguments.timeout_seconds)
         return session
+
+    def _is_connected(self) -> bool:
+        transport = self._client.get_transport() if self._client else None
+        return transport is not None and bool(transport.is_active())
 
     def _connect(self) -> paramiko.SSHClient:
         seconds = self._arguments.timeout_seconds
@@ -179,8 +198,8 @@ class SftpConnector:
 
     def _load_host_keys(self, client: paramiko.SSHClient) -> None:
         known = self._credential.known_hosts
+        name = self._host if self._port == 22 else f"[{self._host}]:{self._port}"
         if self._arguments.host_key:
-            name = self._host if self._port == 22 else f"[{self._host}]:{self._port}"
             known = f"{name} {self._arguments.host_key}\n"
         if not known.strip():
             raise SourceError(
@@ -190,13 +209,13 @@ class SftpConnector:
         with tempfile.NamedTemporaryFile("w", suffix=".known_hosts") as file:
             file.write(known)
             file.flush()
-            try:
+            with suppress(InvalidHostKey, ValueError):
                 client.load_host_keys(file.name)
-            except InvalidHostKey:
-                raise SourceError(
-                    f"{self.address}: its host key cannot be read: set host_key in the contract's extract to the key "
-                    "as the provider gives it, such as ssh-ed25519 AAAA…"
-                ) from None
+        if self._arguments.host_key and not client.get_host_keys().lookup(name):
+            raise SourceError(
+                f"{self.address}: its host key cannot be read: set host_key in the contract's extract to the key as "
+                "the provider gives it, such as ssh-ed25519 AAAA…"
+            )
 
     def _disconnect(self) -> None:
         if self._client is not None:
@@ -206,7 +225,7 @@ class SftpConnector:
 
     def _give_up(self, error: Exception) -> NoReturn:
         step = "check the server in the contract and the network, or run the extract again later"
-        what = f"{type(error).__name__}: {error}".rstrip(": ")
+        what = _told(error)
         if isinstance(error, BadHostKeyException) or "not found in known_hosts" in str(error):
             what = f"it shows another host key ({type(error).__name__})"
             step = "do not connect; ask the provider whether the server was changed, then correct host_key"
@@ -222,6 +241,10 @@ class SftpConnector:
         raise SourceError(f"{self.address} could not be read ({what}); {step}") from None
 
 
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
 def _version(entry: paramiko.SFTPAttributes) -> str:
     return f"{entry.st_size}@{entry.st_mtime}"
 
@@ -230,7 +253,9 @@ def _read_credential(credential: str | None) -> _Credential:
     if not credential:
         raise SourceError("SFTP needs a credential: set EXCHANGE_CREDENTIAL_<PROVIDER> to user:password, or to JSON")
     if not credential.lstrip().startswith("{"):
-        user, _, password = credential.partition(":")
+        user, colon, password = credential.partition(":")
+        if not colon:
+            raise SourceError("the SFTP credential has no colon: set it to user:password, or to JSON")
         return _Credential(user=user, password=SecretStr(password))
     try:
         return _Credential.model_validate(json.loads(credential))

@@ -89,7 +89,15 @@ class SqlConnector:
     def _order(self, table: sa.TableClause) -> list[sa.ColumnClause[Any]]:
         by_change = isinstance(self._arguments, SqlTable) and self._arguments.changed_at
         names = [by_change, *self._arguments.key] if by_change else self._arguments.key
-        return [table.c[name] for name in names]
+        order = [table.c[name] for name in names]
+        if isinstance(self._arguments, SqlTable) and self._arguments.mode != "full":
+            for column in order:
+                if isinstance(column.type, sa.LargeBinary | sa.ARRAY):
+                    raise SourceError(
+                        f"{self.address}: column {column.name} is of type {column.type}, which no watermark can hold: "
+                        "name a key of numbers, texts or times, or read the table with mode: full"
+                    )
+        return order
 
     def _refuse_nulls(self, table: sa.TableClause, order: list[sa.ColumnClause[Any]]) -> None:
         """A row without the value that says when it is due would never be read."""

@@ -13,6 +13,7 @@ from typing import Any
 
 import boto3
 import pytest
+from botocore.exceptions import ClientError
 
 from lakehouse.contracts.extract_stores import S3Bucket
 from lakehouse.sources.connector import Page, SourceError
@@ -93,6 +94,35 @@ def test_an_object_that_was_replaced_comes_again_under_its_name(source: Any, cli
     client.put_object(Bucket=bucket, Key="out/2024/a.csv", Body=b"corrected")
     [page] = ask(source(), pages[-1].watermark)
     assert (page.name, page.path.read_text()) == (pages[0].name, "corrected")
+
+
+def test_names_of_what_is_not_whole_or_hidden_are_left(source: Any, client: Any, bucket: str) -> None:
+    for key in ("out/2024/c.csv.tmp", "out/.cache/d.csv", "out/2024/.e.csv"):
+        client.put_object(Bucket=bucket, Key=key, Body=b"no")
+    assert bodies(ask(source(pattern="*"))) == ["out/2024/a.csv", "out/2024/b.csv", "out/readme.txt"]
+
+
+@pytest.mark.parametrize("growing", [False, True])
+def test_an_object_that_may_not_be_read_holds_up_no_other(
+    source: Any, client: Any, bucket: str, growing: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    refusal = {"Error": {"Code": "InvalidObjectState"}, "ResponseMetadata": {"HTTPStatusCode": 403}}
+    asks = source(growing_keys=growing)
+    fetches = asks._client.download_file
+
+    def archived(bucket: str, key: str, *rest: Any, **more: Any) -> None:
+        if key == "out/2024/a.csv":
+            raise ClientError(refusal, "GetObject")
+        fetches(bucket, key, *rest, **more)
+
+    monkeypatch.setattr(asks._client, "download_file", archived)
+    pages = asks.pages(asked(DAY, DAY))
+    page = next(pages)
+    assert page.path.read_text() == "out/2024/b.csv"
+    with pytest.raises(SourceError, match=r"2024/a.csv could not be read \(403 InvalidObjectState\); .*restore it"):
+        next(pages)
+    # It is asked for again, and so may be what lies behind it.
+    assert "out/2024/a.csv" in bodies(ask(source(growing_keys=growing), page.watermark))
 
 
 def test_more_objects_than_one_answer_lists_all_come(source: Any, client: Any, bucket: str) -> None:

@@ -96,6 +96,26 @@ def test_a_file_whose_clock_is_far_ahead_and_a_link_to_one_are_read(server: Sftp
     assert ask(connector(server), pages[-1].watermark) == []
 
 
+def test_names_of_what_is_not_whole_or_hidden_are_left(server: SftpServer) -> None:
+    for name in (".profile", "up.csv.tmp", "x.PART", "y.filepart", ".DS_Store"):
+        put(server.folder, name, b"no\n")
+    assert {page.name for page in ask(connector(server, pattern="*"))} == {"notes.txt", "a.csv", "b.csv"}
+
+
+@pytest.mark.parametrize("refusal", [asyncssh.SFTPPermissionDenied("no"), asyncssh.SFTPFailure("broken")])
+def test_a_file_that_may_not_be_read_holds_up_no_other(server: SftpServer, refusal: asyncssh.SFTPError) -> None:
+    server.refused = {"a.csv": refusal}
+    found: list[Page] = []
+    with pytest.raises(SourceError, match=f"sftp://127.0.0.1:{server.port}/a.csv could not be read .*ask the provider"):
+        found.extend(connector(server).pages(asked(DAY, DAY)))
+    pages = connector(server).pages(asked(DAY, DAY))
+    page = next(pages)
+    assert (page.name, list((page.watermark or {})["files"])) == ("b.csv", ["b.csv"])
+    pages.close()
+    server.refused = {}
+    assert [page.name for page in ask(connector(server), page.watermark)] == ["a.csv"]
+
+
 def test_a_name_that_is_not_utf_8_is_refused_by_what_to_do(server: SftpServer) -> None:
     Path(os.fsdecode(os.fsencode(server.folder) + b"/m\xe5ler.txt")).write_bytes(b"")
     with pytest.raises(SourceError, match="the name of a file there is not in UTF-8.*ask the provider to rename"):
@@ -103,8 +123,9 @@ def test_a_name_that_is_not_utf_8_is_refused_by_what_to_do(server: SftpServer) -
 
 
 def test_a_host_key_that_is_none_is_refused(server: SftpServer) -> None:
-    with pytest.raises(SourceError, match="its host key cannot be read: set host_key"):
-        ask(connector(server, host_key="ssh-ed25519 notbase64!!"))
+    for key in ("ssh-ed25519 notbase64!!", "ssh-rsa AAAA", "ssh-rsa AAAAB3NzaC1yc2EAAAADAQABAAAAAA=="):
+        with pytest.raises(SourceError, match="its host key cannot be read: set host_key"):
+            ask(connector(server, host_key=key))
 
 
 def test_a_file_that_grew_since_it_was_listed_is_left_for_the_next_time(server: SftpServer) -> None:
@@ -181,6 +202,9 @@ def test_nobody_who_answers_is_named_after_the_stated_attempts(server: SftpServe
     ("given", "says"),
     [
         ({"address": "https://files.example.org/"}, "no SFTP server"),
+        ({"address": "sftp://files.example.org:abc/"}, "the port is none"),
+        ({"address": "sftp://files.example.org:99999/"}, "the port is none"),
+        ({"credential": "hush"}, "has no colon"),
         ({"address": "sftp://me:hush@files.example.org/"}, "take the credentials out"),
         ({"credential": '{"user": "me", "pasword": "hush"}'}, "no JSON object with the keys user, password"),
         ({"credential": ""}, "needs a credential"),

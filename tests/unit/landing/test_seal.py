@@ -316,3 +316,14 @@ def test_a_file_that_an_old_client_named_is_taken_in_under_the_name_that_was_mea
     (receipt,) = intake(house.exchange, contract)
     assert (receipt["file"], receipt["accepted"], receipt["refused"]) == ("målinger.csv", 2, 1)
     assert list(house.inbox(contract).iterdir()) == []
+
+
+@pytest.mark.parametrize("name", [".profile", "upload.csv.tmp", "x.PART", "..", "origin.json"])
+def test_what_a_source_calls_a_file_keeps_none_from_being_sealed(name: str, tmp_path: Path) -> None:
+    house = House(tmp_path)
+    contract = house.contract()
+    path = tmp_path / "page"
+    path.write_text(GOOD)
+    assert seal_page(house.exchange, contract, name=name, path=path, source={"kind": "extract"})
+    [receipt] = intake(house.exchange, contract)
+    assert (receipt["file"], receipt["accepted"]) == (name, 2)

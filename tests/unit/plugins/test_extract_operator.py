@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from lakehouse.contracts.extract import PagedJsonApi
+from lakehouse.contracts.extract import HttpFile, PagedJsonApi
+from lakehouse.contracts.odcs import Server, SlaProperty
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import uncovered
-from lakehouse.sources.loopback_server import Fault
-from lakehouse.sources.page import SourceError
+from lakehouse.sources.loopback_server import Answered, Fault, LoopbackServer
+from lakehouse.sources.page import NotThere, SourceError
 from tests.airflow_plugins import exchange_operators
 from tests.served import DAY, FIRST, JsonApi
 from tests.unit.landing.conftest import House
@@ -25,23 +27,49 @@ HOURS = timedelta(hours=12)
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A source with a row every six hours of two days, an exchange and a task that asks for them."""
     with JsonApi() as api:
-        house = House(tmp_path)
-        contract = house.contract()
         arguments = PagedJsonApi(connector="paged_json_api", path="/offset", parameters={"sort": "at"}, attempts=1)
-        extension = contract.exchange.model_copy(update={"extract": arguments})
-        contract = contract.model_copy(update={"exchange": extension})
-        exchange = Exchange(house.exchange.settings.model_copy(update={"extract_url": api.base_url}))
-        monkeypatch.setattr(Exchange, "contract", lambda self, key: contract)
-        monkeypatch.setattr(Exchange, "from_environment", lambda: exchange)
-        yield SimpleNamespace(api=api, exchange=exchange, contract=contract)
+        yield asked_from(api, arguments, tmp_path, monkeypatch)
 
 
-def run(start: datetime, *, kind: str = "scheduled") -> dict[str, Any]:
+def asked_from(api: LoopbackServer, arguments: Any, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An exchange whose one dataset is asked from this server."""
+    house = House(folder)
+    contract = house.contract()
+    extension = contract.exchange.model_copy(update={"extract": arguments, "history_start": f"{FIRST:%Y-%m-%d}"})
+    server = Server(server="publisher", type="api", location=api.base_url)
+    contract = contract.model_copy(update={"exchange": extension, "servers": [server]})
+    exchange = Exchange(house.exchange.settings.model_copy(update={"extracts": "live"}))
+    found = SimpleNamespace(api=api, exchange=exchange, contract=contract)
+    monkeypatch.setattr(Exchange, "contract", lambda self, key: found.contract)
+    monkeypatch.setattr(Exchange, "from_environment", lambda: exchange)
+    return found
+
+
+class Days(LoopbackServer):
+    """A file for each day, of those that are `there`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.there: set[datetime] = set()
+
+    def answer(self, target: str, headers: Mapping[str, str]) -> Answered:
+        day = datetime.strptime(target, "/%Y-%m-%d.csv").replace(tzinfo=UTC)
+        return Answered(body=f"{day}\n".encode()) if day in self.there else Answered(body=b"no such file", status=404)
+
+
+@pytest.fixture
+def days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    with Days() as api:
+        given = {"connector": "http_file", "path": "/{start:%Y-%m-%d}.csv", "every": "day", "attempts": 1}
+        yield asked_from(api, HttpFile.model_validate(given), tmp_path, monkeypatch)
+
+
+def run(start: datetime, *, kind: str = "scheduled", length: timedelta = HOURS) -> dict[str, Any]:
     task = exchange_operators.ExtractOperator(task_id="extract", dataset="town/readings")
     context = {
         "dag_run": SimpleNamespace(start_date=datetime.now(start.tzinfo), run_type=kind),
         "data_interval_start": start,
-        "data_interval_end": start + HOURS,
+        "data_interval_end": start + length,
     }
     found: dict[str, Any] = task.execute(context)
     return found
@@ -73,3 +101,39 @@ def test_a_run_for_one_interval_asks_for_no_other(source: Any, kind: str) -> Non
 
 def test_what_was_never_begun_is_not_missed(source: Any) -> None:
     assert run(FIRST + DAY)["rows"] == 2
+
+
+def test_files_that_are_published_late_all_come(days: Any) -> None:
+    """Each is there two days after its day has ended: the run of its own day never finds it."""
+    for day in range(6):
+        start = FIRST + day * DAY
+        days.api.there = {FIRST + earlier * DAY for earlier in range(day - 1)}
+        with pytest.raises(NotThere, match=f"{start:%Y-%m-%d}.csv answered 404"):
+            run(start, length=DAY)
+    gap = (FIRST + 4 * DAY, FIRST + 6 * DAY)
+    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 6 * DAY) == [gap]
+    names = {entry.key.rsplit("/", 1)[-1] for entry in days.exchange.lake.list("raw")}
+    assert names == {"origin.json", *(f"{FIRST + day * DAY:%Y-%m-%d}.csv" for day in range(4))}
+
+
+def test_of_a_span_with_a_day_without_a_file_only_that_day_is_asked_for_again(days: Any) -> None:
+    days.api.there = {FIRST, FIRST + 2 * DAY}
+    with pytest.raises(NotThere, match="2024-01-02.csv answered 404"):
+        run(FIRST, kind="backfill", length=3 * DAY)
+    gap = (FIRST + DAY, FIRST + 2 * DAY)
+    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 3 * DAY) == [gap]
+    days.api.there = {FIRST + DAY, FIRST + 3 * DAY}
+    assert run(FIRST + 3 * DAY, length=DAY)["pages"] == 2
+    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 4 * DAY) == []
+
+
+def test_what_is_not_due_is_no_failure(days: Any) -> None:
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    assert run(today, kind="backfill", length=HOURS)["pages"] == 0
+    yesterday = today - DAY
+    with pytest.raises(NotThere):
+        run(yesterday, kind="backfill", length=DAY)
+    promise = SlaProperty(property="latency", value=30, unit="h")
+    days.contract = days.contract.model_copy(update={"slaProperties": [promise]})
+    assert run(yesterday, kind="backfill", length=DAY)["pages"] == 0
+    assert uncovered(days.exchange, days.contract, start=yesterday, end=today) == [(yesterday, today)]

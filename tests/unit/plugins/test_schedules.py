@@ -52,6 +52,15 @@ def test_the_strays_of_each_provider_are_what_lies_outside_all_its_folders(monke
     assert {"inbox/parking/", "inbox/traffic/"} & set(aarhus["folders"])
 
 
+def test_what_a_failed_extract_sealed_is_taken_in_and_the_run_stays_red(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = dags("datasets.py", schedules=True, monkeypatch=monkeypatch)
+    tasks = {task.task_id: task for task in made["energinet__elspot_prices"].tasks}
+    assert tasks["intake"].trigger_rule == "all_done"
+    assert tasks["intake"].upstream_task_ids == tasks["answered"].upstream_task_ids == {"extract"}
+    # An end of the run that a failed extract fails too; a skipped one does not.
+    assert (tasks["answered"].trigger_rule, tasks["answered"].downstream_task_ids) == ("none_failed", set())
+
+
 def test_no_source_keeps_a_slot_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     made = dags("datasets.py", schedules=True, monkeypatch=monkeypatch)
     tasks = [task for dag in made.values() for task in dag.tasks if task.task_id == "extract"]
