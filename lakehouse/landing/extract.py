@@ -63,7 +63,8 @@ def extract(
     paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
     next extract goes on behind the last of them. A window that was read since ``again_before`` (when this run
     began) is not asked for again: so a run that died takes up where it was. Where there is a file for each period,
-    each is a window; one whose file is not there holds up no other, and is raised at the end once it is due.
+    each is a window. One whose file is not there holds up no other, and is raised at the end once it is due; after a
+    month it is given up where others came.
     Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
@@ -77,7 +78,7 @@ def extract(
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
     every = arguments.every if isinstance(arguments, HttpFile) else None
-    missing: NotThere | None = None
+    absent: dict[Window, NotThere] = {}
     for window in windows(start, end, arguments.window_days if arguments.by_interval else None, every=every):
         if window in done:
             continue
@@ -86,8 +87,7 @@ def extract(
         except NotThere as error:
             if every is None or error.status != 404:
                 raise
-            if _is_due(contract, window, every):
-                missing = missing or error
+            absent[window] = error
             progress(f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: not there: {error}")
             continue
         total += found
@@ -95,8 +95,14 @@ def extract(
             f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: {found.rows:,} rows in "
             f"{found.pages} pages from {address}; {found.sealed} pages are new"
         )
-    if missing is not None:
-        raise missing
+    if total.pages:
+        # Else each day without a file would be asked for for ever.
+        for window in [window for window in absent if window[1] < datetime.now(UTC) - _LOOK_BACK]:
+            _cover(exchange, contract, window, Extracted())
+            del absent[window]
+    for window, missing in absent.items():
+        if every is not None and _is_due(contract, window, every):
+            raise missing
     return total
 
 
@@ -117,6 +123,12 @@ def _extract_window(exchange: Exchange, contract: Contract, connector: Connector
                 _seal_all(exchange, contract, whole, window, found)
                 _keep_watermark(exchange, contract, page.watermark)
         _seal_all(exchange, contract, whole, window, found)
+    _cover(exchange, contract, window, found)
+    return found
+
+
+def _cover(exchange: Exchange, contract: Contract, window: Window, found: Extracted) -> None:
+    """From here on nobody asks for a window, but a backfill."""
     with exchange.index.begin() as connection:
         upsert(
             connection,
@@ -131,7 +143,6 @@ def _extract_window(exchange: Exchange, contract: Contract, connector: Connector
                 "extracted_at": datetime.now(UTC),
             },
         )
-    return found
 
 
 def _seal_all(exchange: Exchange, contract: Contract, pages: list[Page], window: Window, found: Extracted) -> None:

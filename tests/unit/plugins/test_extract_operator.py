@@ -21,6 +21,7 @@ from tests.served import DAY, FIRST, JsonApi
 from tests.unit.landing.conftest import House
 
 HOURS = timedelta(hours=12)
+TODAY = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 
 
 @pytest.fixture
@@ -35,7 +36,9 @@ def asked_from(api: LoopbackServer, arguments: Any, folder: Path, monkeypatch: p
     """An exchange whose one dataset is asked from this server."""
     house = House(folder)
     contract = house.contract()
-    extension = contract.exchange.model_copy(update={"extract": arguments, "history_start": f"{FIRST:%Y-%m-%d}"})
+    extension = contract.exchange.model_copy(
+        update={"extract": arguments, "history_start": f"{TODAY - 8 * DAY:%Y-%m-%d}"}
+    )
     server = Server(server="publisher", type="api", location=api.base_url)
     contract = contract.model_copy(update={"exchange": extension, "servers": [server]})
     exchange = Exchange(house.exchange.settings.model_copy(update={"extracts": "live"}))
@@ -105,35 +108,47 @@ def test_what_was_never_begun_is_not_missed(source: Any) -> None:
 
 def test_files_that_are_published_late_all_come(days: Any) -> None:
     """Each is there two days after its day has ended: the run of its own day never finds it."""
+    first = TODAY - 8 * DAY
     for day in range(6):
-        start = FIRST + day * DAY
-        days.api.there = {FIRST + earlier * DAY for earlier in range(day - 1)}
+        start = first + day * DAY
+        days.api.there = {first + earlier * DAY for earlier in range(day - 1)}
         with pytest.raises(NotThere, match=f"{start:%Y-%m-%d}.csv answered 404"):
             run(start, length=DAY)
-    gap = (FIRST + 4 * DAY, FIRST + 6 * DAY)
-    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 6 * DAY) == [gap]
+    gap = (first + 4 * DAY, first + 6 * DAY)
+    assert uncovered(days.exchange, days.contract, start=first, end=first + 6 * DAY) == [gap]
     names = {entry.key.rsplit("/", 1)[-1] for entry in days.exchange.lake.list("raw")}
-    assert names == {"origin.json", *(f"{FIRST + day * DAY:%Y-%m-%d}.csv" for day in range(4))}
+    assert names == {"origin.json", *(f"{first + day * DAY:%Y-%m-%d}.csv" for day in range(4))}
 
 
 def test_of_a_span_with_a_day_without_a_file_only_that_day_is_asked_for_again(days: Any) -> None:
+    first = TODAY - 5 * DAY
+    days.api.there = {first, first + 2 * DAY}
+    with pytest.raises(NotThere, match=f"{first + DAY:%Y-%m-%d}.csv answered 404"):
+        run(first, kind="backfill", length=3 * DAY)
+    gap = (first + DAY, first + 2 * DAY)
+    assert uncovered(days.exchange, days.contract, start=first, end=first + 3 * DAY) == [gap]
+    days.api.there = {first + DAY, first + 3 * DAY}
+    assert run(first + 3 * DAY, length=DAY)["pages"] == 2
+    assert uncovered(days.exchange, days.contract, start=first, end=first + 4 * DAY) == []
+
+
+def test_a_file_that_is_not_there_after_a_month_is_given_up_where_others_came(days: Any) -> None:
+    with pytest.raises(NotThere, match="2024-01-01.csv answered 404"):
+        run(FIRST, kind="manual", length=3 * DAY)
+    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 3 * DAY) == [(FIRST, FIRST + 3 * DAY)]
     days.api.there = {FIRST, FIRST + 2 * DAY}
-    with pytest.raises(NotThere, match="2024-01-02.csv answered 404"):
-        run(FIRST, kind="backfill", length=3 * DAY)
-    gap = (FIRST + DAY, FIRST + 2 * DAY)
-    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 3 * DAY) == [gap]
-    days.api.there = {FIRST + DAY, FIRST + 3 * DAY}
-    assert run(FIRST + 3 * DAY, length=DAY)["pages"] == 2
-    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 4 * DAY) == []
+    assert run(FIRST, kind="manual", length=3 * DAY)["pages"] == 2
+    assert uncovered(days.exchange, days.contract, start=FIRST, end=FIRST + 3 * DAY) == []
+    days.api.there.add(FIRST + DAY)
+    assert run(FIRST + DAY, kind="backfill", length=DAY)["pages"] == 1
 
 
 def test_what_is_not_due_is_no_failure(days: Any) -> None:
-    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-    assert run(today, kind="backfill", length=HOURS)["pages"] == 0
-    yesterday = today - DAY
+    assert run(TODAY, kind="backfill", length=HOURS)["pages"] == 0
+    yesterday = TODAY - DAY
     with pytest.raises(NotThere):
         run(yesterday, kind="backfill", length=DAY)
     promise = SlaProperty(property="latency", value=30, unit="h")
     days.contract = days.contract.model_copy(update={"slaProperties": [promise]})
     assert run(yesterday, kind="backfill", length=DAY)["pages"] == 0
-    assert uncovered(days.exchange, days.contract, start=yesterday, end=today) == [(yesterday, today)]
+    assert uncovered(days.exchange, days.contract, start=yesterday, end=TODAY) == [(yesterday, TODAY)]
