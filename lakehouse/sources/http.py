@@ -5,6 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +23,7 @@ from lakehouse.sources.page import NotThere, SourceError
 from lakehouse.sources.patience import Patience
 from lakehouse.sources.retry_after import retry_after_seconds, worth_retrying
 from lakehouse.sources.secret import Secret
+from lakehouse.sources.transfer import Transfer
 
 # It writes down every URL, and those that a source redirects to may be signed.
 logging.getLogger("httpx").setLevel(logging.WARNING)
@@ -59,10 +61,11 @@ class _RefusedAnswer(httpx.HTTPStatusError):
     def __init__(self, response: httpx.Response, *, seconds: float) -> None:
         super().__init__(f"status {response.status_code}", request=response.request, response=response)
         begins = bytearray()
-        for chunk in steady(response, response.iter_bytes(), seconds=seconds):
-            begins += chunk
-            if len(begins) > _READ_OF_A_REFUSAL:
-                break
+        with suppress(httpx.DecodingError):  # the status says more
+            for chunk in steady(response, decoded(response), seconds=seconds):
+                begins += chunk
+                if len(begins) > _READ_OF_A_REFUSAL:
+                    break
         self.begins = bytes(begins)
 
 
@@ -111,11 +114,13 @@ class HttpSource:
         )
 
     def __enter__(self) -> Self:
+        headers = httpx.Headers({"User-Agent": "city-data-exchange", "Accept-Encoding": "gzip"})
+        headers.update(self._arguments.headers)
         self._client = httpx.Client(
             timeout=self._arguments.timeout_seconds,
             follow_redirects=True,
             max_redirects=5,
-            headers={"User-Agent": "city-data-exchange", **self._arguments.headers},
+            headers=headers,
             mounts=_NEVER_BY_PROXY,
             event_hooks={"request": [self._stay]},
         )
@@ -149,7 +154,7 @@ class HttpSource:
 
         Raises SourceError when the attempts are used up, or the body is larger than `max_bytes`.
         """
-        transfer = _Transfer(to)
+        transfer = Transfer(to)
         try:
             return self._patiently(lambda: self._get(url, transfer, dict(headers or {})))
         except httpx.HTTPError as error:
@@ -183,7 +188,7 @@ class HttpSource:
         """A URL for a record, without the credential, should the source have linked with it."""
         return self._secret.masked(str(url))
 
-    def _get(self, url: httpx.URL, transfer: "_Transfer", headers: Mapping[str, str]) -> Answer:
+    def _get(self, url: httpx.URL, transfer: Transfer, headers: Mapping[str, str]) -> Answer:
         limit, seconds = self._arguments.max_bytes, self._arguments.timeout_seconds
         with self._client.stream("GET", url, headers={**headers, **transfer.headers()}) as response:
             if not response.is_success and response.status_code != 304:
@@ -198,7 +203,7 @@ class HttpSource:
                 resumed = transfer.received > 0
                 going_on = transfer.takes_up(response)
                 if resumed and response.status_code == 206 and not going_on:
-                    raise httpx.RemoteProtocolError("the source sent another part than the rest")
+                    raise httpx.RemoteProtocolError("the source sent no rest of the version that was begun")
                 if response.status_code == 206 and not going_on:
                     raise self.error(
                         f"GET {url} answered with a part of what was asked for (206, "
@@ -213,7 +218,7 @@ class HttpSource:
                                 f"GET {url} answers more than {limit:,} bytes: raise max_bytes, or ask for less"
                             )
                         file.write(chunk)
-                if going_on and not transfer.whole(response):
+                if going_on and not transfer.whole():
                     raise httpx.RemoteProtocolError("the source sent a part of the rest")
             return Answer(
                 url=url,
@@ -263,10 +268,10 @@ class HttpSource:
             came = self.excerpt(error.begins)
             message = self._secret.masked(f"GET {url} answered {status}{asked} ({tries}): {came}; {step}")
             return NotThere(message, status=status) if status in _NO_PLACE else SourceError(message)
-        return self.error(
-            f"GET {url} failed ({tries}): {type(error).__name__}: {error}; "
-            "check the base URL and the network, or raise timeout_seconds"
-        )
+        step = "check the base URL and the network, or raise timeout_seconds"
+        if isinstance(error, httpx.DecodingError):
+            step = "set `headers: {Accept-Encoding: identity}` in the contract's exchange.extract"
+        return self.error(f"GET {url} failed ({tries}): {type(error).__name__}: {error}; {step}")
 
 
 A = TypeVar("A", bound=HttpExtract)
@@ -286,42 +291,6 @@ class HttpConnector(Generic[A]):
         """See HttpSource."""
         self._arguments = arguments
         self._http = HttpSource(arguments=arguments, address=address, credential=credential, sleep=sleep)
-
-
-class _Transfer:
-    """How much of a body has come, and by what it can be gone on with."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.received = 0
-        self._validator: str | None = None
-
-    def headers(self) -> dict[str, str]:
-        """What a request for the rest says; nothing where all is to be sent."""
-        if not self.received or self._validator is None:
-            return {}
-        return {"Range": f"bytes={self.received}-", "If-Range": self._validator, "Accept-Encoding": "identity"}
-
-    def takes_up(self, response: httpx.Response) -> bool:
-        """Whether the body goes on behind what has come; where it does not, it is begun anew."""
-        first = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-        if response.status_code == 206 and self.received and first and int(first[1]) == self.received:
-            return True
-        self.start_over()
-        encoded = response.headers.get("Content-Encoding", "identity") != "identity"
-        if response.headers.get("Accept-Ranges") == "bytes" and not encoded:
-            tag = response.headers.get("ETag", "")
-            strong = tag if tag.startswith('"') else None
-            self._validator = strong or response.headers.get("Last-Modified")
-        return False
-
-    def whole(self, response: httpx.Response) -> bool:
-        """Whether all has come of which the last answer was the rest."""
-        total = re.search(r"/(\d+)$", response.headers.get("Content-Range", ""))
-        return total is None or int(total[1]) == self.received
-
-    def start_over(self) -> None:
-        self.received, self._validator = 0, None
 
 
 def _decoded(content: bytes, headers: httpx.Headers) -> bytes | str:
