@@ -32,14 +32,20 @@ logging.getLogger("httpx").setLevel(logging.WARNING)
 _NEVER_BY_PROXY: dict[str, httpx.BaseTransport | None] = {"all://127.0.0.1": None, "all://localhost": None}
 
 _NEXT_STEP = {
+    202: "the source has not made it ready yet: run the extract again later",
+    204: "nothing is there: check `path` in the contract's exchange.extract, or run the extract again later",
     401: "the source wants credentials, or others: see its terms",
     403: "the source does not let us in: see its terms",
     404: "check `path` in the contract's exchange.extract, and the base URL",
+    410: "it is there no more: correct `path` in the contract's exchange.extract, or the base URL",
     429: "the source wants fewer requests: lower max_requests_per_second or raise page_size, and run again",
+    **dict.fromkeys((408, 423, 425), "the source cannot answer now: run the extract again later"),
 }
 # Without one of these "not changed" (304) says nothing.
 _CONDITIONS = {"If-None-Match", "If-Modified-Since"}
-_NO_PLACE = (400, 404, 416, 422)
+_NO_PLACE = (204, 400, 404, 410, 416, 422)
+# Successes, and yet nothing that was asked for: it is still being made, or there is nothing.
+_WITHOUT_CONTENT = (202, 204, 205)
 _READ_OF_A_REFUSAL = 16 << 10
 
 
@@ -56,7 +62,7 @@ class Answer:
 
 
 class _RefusedAnswer(httpx.HTTPStatusError):
-    """An answer with a status that is no success, and how its body begins."""
+    """An answer that is not what was asked for, by its status, and how its body begins."""
 
     def __init__(self, response: httpx.Response, *, seconds: float) -> None:
         super().__init__(f"status {response.status_code}", request=response.request, response=response)
@@ -72,10 +78,10 @@ class _RefusedAnswer(httpx.HTTPStatusError):
 class HttpSource:
     """One server, asked within a `with` block.
 
-    A request is repeated, with growing and jittered pauses, after 429, 5xx, a lost connection or a timeout; a
-    Retry-After is waited out on top. A transfer that broke off goes on where it was, if the server names what it
-    serves (a strong ETag, or Last-Modified) and takes ranges. Redirects and links are followed on the same host,
-    and those that the contract names, only.
+    A request is repeated, with growing and jittered pauses, after a lost connection, a timeout or a status that passes
+    by itself (as 202, 429, 5xx); a Retry-After is waited out on top. A transfer that broke off goes on where it was, if
+    the server names what it serves (a strong ETag, or Last-Modified) and takes ranges. Redirects and links are followed
+    on the same host, and those that the contract names, only.
 
     `credential` is one that :class:`lakehouse.sources.http_credential.HttpCredential` knows. It is sent to the server
     at `address` only, and no message holds it.
@@ -191,20 +197,19 @@ class HttpSource:
     def _get(self, url: httpx.URL, transfer: Transfer, headers: Mapping[str, str]) -> Answer:
         limit, seconds = self._arguments.max_bytes, self._arguments.timeout_seconds
         with self._client.stream("GET", url, headers={**headers, **transfer.headers()}) as response:
-            if not response.is_success and response.status_code != 304:
-                if response.status_code == 416 and transfer.received:
-                    transfer.start_over()
-                    raise httpx.RemoteProtocolError("the source has not the rest of what it sent")
-                raise _RefusedAnswer(response, seconds=seconds)
-            changed = response.status_code != 304
-            if not changed and not headers.keys() & _CONDITIONS:
+            status = response.status_code
+            if status == 416 and transfer.received:
+                transfer.start_over()
+                raise httpx.RemoteProtocolError("the source has not the rest of what it sent")
+            changed = response.is_success and status not in _WITHOUT_CONTENT
+            if not changed and not (status == 304 and headers.keys() & _CONDITIONS):
                 raise _RefusedAnswer(response, seconds=seconds)
             if changed:
                 resumed = transfer.received > 0
                 going_on = transfer.takes_up(response)
-                if resumed and response.status_code == 206 and not going_on:
+                if resumed and status == 206 and not going_on:
                     raise httpx.RemoteProtocolError("the source sent no rest of the version that was begun")
-                if response.status_code == 206 and not going_on:
+                if status == 206 and not going_on:
                     raise self.error(
                         f"GET {url} answered with a part of what was asked for (206, "
                         f"{response.headers.get('Content-Range', 'no Content-Range')}): ask for less at a time, "

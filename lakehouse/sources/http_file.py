@@ -13,10 +13,13 @@ from lakehouse.contracts.extract_http import placeholders
 from lakehouse.sources.http import Answer, HttpConnector, HttpSource
 from lakehouse.sources.naming import compact, safe
 from lakehouse.sources.page import Asked, NotThere, Page
+from lakehouse.sources.web_page import is_web_page
 
 Validators = dict[str, str]
 # How many files' validators a watermark holds: an interval reaches back over the newest few only.
 _FILES_KNOWN = 50
+# Nothing in it, not there, there no more: what sources say of the file of a period that they do not have.
+_NO_FILE = (204, 404, 410)
 
 
 def fetch_changed(
@@ -38,9 +41,9 @@ def fetch_changed(
 
 
 def refuse_web_page(http: HttpSource, answer: Answer) -> None:
-    """No dataset comes as HTML: it is a notice, a login or an error that the source calls a success."""
+    """No dataset comes as HTML. Raises SourceError."""
     begins = http.begins(answer)
-    if begins.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+    if is_web_page(begins, answer.headers.get("Content-Type", "")):
         raise http.error(
             f"GET {answer.url} answered a web page where a file was due, {http.excerpt(begins)}: run the extract again "
             "later, or correct `path` in the contract's exchange.extract"
@@ -65,7 +68,7 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                 try:
                     found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
                 except NotThere as error:
-                    if self._arguments.every is None or error.status != 404:
+                    if self._arguments.every is None or error.status not in _NO_FILE:
                         raise
                     missing = missing or error
                     continue
