@@ -117,6 +117,7 @@ class HttpSource:
             passes=worth_retrying,
             sleep=sleep,
             besides=wait_exception(retry_after_seconds),
+            masked=self._secret.masked,
         )
 
     def __enter__(self) -> Self:
@@ -128,7 +129,7 @@ class HttpSource:
             max_redirects=5,
             headers=headers,
             mounts=_NEVER_BY_PROXY,
-            event_hooks={"request": [self._stay]},
+            event_hooks={"request": [self._sign], "response": [self._lead]},
         )
         return self
 
@@ -136,6 +137,8 @@ class HttpSource:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._client.close()
+        if isinstance(error, SourceError):  # also one of what was read, by who does not know the credential
+            error.args = (self._secret.masked(str(error)),)
 
     def url(self, path: str, parameters: Mapping[str, str] | None = None) -> httpx.URL:
         """A place on the server."""
@@ -146,13 +149,13 @@ class HttpSource:
         """Where a link of an answer leads. Raises SourceError if it is none, or leads where it must not."""
         try:
             url = answer.url.join(link)
-        except httpx.InvalidURL as error:
-            raise self.error(f"GET {answer.url} links to {link!r}, which is no URL ({error})") from None
+        except httpx.InvalidURL:  # its words would show a part of what is masked as a whole
+            raise self.error(f"GET {answer.url} links to {self.excerpt(link)}, which is no URL") from None
         if url.userinfo:
             raise self.error(f"GET {answer.url} links to {url.host} with credentials in the URL: not followed")
         if self._base.scheme == "https" and url.scheme == "http" and (url.host, url.port) == (self._base.host, None):
             url = url.copy_with(scheme="https")  # what serves behind a proxy does not know how it was asked
-        self._may_ask(url, f"GET {answer.url} links to")
+        self._may_ask(url, f"GET {answer.url} links to", link)
         return url.copy_with(fragment=None)
 
     def fetch(self, url: httpx.URL, to: Path, *, headers: Mapping[str, str] | None = None) -> Answer:
@@ -163,8 +166,8 @@ class HttpSource:
         transfer = Transfer(to)
         try:
             return self._patiently(lambda: self._get(url, transfer, dict(headers or {})))
-        except httpx.HTTPError as error:
-            raise self._given_up(error, url=url, attempts=self._patiently.attempts) from error
+        except httpx.HTTPError as error:  # not its cause: a traceback would show what the source repeated
+            raise self._given_up(error, url=url, attempts=self._patiently.attempts) from None
 
     def document(self, answer: Answer) -> Any:
         """The body as JSON, read into memory. Raises SourceError if it is none."""
@@ -175,7 +178,7 @@ class HttpSource:
             raise self.error(
                 f"GET {answer.url} did not answer JSON ({error}) but {self.excerpt(content[:_READ_OF_A_REFUSAL])}: "
                 "check `path` in the contract's exchange.extract, and the base URL"
-            ) from error
+            ) from None
 
     def error(self, message: str) -> SourceError:
         """The error to raise: the message without the credential, should the source have repeated it."""
@@ -234,15 +237,31 @@ class HttpSource:
                 changed=changed,
             )
 
-    def _stay(self, request: httpx.Request) -> None:
-        """Refuses a redirect that leads away; gives the credential to the server itself only."""
-        self._may_ask(request.url, f"GET {self._base} was redirected to")
+    def _sign(self, request: httpx.Request) -> None:
+        """Gives the credential to the server itself only."""
         if self._credential is None:
             return
         if self._own(request.url) and self._own_port(request.url):
             self._credential.give(request)
         else:
             self._credential.withhold(request)
+
+    def _lead(self, response: httpx.Response) -> None:
+        """Refuses a redirect that leads away, or nowhere: of that httpx would say more than may be shown."""
+        if not response.has_redirect_location:
+            return
+        location = response.headers["Location"]
+        try:
+            url = response.url.join(location)
+        except httpx.InvalidURL:
+            url = httpx.URL()
+        if not url.host:
+            raise self.error(
+                f"GET {response.url} was redirected to {self.excerpt(location)}, which is no address: run the extract "
+                "again later, or correct the base URL"
+            )
+        self._may_ask(url, f"GET {self._base} was redirected to", location)
+        response.headers["Location"] = str(url)
 
     def _own(self, url: httpx.URL) -> bool:
         downgraded = (self._base.scheme, url.scheme) == ("https", "http")
@@ -252,11 +271,13 @@ class HttpSource:
         """Another port may be another's; https at its usual port is no less the server's than what led there."""
         return url.port == self._base.port or (url.scheme == "https" and url.port is None)
 
-    def _may_ask(self, url: httpx.URL, how: str) -> None:
+    def _may_ask(self, url: httpx.URL, how: str, link: str) -> None:
         also = url.host in self._arguments.also_hosts and (self._base.scheme, url.scheme) != ("https", "http")
         if url.scheme not in ("http", "https") or not (self._own(url) or also):
+            # A host that was made of the credential is masked no more.
+            where = f"{url.scheme}://{url.host}" if link == self._secret.masked(link) else self.excerpt(link)
             raise self.error(
-                f"{how} {url.scheme}://{url.host}: not followed; if the source has moved, change the base URL, "
+                f"{how} {where}: not followed; if the source has moved, change the base URL, "
                 "if it keeps files there, add the host to also_hosts"
             )
 

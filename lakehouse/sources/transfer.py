@@ -17,6 +17,12 @@ class Transfer:
         self.path = path
         self.start_over()
 
+    def start_over(self) -> None:
+        self.received = 0
+        self._total: int | None = None
+        self._tag: str | None = None
+        self._validator: str | None = None
+
     def headers(self) -> dict[str, str]:
         """What a request for the rest says; nothing where all is to be sent."""
         if not self.received or self._validator is None:
@@ -39,12 +45,6 @@ class Transfer:
     def whole(self) -> bool:
         """Whether all has come of which the last answer was the rest."""
         return self._total is None or self._total == self.received
-
-    def start_over(self) -> None:
-        self.received = 0
-        self._total: int | None = None
-        self._tag: str | None = None
-        self._validator: str | None = None
 
     def _is_the_rest(self, response: httpx.Response) -> bool:
         """A server may know ranges and not If-Range: then the rest is one of whatever version it has by now."""
