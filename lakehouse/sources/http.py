@@ -51,9 +51,14 @@ _READ_OF_A_REFUSAL = 16 << 10
 
 @dataclass(frozen=True, kw_only=True)
 class Answer:
-    """One answer; its body is in `path`, transfer encodings undone. `changed` is false for 304, without a body."""
+    """One answer; its body is in `path`, transfer encodings undone. `changed` is false for 304, without a body.
+
+    `url` is what was asked, and is asked again for the next page by its place; `came_from` is where redirects led, and
+    what relative links of the answer are relative to.
+    """
 
     url: httpx.URL
+    came_from: httpx.URL
     path: Path
     headers: httpx.Headers
     links: Mapping[str, str]
@@ -148,7 +153,7 @@ class HttpSource:
     def follow(self, answer: Answer, link: str) -> httpx.URL:
         """Where a link of an answer leads. Raises SourceError if it is none, or leads where it must not."""
         try:
-            url = answer.url.join(link)
+            url = answer.came_from.join(link)
         except httpx.InvalidURL:  # its words would show a part of what is masked as a whole
             raise self.error(f"GET {answer.url} links to {self.excerpt(link)}, which is no URL") from None
         if url.userinfo:
@@ -230,6 +235,7 @@ class HttpSource:
                     raise httpx.RemoteProtocolError("the source sent a part of the rest")
             return Answer(
                 url=url,
+                came_from=self._credential.out_of(response.url) if self._credential else response.url,
                 path=transfer.path,
                 headers=response.headers,
                 links=links(response.headers.get("Link", "")),

@@ -60,5 +60,9 @@ class HttpCredential:
         """Takes it out of a request to another server, where a redirect has brought it."""
         if not self.in_query:
             request.headers.pop(self.name, None)
-        elif self.value in request.url.params.get_list(self.name):
-            request.url = request.url.copy_remove_param(self.name)
+        request.url = self.out_of(request.url)
+
+    def out_of(self, url: httpx.URL) -> httpx.URL:
+        """The URL without it."""
+        held = self.in_query and self.value in url.params.get_list(self.name)
+        return url.copy_remove_param(self.name) if held else url
