@@ -102,7 +102,7 @@ class HttpSource:
     ) -> None:
         """`sleep` takes seconds; every pause, of back-off or of rate, goes through it.
 
-        Raises SourceError if `address` is not http or https, or carries credentials.
+        Raises SourceError if `address` is not http or https, or carries credentials or a query.
         """
         try:
             url = httpx.URL(address)
@@ -113,6 +113,8 @@ class HttpSource:
         if url.userinfo:
             raise SourceError(f"base URL {url!r}: take the credentials out, they would end in logs")
         self._base = url.copy_with(path=url.path.rstrip("/") or "/", query=None, fragment=None)
+        if url.query or url.fragment:
+            raise SourceError(f"base URL {self._base}: take out what stands behind ? or #, it would not be asked for")
         self._arguments = arguments
         self._credential = HttpCredential.of(credential) if credential else None
         self._secret = Secret(self._credential.words if self._credential else [])

@@ -364,3 +364,12 @@ def test_the_next_page_by_place_is_asked_for_where_the_first_one_was(tmp_path: P
         assert sum(page.rows for page in pages(server, path="/rows")) == len(server.rows)
         paths = [urlsplit(exchanged.target).path for exchanged in server.exchanged]
     assert paths == ["/rows", "/moved", "/rows", "/rows"]
+
+
+@pytest.mark.parametrize("behind", ["?tenant=5", "/?token=secret", "#data"])
+def test_an_address_with_a_query_is_refused_and_the_query_not_shown(behind: str) -> None:
+    with pytest.raises(
+        SourceError, match=r"^base URL https://api.example.org/: take out what stands behind"
+    ) as refused:
+        HttpSource(arguments=HttpExtract(), address=f"https://api.example.org{behind}")
+    assert "secret" not in str(refused.value)
