@@ -91,7 +91,21 @@ def test_a_credential_for_the_query_is_one_parameter(credential: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["api-key", "apiKey", "api_key", "access_token", "token", "Ocp-Apim-Subscription-Key"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "api-key",
+        "apiKey",
+        "api_key",
+        "access_token",
+        "token",
+        "Ocp-Apim-Subscription-Key",
+        "app_key",
+        "appid",
+        "sig",
+        "X-Amz-Signature",
+    ],
+)
 def test_a_secret_among_the_parameters_is_a_fault_of_the_contract(name: str) -> None:
     with pytest.raises(ValidationError, match=f"parameters {name}: a secret is given in the environment") as refused:
         PagedJsonApi(connector="paged_json_api", path="/x", parameters={"sort": "at", name: "abc"})
