@@ -18,8 +18,6 @@ from lakehouse.sources.web_page import is_web_page
 Validators = dict[str, str]
 # How many files' validators a watermark holds: an interval reaches back over the newest few only.
 _FILES_KNOWN = 50
-# Nothing in it, not there, there no more: what sources say of the file of a period that they do not have.
-_NO_FILE = (204, 404, 410)
 
 
 def fetch_changed(
@@ -68,7 +66,7 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                 try:
                     found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
                 except NotThere as error:
-                    if self._arguments.every is None or error.status not in _NO_FILE:
+                    if self._arguments.every is None or not error.empty:
                         raise
                     missing = missing or error
                     continue

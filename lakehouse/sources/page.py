@@ -22,6 +22,11 @@ class NotThere(SourceError):
         super().__init__(message)
         self.status = status
 
+    @property
+    def empty(self) -> bool:
+        """Whether it is a place, with nothing there, not yet, or no more."""
+        return self.status in (204, 404, 410)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
