@@ -10,11 +10,21 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveFloat
 
 from lakehouse.contracts.extract_base import Extract
 
-_SECRET = re.compile(r"authorization|cookie|api-?key|access-?key|token|secret|password", re.IGNORECASE)
+# Names that publishers and gateways give to keys. A bare `key` or `code` is too often none.
+_KEYS = r"(?:api|app|access|auth|subscription|functions?)[-_]?key"
+_SECRET = re.compile(rf"authorization|cookie|{_KEYS}|token|secret|password|signature", re.IGNORECASE)
 _SECRET_PARAMETER = re.compile(
-    r"api[-_]?key|access[-_]?(?:key|token)|subscription[-_]?key|secret|password|^token$|^sig(?:nature)?$", re.IGNORECASE
+    rf"{_KEYS}|(?:access|auth)[-_]?token|secret|password|^token$|^appid$|^(?:x-\w+-)?sig(?:nature)?$", re.IGNORECASE
 )
-Path = Annotated[str, Field(pattern=r"^/[^/?#][^?#]*$", description="below the base URL")]
+
+
+def _leads_down(path: str) -> str:
+    if {".", ".."} & {*path.split("/")}:
+        raise ValueError(f"{path!r} leads up again: write where it leads, without . and ..")
+    return path
+
+
+Path = Annotated[str, Field(pattern=r"^/[^/?#][^?#]*$", description="below the base URL"), AfterValidator(_leads_down)]
 PLACEHOLDERS = ("start", "end", "last")
 Given = TypeVar("Given", bound=Mapping[str, object])
 

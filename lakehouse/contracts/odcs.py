@@ -179,6 +179,11 @@ class Server(Strict):
             raise ValueError(
                 "take the credential out of the address: it is given in the environment (docs/settings.md)"
             )
+        if self.type == "api" and any(mark in (self.location or "") for mark in "?#"):
+            raise ValueError(
+                "take out of the address what stands behind ? or #, it would not be asked for: set `parameters` in "
+                "exchange.extract; a secret is given in the environment (docs/connectors.md#credentials)"
+            )
         return self
 
     @property

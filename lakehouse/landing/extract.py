@@ -85,7 +85,7 @@ def extract(
         try:
             found = _extract_window(exchange, contract, connector, window)
         except NotThere as error:
-            if every is None or error.status != 404:
+            if every is None or not error.empty:
                 raise
             absent[window] = error
             progress(f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: not there: {error}")

@@ -1,5 +1,6 @@
 """The body of an answer without its transfer encoding, whole, and as fast as an answer comes."""
 
+import re
 import time
 import zlib
 from collections.abc import Iterable, Iterator
@@ -9,6 +10,8 @@ import httpx
 _PART = 64 << 10
 # Bytes a second. An answer that comes more slowly would hold its task for hours, whatever it may be of.
 SLOWEST = 100
+# Some servers name as a coding what is none, as utf-8 or aws-chunked: such a body is as it is.
+_COMPRESSION = re.compile(r"gzip|deflate|compress|\bbr\b|zstd|\bdc[bz]\b")
 
 
 def steady(response: httpx.Response, parts: Iterable[bytes], *, seconds: float) -> Iterator[bytes]:
@@ -27,10 +30,20 @@ def steady(response: httpx.Response, parts: Iterable[bytes], *, seconds: float) 
         yield part
 
 
+def encoding(response: httpx.Response) -> str:
+    """The codings in which the body comes; empty for none."""
+    codings = response.headers.get("Content-Encoding", "").lower().split(",")
+    return ", ".join(coding for named in codings if (coding := named.strip()) not in ("", "identity"))
+
+
 def decoded(response: httpx.Response) -> Iterator[bytes]:
-    """The bytes as they come. Raises httpx.HTTPError, also where gzip ends in the middle, which httpx lets pass."""
-    if response.headers.get("Content-Encoding", "").strip().lower() not in ("gzip", "x-gzip"):
-        yield from response.iter_bytes()
+    """The bytes as they come. Raises httpx.HTTPError, also where gzip ends in the middle, and of other codings, which
+    httpx would take as far as they came."""
+    coding = encoding(response)
+    if _COMPRESSION.search(coding) and coding not in ("gzip", "x-gzip"):
+        raise httpx.DecodingError(f"it comes as {coding!r}, where gzip was asked for", request=response.request)
+    if coding not in ("gzip", "x-gzip"):
+        yield from response.iter_raw()
         return
     inflate, begun = _inflate(), False
     try:

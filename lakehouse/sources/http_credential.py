@@ -1,6 +1,8 @@
 """The credential of a source over HTTP: a header or a query parameter, of requests to the source's own server alone."""
 
 import re
+from base64 import b64decode
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Self
 
@@ -36,8 +38,17 @@ class HttpCredential:
 
     @property
     def words(self) -> list[str]:
-        """What must not be shown."""
-        return [self.value] if self.in_query else [self.value, self.value.rpartition(" ")[2]]
+        """What must not be shown; of Basic (RFC 7617) also what it encodes."""
+        if self.in_query:
+            return [self.value]
+        scheme, _, token = self.value.rpartition(" ")
+        words = [self.value, token]
+        if scheme.lower() == "basic":
+            with suppress(ValueError):
+                login = b64decode(token, validate=True).decode()
+                user, _, password = login.partition(":")
+                words += [login, password or user]  # a key stands for the user where there is no password
+        return words
 
     def give(self, request: httpx.Request) -> None:
         if self.in_query:
@@ -49,5 +60,9 @@ class HttpCredential:
         """Takes it out of a request to another server, where a redirect has brought it."""
         if not self.in_query:
             request.headers.pop(self.name, None)
-        elif self.value in request.url.params.get_list(self.name):
-            request.url = request.url.copy_remove_param(self.name)
+        request.url = self.out_of(request.url)
+
+    def out_of(self, url: httpx.URL) -> httpx.URL:
+        """The URL without it."""
+        held = self.in_query and self.value in url.params.get_list(self.name)
+        return url.copy_remove_param(self.name) if held else url

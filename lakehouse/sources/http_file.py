@@ -12,8 +12,9 @@ from lakehouse.contracts.extract import Gtfs, HttpFile
 from lakehouse.contracts.extract_http import placeholders
 from lakehouse.sources.http import Answer, HttpConnector, HttpSource
 from lakehouse.sources.naming import compact, safe
-from lakehouse.sources.page import Asked, NotThere, Page
+from lakehouse.sources.page import Asked, Page
 from lakehouse.sources.periods import periods
+from lakehouse.sources.web_page import is_web_page
 
 Validators = dict[str, str]
 # How many files' validators a watermark holds: an interval reaches back over the newest few only.
@@ -39,9 +40,9 @@ def fetch_changed(
 
 
 def refuse_web_page(http: HttpSource, answer: Answer) -> None:
-    """No dataset comes as HTML: it is a notice, a login or an error that the source calls a success."""
+    """No dataset comes as HTML. Raises SourceError."""
     begins = http.begins(answer)
-    if begins.lstrip(b"\xef\xbb\xbf \t\r\n").lower().startswith((b"<!doctype html", b"<html")):
+    if is_web_page(begins, answer.headers.get("Content-Type", "")):
         raise http.error(
             f"GET {answer.url} answered a web page where a file was due, {http.excerpt(begins)}: run the extract again "
             "later, or correct `path` in the contract's exchange.extract"
@@ -52,9 +53,7 @@ class HttpFileConnector(HttpConnector[HttpFile]):
     """One file, or one for each period of the interval."""
 
     def pages(self, asked: Asked) -> Iterator[Page]:
-        """Yield the files that changed, each standing by itself. Raises SourceError; where the file of a period is not
-        there, once those of the others have come."""
-        missing: NotThere | None = None
+        """Yield the files that changed, each standing by itself. Raises SourceError."""
         known: dict[str, Validators] = dict((asked.watermark or {}).get("files", {}))
         with self._http as http:
             for start, end in self._periods(asked):
@@ -63,13 +62,7 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                 url = http.url(self._arguments.path.format(**bounds), parameters)
                 place = url.raw_path.decode()
                 name = self._name(bounds)
-                try:
-                    found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
-                except NotThere as error:
-                    if self._arguments.every is None or error.status != 404:
-                        raise
-                    missing = missing or error
-                    continue
+                found = fetch_changed(http, url, asked.folder / name, known=known.get(place))
                 if found is None:
                     continue
                 answer, known[place] = found
@@ -83,8 +76,6 @@ class HttpFileConnector(HttpConnector[HttpFile]):
                     fetched_at=answer.fetched_at,
                     watermark={"files": dict(known)},
                 )
-        if missing is not None:
-            raise missing
 
     def _periods(self, asked: Asked) -> Iterator[tuple[datetime, datetime]]:
         if self._arguments.every is None:

@@ -15,11 +15,17 @@ class SourceError(Exception):
 
 
 class NotThere(SourceError):
-    """The source answered that nothing is at the place asked for (404), or that it is no place (400, 416, 422)."""
+    """The source answered that nothing is at the place asked for (204, 404, 410), or that it is no place (400, 416,
+    422)."""
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+    @property
+    def empty(self) -> bool:
+        """Whether it is a place, with nothing there, not yet, or no more."""
+        return self.status in (204, 404, 410)
 
 
 @dataclass(frozen=True, kw_only=True)

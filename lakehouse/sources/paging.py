@@ -87,8 +87,8 @@ class ByPlace:
         return self.first(answer.url) if self._offset < total else None
 
     def is_past(self, status: int) -> bool:
-        """Behind a full page only 404 says so: others are said of places that are too far for the source, too."""
-        return self._may_be_past and (status == 404 or not self._was_full)
+        """Behind a full page 204 and 404 alone say so: others are said of places too far for the source, too."""
+        return self._may_be_past and (status in (204, 404) or not self._was_full)
 
     def _uncounted(self, http: HttpSource, answer: Answer, rows: int) -> httpx.URL | None:
         if rows > self._page_size:
@@ -128,7 +128,7 @@ class ByLink:
         self.place = 0
 
     def is_past(self, status: int) -> bool:
-        return False
+        return status == 204 and self._total_of is None
 
     def first(self, url: httpx.URL) -> httpx.URL:
         return url

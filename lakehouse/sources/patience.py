@@ -8,7 +8,6 @@ from typing import TypeVar
 from tenacity import (
     RetryCallState,
     Retrying,
-    before_sleep_log,
     retry_if_exception,
     stop_after_attempt,
     wait_exponential_jitter,
@@ -30,11 +29,13 @@ class Patience:
         passes: Callable[[BaseException], bool],
         sleep: Callable[[float], None],
         besides: wait_base | None = None,
+        masked: Callable[[str], str] = str,
     ) -> None:
         """`passes` tells a fault that may pass by itself from one that will not; `besides` is waited on top of the
-        growing pauses."""
+        growing pauses; `masked` takes out of a fault's words what no log may hold."""
         self._rate = max_requests_per_second
         self._sleep = sleep
+        self._masked = masked
         self._last_request = float("-inf")
         growing = wait_exponential_jitter(initial=1, max=60)
         self._retrying = Retrying(
@@ -43,7 +44,7 @@ class Patience:
             wait=growing if besides is None else besides + growing,
             sleep=sleep,
             before=self._pace,
-            before_sleep=before_sleep_log(_log, logging.WARNING),
+            before_sleep=self._log_fault,
             reraise=True,
         )
 
@@ -62,3 +63,9 @@ class Patience:
             if pause > 0:
                 self._sleep(pause)
             self._last_request = time.monotonic()
+
+    def _log_fault(self, state: RetryCallState) -> None:
+        fault = state.outcome.exception() if state.outcome else None
+        words = self._masked(f"{type(fault).__name__}: {fault}")
+        pause = state.next_action.sleep if state.next_action else 0
+        _log.warning("attempt %d failed, the next one in %.1f s: %s", state.attempt_number, pause, words)

@@ -7,6 +7,8 @@ import httpx
 
 # A longer wait belongs to the scheduler, which can free the slot, and not to a sleeping task.
 LONGEST_WAIT_SECONDS = 600.0
+# Not ready yet, too slow a request, locked, too early, too many: each says by itself that it will pass.
+_PASSING = (202, 408, 423, 425, 429)
 
 
 def retry_after_seconds(error: BaseException) -> float:
@@ -26,8 +28,8 @@ def retry_after_seconds(error: BaseException) -> float:
 
 
 def worth_retrying(error: BaseException) -> bool:
-    """True for a lost connection, a timeout, 429 and 5xx, unless the source asks for too long a wait."""
+    """True for a lost connection, a timeout, 5xx and what passes, unless the source asks for too long a wait."""
     if isinstance(error, httpx.HTTPStatusError):
-        passing = error.response.status_code == 429 or error.response.is_server_error
+        passing = error.response.status_code in _PASSING or error.response.is_server_error
         return passing and retry_after_seconds(error) <= LONGEST_WAIT_SECONDS
     return isinstance(error, httpx.TransportError)

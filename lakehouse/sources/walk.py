@@ -38,7 +38,8 @@ def walk(
         try:
             answer = http.fetch(following, asked.folder / name, headers=headers)
         except NotThere as error:
-            if not paging.is_past(error.status):
+            no_rows = error.status == 204 and paging.place == 0
+            if not no_rows and not paging.is_past(error.status):
                 raise
             break
         document = http.document(answer)

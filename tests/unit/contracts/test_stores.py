@@ -39,6 +39,12 @@ def test_a_server_has_one_address_without_a_credential(given: dict[str, object],
         ({"type": "s3", "endpointUrl": "https://s3.example.org"}, "needs location"),
         ({"type": "api", "location": "https://me:pw@api.example.org"}, "take the credential out of the address"),
         ({"type": "sftp", "location": "sftp://me@files.example.org/"}, "take the credential out of the address"),
+        (
+            {"type": "api", "location": "https://api.example.org/?tenant=5"},
+            "take out of the address what stands behind",
+        ),
+        ({"type": "api", "location": "https://api.example.org?token=abc"}, "a secret is given in the environment"),
+        ({"type": "api", "location": "https://api.example.org/v1#data"}, "take out of the address what stands behind"),
     ],
 )
 def test_a_server_without_what_the_standard_wants_of_its_type_is_refused(given: dict[str, object], says: str) -> None:
@@ -66,6 +72,18 @@ def test_a_table_without_parquet_among_the_forms_and_without_a_server_is_refused
     path.write_text(yaml.safe_dump(document, sort_keys=False))
     with pytest.raises(ContractError, match="with its live address; of databases only PostgreSQL is read: have"):
         read_contract(path)
+
+
+def test_a_secret_in_the_query_of_an_address_is_refused_and_not_shown(tmp_path: Path) -> None:
+    text = (PROJECT / "contracts" / "oslo_bysykkel" / "station_status.odcs.yaml").read_text()
+    document = yaml.safe_load(text)
+    document["servers"][0]["location"] = "https://api.example.org/?token=s3cr3t"
+    path = tmp_path / "oslo_bysykkel" / "station_status.odcs.yaml"
+    path.parent.mkdir()
+    path.write_text(yaml.safe_dump(document, sort_keys=False))
+    with pytest.raises(ContractError, match=r"servers\[0\]: take out of the address.*`parameters`") as refused:
+        read_contract(path)
+    assert "s3cr3t" not in str(refused.value)
 
 
 @pytest.mark.parametrize("location", ["ftp://api.example.org", "api.example.org", "https:///v1"])

@@ -54,10 +54,11 @@ class Days(LoopbackServer):
     def __init__(self) -> None:
         super().__init__()
         self.there: set[datetime] = set()
+        self.absent = 404
 
     def answer(self, target: str, headers: Mapping[str, str]) -> Answered:
         day = datetime.strptime(target, "/%Y-%m-%d.csv").replace(tzinfo=UTC)
-        return Answered(body=f"{day}\n".encode()) if day in self.there else Answered(body=b"no such file", status=404)
+        return Answered(body=f"{day}\n".encode()) if day in self.there else Answered(status=self.absent)
 
 
 @pytest.fixture
@@ -120,10 +121,12 @@ def test_files_that_are_published_late_all_come(days: Any) -> None:
     assert names == {"origin.json", *(f"{first + day * DAY:%Y-%m-%d}.csv" for day in range(4))}
 
 
-def test_of_a_span_with_a_day_without_a_file_only_that_day_is_asked_for_again(days: Any) -> None:
+@pytest.mark.parametrize("absent", [204, 404, 410])
+def test_of_a_span_with_a_day_without_a_file_only_that_day_is_asked_for_again(days: Any, absent: int) -> None:
+    days.api.absent = absent
     first = TODAY - 5 * DAY
     days.api.there = {first, first + 2 * DAY}
-    with pytest.raises(NotThere, match=f"{first + DAY:%Y-%m-%d}.csv answered 404"):
+    with pytest.raises(NotThere, match=f"{first + DAY:%Y-%m-%d}.csv answered {absent}"):
         run(first, kind="backfill", length=3 * DAY)
     gap = (first + DAY, first + 2 * DAY)
     assert uncovered(days.exchange, days.contract, start=first, end=first + 3 * DAY) == [gap]

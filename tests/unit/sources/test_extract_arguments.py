@@ -47,6 +47,10 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
         ({"changes": {"parameter": "since", "value": "at"}}, "set start_parameter and end_parameter to null"),
         ({"headers": {"Authorization": "Bearer x"}}, "a secret is given in the environment"),
         ({"headers": {"X-Gravitee-Api-Key": "0000"}}, "a secret is given in the environment"),
+        ({"headers": {"Ocp-Apim-Subscription-Key": "0"}}, "a secret is given in the environment"),
+        ({"headers": {"X-Functions-Key": "0000"}}, "a secret is given in the environment"),
+        ({"path": "/.."}, "'/..' leads up again: write where it leads"),
+        ({"path": "/v1/./rows"}, "leads up again"),
         ({"headers": {"X-Name": "a\nb"}}, "a header is one line of plain ASCII"),
         ({"time_format": "%s"}, "writes no day that can be read back"),
         ({"start_parameter": None, "end_parameter": None, "window_days": 1}, "window_days cuts an interval"),
@@ -55,6 +59,12 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
 def test_a_fault_of_a_paged_api_is_refused_by_name(change: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         validate(GOOD | change)
+
+
+def test_names_that_only_look_like_those_of_secrets_or_of_the_way_up_are_taken() -> None:
+    parameters = {"sort": "at", "key": "1", "code": "2", "app_id": "3", "page_token": "4", "signatures": "5"}
+    taken = validate(GOOD | {"path": "/v1../a..b/..c", "parameters": parameters, "headers": {"X-Keyboard": "dk"}})
+    assert taken.model_dump()["parameters"] == parameters
 
 
 TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": ["id"], "mode": "by_key"}
@@ -93,6 +103,8 @@ def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any],
         ({"connector": "http_file", "path": "/{start}.csv"}, "write {start:%Y-%m-%d}, or end, or last"),
         ({"connector": "http_file", "path": "/{start.year:%Y}.csv"}, "write {start:%Y-%m-%d}, or end, or last"),
         ({"connector": "http_file", "path": "/{start:%Y.csv"}, "unmatched|expected '}'"),
+        ({"connector": "http_file", "path": "/.."}, "leads up again"),
+        ({"connector": "gtfs", "path": "/a/../.."}, "leads up again"),
         ({"connector": "http_file", "path": "/a.csv", "every": "day"}, "hold a placeholder"),
     ],
 )

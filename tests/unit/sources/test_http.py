@@ -91,7 +91,21 @@ def test_a_credential_for_the_query_is_one_parameter(credential: str) -> None:
     assert "secret" not in str(refused.value)
 
 
-@pytest.mark.parametrize("name", ["api-key", "apiKey", "api_key", "access_token", "token", "Ocp-Apim-Subscription-Key"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "api-key",
+        "apiKey",
+        "api_key",
+        "access_token",
+        "token",
+        "Ocp-Apim-Subscription-Key",
+        "app_key",
+        "appid",
+        "sig",
+        "X-Amz-Signature",
+    ],
+)
 def test_a_secret_among_the_parameters_is_a_fault_of_the_contract(name: str) -> None:
     with pytest.raises(ValidationError, match=f"parameters {name}: a secret is given in the environment") as refused:
         PagedJsonApi(connector="paged_json_api", path="/x", parameters={"sort": "at", name: "abc"})
@@ -154,7 +168,7 @@ def test_a_link_by_http_to_the_same_host_is_followed_over_https(tmp_path: Path) 
     arguments = PagedJsonApi(connector="paged_json_api", path="/x", parameters={"sort": "at"})
     http = HttpSource(arguments=arguments, address="https://api.example.org")
     came = Answer(
-        url=http.url("/x"), path=tmp_path, headers=httpx.Headers(), links={}, fetched_at=FIRST, changed=True
+        url=http.url("/x"), came_from=http.url("/x"), path=tmp_path, headers=httpx.Headers(), links={}, fetched_at=FIRST, changed=True
     )  # fmt: skip
     assert str(http.follow(came, "http://api.example.org/x?page=2")) == "https://api.example.org/x?page=2"
     with pytest.raises(SourceError, match="links to http://api.example.org: not followed"):
@@ -318,3 +332,58 @@ def test_a_part_of_what_was_asked_for_is_no_answer(tmp_path: Path) -> None:
         pytest.raises(SourceError, match=r"with a part .*206, date-time .*window_days"),
     ):
         http.fetch(http.url("/x"), tmp_path / "x")
+
+
+class Moved(Publisher):
+    """Two pages, of which the first is asked for by an old address; `names` says where the second one is named."""
+
+    def __init__(self, names: str) -> None:
+        super().__init__()
+        self.names = names
+
+    def page(self, path: str, query: Query, headers: Mapping[str, str]) -> Answered:
+        if path == "/data":
+            return Answered(status=302, headers={"Location": "/v2/items/list?sort=at"})
+        if path == "/v2/items/page2":
+            return answer({"records": [self.row(6)], "next": None})
+        if path != "/v2/items/list":
+            return Answered(status=404)
+        if self.names == "header":
+            return answer({"records": [self.row(0)]}, Link='<page2>; rel="next"')
+        return answer({"records": [self.row(0)], "next": "page2"})
+
+
+@pytest.mark.parametrize(
+    ("names", "ways"), [("header", {"paging": "link_header"}), ("body", {"paging": "next_url", "next": "next"})]
+)
+def test_a_relative_link_is_relative_to_where_the_answer_came_from(names: str, ways: dict[str, str]) -> None:
+    with Moved(names) as server:
+        came = list(pages(server, path="/data", page_size=3, **ways))
+        asked_for = [urlsplit(exchanged.target).path for exchanged in server.exchanged]
+    assert [page.rows for page in came] == [1, 1]
+    assert asked_for == ["/data", "/v2/items/list", "/v2/items/page2"]
+    assert urlsplit(came[0].url).path == "/data"
+
+
+def test_where_an_answer_came_from_does_not_hold_the_credential(tmp_path: Path) -> None:
+    with Fixed(answer([])) as server, source(server, "?api-key=secret") as http:
+        server.faults.append(Fault(status=302, headers={"Location": "/moved?page=2&api-key=secret"}))
+        found = http.fetch(http.url("/x"), tmp_path / "x")
+        assert str(found.came_from) == f"{server.base_url}/moved?page=2"
+
+
+def test_the_next_page_by_place_is_asked_for_where_the_first_one_was(tmp_path: Path) -> None:
+    with JsonApi() as server:
+        server.faults.append(Fault(status=302, headers={"Location": "/moved?offset=0&limit=3&start=0"}))
+        assert sum(page.rows for page in pages(server, path="/rows")) == len(server.rows)
+        paths = [urlsplit(exchanged.target).path for exchanged in server.exchanged]
+    assert paths == ["/rows", "/moved", "/rows", "/rows"]
+
+
+@pytest.mark.parametrize("behind", ["?tenant=5", "/?token=secret", "#data"])
+def test_an_address_with_a_query_is_refused_and_the_query_not_shown(behind: str) -> None:
+    with pytest.raises(
+        SourceError, match=r"^base URL https://api.example.org/: take out what stands behind"
+    ) as refused:
+        HttpSource(arguments=HttpExtract(), address=f"https://api.example.org{behind}")
+    assert "secret" not in str(refused.value)

@@ -12,7 +12,6 @@ from pydantic import TypeAdapter
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.sources.connector import Page, SourceError, Watermark, connector_for
 from lakehouse.sources.loopback_server import Answered, Fault
-from lakehouse.sources.page import NotThere
 from tests.asking import asked
 from tests.served import DAY, FIRST, Bikes, Broker, Features, Files, JsonApi, Portal, Publisher, Query, schedule
 
@@ -219,18 +218,6 @@ def test_a_file_is_asked_for_each_period_that_the_interval_touches() -> None:
     with Files() as server:
         found = pages(server, arguments, start=datetime(2023, 11, 15, tzinfo=UTC), end=datetime(2024, 2, 1, tzinfo=UTC))
     assert [page.name for page in found] == [f"days-{month}-all.csv" for month in ("2023-11", "2023-12", "2024-01")]
-
-
-def test_a_period_without_a_file_holds_up_no_other_and_is_not_passed_over() -> None:
-    given = {"connector": "http_file", "path": "/days/{start:%Y-%m-%d}.csv", "every": "day"}
-    arguments = TypeAdapter[ExtractArguments](ExtractArguments).validate_python(given)
-    with Files() as server:
-        server.faults.extend([Fault(), Fault(status=404), Fault()])
-        asked_for = asked(FIRST, FIRST + 3 * DAY)
-        coming = connector_for(arguments, address=server.base_url, sleep=lambda _: None).pages(asked_for)
-        assert [next(coming).name for _ in range(2)] == ["days-2024-01-01.csv", "days-2024-01-03.csv"]
-        with pytest.raises(NotThere, match=r"2024-01-02.csv answered 404"):
-            next(coming)
 
 
 def test_a_source_that_includes_the_end_is_given_the_last_moment() -> None:
