@@ -107,7 +107,8 @@ class PagedJsonApi(HttpExtract):
 
     `paging`: `offset`; `page_number`; `cursor` (`next` is the path of the next cursor in the answer, sent as
     `cursor_parameter`); `next_url` (`next` is the path of the next URL); `link_header` (RFC 8288, rel=next);
-    `none`. Paths are dotted; `records` is empty where the answer is the list itself.
+    `none`. Paths are dotted, and keys may have dots of their own; `records` is empty where the answer is the list
+    itself.
     """
 
     connector: Literal["paged_json_api"]

@@ -224,17 +224,31 @@ def names_next(path: str | None) -> Callable[[Answer, Any], bool]:
     """Whether an answer has something at a dotted path, be it nothing; without one, whether it has any link."""
     if path is None:
         return lambda answer, _: bool(answer.links)
-    above, _, name = path.rpartition(".")
+    return lambda _, document: is_there(document, path)
 
-    def says(_: Answer, document: Any) -> bool:
-        holder = at(document, above)
-        return isinstance(holder, dict) and name in holder
 
-    return says
+def is_there(document: Any, path: str) -> bool:
+    """Whether there is something at a dotted path, be it null."""
+    return _found(document, path) is not _NOTHING
 
 
 def at(document: Any, path: str) -> Any:
-    """The value at a dotted path, or None; the document itself for an empty path."""
-    for step in path.split(".") if path else ():
-        document = document.get(step) if isinstance(document, dict) else None
-    return document
+    """The value at a dotted path, or None; the document itself for an empty path.
+
+    A key may have dots of its own, as `@odata.nextLink`: the longest one that is there counts.
+    """
+    found = _found(document, path)
+    return None if found is _NOTHING else found
+
+
+_NOTHING = object()
+
+
+def _found(document: Any, path: str) -> Any:
+    if not path:
+        return document
+    steps = path.split(".")
+    for count in range(len(steps), 0, -1) if isinstance(document, dict) else ():
+        if (key := ".".join(steps[:count])) in document:
+            return _found(document[key], ".".join(steps[count:]))
+    return _NOTHING

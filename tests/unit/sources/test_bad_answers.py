@@ -121,6 +121,39 @@ def test_a_cursor_that_repeats_behind_the_last_row_ends_the_set() -> None:
         assert len(ids(pages(source, ALL | {"paging": "cursor", "next": "next", "page_size": 3}))) == len(ROWS)
 
 
+ODATA = ALL | {"paging": "next_url", "records": "value", "next": "@odata.nextLink", "limit_parameter": None}
+
+
+@pytest.mark.parametrize(
+    ("key", "of"),
+    [
+        ("@odata.nextLink", dict),
+        ("next.page", lambda link: {"next": {"page": link}}),
+        ("a.b.c", lambda link: {"a.b": {"c": link}}),
+    ],
+)
+def test_a_key_with_dots_of_its_own_is_found(key: str, of: Callable[[Any], dict[str, Any]]) -> None:
+    def page(query: Query) -> Answered:
+        place = int(query.get("skip", 0))
+        link = f"/rows?skip={place + 3}"
+        named = {key: link} if of is dict else of(link)
+        return answer({"value": ROWS[place : place + 3], **(named if place + 3 < len(ROWS) else {})})
+
+    with Source(page) as source:
+        assert sum(page.rows or 0 for page in pages(source, ODATA | {"next": key})) == len(ROWS)
+
+
+def test_a_full_page_that_names_a_next_with_dots_is_the_last_where_it_is_null() -> None:
+    arguments = ODATA | {"limit_parameter": "top", "page_size": len(ROWS)}
+    with Source(lambda query: answer({"value": ROWS, "@odata.nextLink": None})) as source:
+        assert len(pages(source, arguments)) == 1
+    with (
+        Source(lambda query: answer({"value": ROWS})) as source,
+        pytest.raises(SourceError, match="does not say whether"),
+    ):
+        pages(source, arguments)
+
+
 @pytest.mark.parametrize(
     "header",
     [
