@@ -23,9 +23,9 @@ class ChangesSince:
 
     def __init__(self, *, value: str, watermark: Watermark | None, ordered: bool = False) -> None:
         """`value` is the dotted path of a record's time of change; `ordered`: each answer goes on in its order."""
-        self._value, self._ordered = value, ordered
+        self._value, self.ordered = value, ordered
         self._limit = (datetime.now(UTC) + _AHEAD).timestamp()
-        self._reached = float("-inf")
+        self._reached = self._first = float("-inf")
         self._since: str | float | None = watermark["since"] if watermark else None
         self._seen: set[str] = set(watermark["seen"]) if watermark else set()
         self._ahead: dict[str, float] = dict(watermark.get("ahead", {})) if watermark else {}
@@ -38,10 +38,11 @@ class ChangesSince:
 
     def take(self, records: Sequence[Any]) -> bool:
         """Whether any of the records is new; from here on they are not. Raises SourceError."""
-        if self._ordered:
+        if self.ordered:
             self._refuse_disorder(records)
         found = {record_digest(record): at(record, self._value) for record in records}
         moments = {digest: self._moment(value) for digest, value in found.items()}
+        self._first = min(moments.values(), default=self._first)
         if not (fresh := found.keys() - self._seen - self._ahead.keys()):
             return False
         newest = max(
@@ -54,6 +55,13 @@ class ChangesSince:
         self._seen |= {digest for digest, moment in later.items() if moment == reached}
         self._ahead = {digest: moment for digest, moment in later.items() if moment > reached}
         return True
+
+    def stuck(self) -> str | None:
+        """What is to be said of the records taken last where the next extract would begin with all of them again."""
+        since = float("-inf") if self._since is None else self._moment(self._since)
+        if self._first < since:
+            return None
+        return f", none of which changed before {self._since!r}, where the next extract begins"
 
     def _is_ahead(self, value: Any) -> bool:
         """A number may count anything."""

@@ -9,8 +9,15 @@ from lakehouse.sources.http import Answer, HttpSource
 
 # Where the next page is: an absolute or relative URL, or None at the end.
 NextLink = Callable[[HttpSource, Answer, Any], httpx.URL | None]
+# What is to be said of rows behind which the rest would not come; None where it comes with the next extract.
+Stuck = Callable[[], str | None]
 # In a row, of a source that names the next page itself: some sift rows out, but none so many.
 MOST_EMPTY_PAGES = 1000
+
+
+def for_good() -> str:
+    """Of a source that is not gone on with: what this answer lacks comes with no other."""
+    return ""
 
 
 class Paging(Protocol):
@@ -110,7 +117,7 @@ class ByLink:
     """Each answer says where the next page is. `total_of`: rows of the whole set, where the answers count them.
 
     A first page of `full` rows that does not even say (`says_of`) that there is no next is refused: a contract that
-    looks for the next page where the source does not name it would else have the first alone.
+    looks for the next page where the source does not name it would else have the first alone; so only where `stuck`.
     """
 
     def __init__(
@@ -120,9 +127,10 @@ class ByLink:
         total_of: Callable[[Answer, Any], int | None] | None = None,
         full: int | None = None,
         says_of: Callable[[Answer, Any], bool] = lambda *_: True,
+        stuck: Stuck = for_good,
     ) -> None:
         self._link, self._total_of = link, total_of
-        self._full, self._says_of = full, says_of
+        self._full, self._says_of, self._stuck = full, says_of, stuck
         self._asked: set[str] = set()
         self._rows = self._empty = 0
         self.place = 0
@@ -143,10 +151,11 @@ class ByLink:
                 raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
             url = None  # behind the last row some sources answer the same cursor for ever
         only = url is None and self.place == 1
-        if only and self._full is not None and rows >= self._full and not self._says_of(answer, document):
+        unsaid = only and self._full is not None and rows >= self._full and not self._says_of(answer, document)
+        if unsaid and (why := self._stuck()) is not None:
             raise http.error(
-                f"GET {answer.url} gave {rows} rows, as many as were asked for at most, and does not say whether there "
-                "are more: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
+                f"GET {answer.url} gave {rows} rows, as many as were asked for at most{why}, and does not say whether "
+                "there are more: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
             )
         self._empty = 0 if rows else self._empty + 1
         if url is not None and self._empty >= MOST_EMPTY_PAGES:
@@ -164,13 +173,13 @@ class ByLink:
 
 
 class OnePage:
-    """The whole set in one answer, refused where it may have been cut off."""
+    """The whole set in one answer, refused where it may have been cut off and is `stuck` there."""
 
     place = 0
 
-    def __init__(self, *, at_most: int | None, total: str | None) -> None:
+    def __init__(self, *, at_most: int | None, total: str | None, stuck: Stuck = for_good) -> None:
         """`at_most`: the rows that were asked for, if that was said. `total`: path of the count of rows, if any."""
-        self._at_most, self._total = at_most, total
+        self._at_most, self._total, self._stuck = at_most, total, stuck
 
     def is_past(self, status: int) -> bool:
         return False
@@ -186,9 +195,9 @@ class OnePage:
                 "contract's exchange.extract to the way in which the source gives the rest, or `total: null` if it "
                 "counts no rows"
             )
-        if self._at_most is not None and rows >= self._at_most:
+        if self._at_most is not None and rows >= self._at_most and (why := self._stuck()) is not None:
             raise http.error(
-                f"GET {answer.url} gave {rows} rows where {self._at_most} were asked for at most, so there may be "
+                f"GET {answer.url} gave {rows} rows{why} where {self._at_most} were asked for at most, so there may be "
                 "more: raise page_size in the contract's exchange.extract, or set `paging` to the source's way"
             )
         return None

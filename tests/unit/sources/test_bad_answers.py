@@ -215,6 +215,35 @@ def test_a_source_that_is_not_in_the_order_that_the_contract_says_is_refused() -
         pages(source, ALL | {"page_size": 4, "changes": changes})
 
 
+IN_ORDER = ALL | {"paging": "none", "page_size": 4, "changes": {"parameter": "since", "value": "at", "ordered": True}}
+
+
+@pytest.mark.parametrize("paging", [{}, {"paging": "next_url", "next": "next"}])
+@pytest.mark.parametrize("same", [4, 10])
+def test_more_changes_of_one_moment_than_a_page_holds_are_refused(same: int, paging: dict[str, str]) -> None:
+    rows = [*ROWS[:3], *({"id": f"s{number}", "at": moment(5)} for number in range(same)), ROWS[7]]
+
+    def page(query: Query) -> Answered:
+        return records([row for row in rows if row["at"] >= query.get("since", "")][: int(query["limit"])])
+
+    with Source(page) as source:
+        first = pages(source, IN_ORDER | paging)
+        assert ids(first) == ["r0", "r1", "r2", "s0"]
+        with pytest.raises(SourceError, match=rf"none of which changed before '{moment(5)}'.*raise page_size"):
+            pages(source, IN_ORDER | paging, watermark=first[-1].watermark)
+        larger = IN_ORDER | paging | {"page_size": same + 1}
+        second = pages(source, larger, watermark=first[-1].watermark)
+        assert ids(second) == [row["id"] for row in rows[3:]]
+
+
+def test_changes_in_order_go_on_answer_by_answer() -> None:
+    found, watermark = list[str](), None
+    with Source(lambda query: records([row for row in ROWS if row["at"] >= query.get("since", "")][:4])) as source:
+        while came := pages(source, IN_ORDER, watermark=watermark):
+            found, watermark = [*found, *ids(came)], came[-1].watermark
+    assert sorted(set(found)) == [row["id"] for row in ROWS]
+
+
 # Texts
 
 
