@@ -87,7 +87,8 @@ class HttpExtract(Extract):
 class Changes(BaseModel):
     """Asking for what was changed since the watermark. `value`: dotted path of a record's time of change.
 
-    `ordered`: the source sorts by that time, so each page can be sealed, and gone on behind, by itself.
+    `ordered`: the source sorts by that time, so each page can be sealed, and gone on behind, by itself. `counter`: it
+    is no time but a number of the change, which the clock says nothing of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -95,6 +96,7 @@ class Changes(BaseModel):
     parameter: str
     value: str
     ordered: bool = False
+    counter: bool = False
 
 
 class PagedJsonApi(HttpExtract):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,10 @@ from lakehouse.sources.paging import at
 
 # How far ahead a source's clock may be. What claims to have changed later than that moves no watermark.
 _AHEAD = timedelta(minutes=15)
+# A number that is a time since 1970 counts one of these parts of a second.
+_PARTS = (1, 1_000, 1_000_000)
+# Seconds from 2001 until 2286; and the year 9999, which many write for a time without end.
+_TIMES = ((1_000_000_000, 10_000_000_000), (253_370_764_800, 253_402_387_200))
 
 
 class ChangesSince:
@@ -18,12 +23,15 @@ class ChangesSince:
     same moment is missed, and know those by their digests that were read before.
 
     The watermark: `since`, the newest time of change as the source writes it, and `seen`, the digests at it. A time
-    that is yet to come moves it not, or all that changes until then would be missed: `ahead` has such digests.
+    that is yet to come moves it not, or all that changes until then would be missed: `ahead` has such digests. A
+    number that may be one counts as a time, unless the contract says that it is a `counter`.
     """
 
-    def __init__(self, *, value: str, watermark: Watermark | None, ordered: bool = False) -> None:
+    def __init__(
+        self, *, value: str, watermark: Watermark | None, ordered: bool = False, counter: bool = False
+    ) -> None:
         """`value` is the dotted path of a record's time of change; `ordered`: each answer goes on in its order."""
-        self._value, self.ordered = value, ordered
+        self._value, self.ordered, self._counter = value, ordered, counter
         self._limit = (datetime.now(UTC) + _AHEAD).timestamp()
         self._reached = self._first = float("-inf")
         self._since: str | float | None = watermark["since"] if watermark else None
@@ -64,8 +72,11 @@ class ChangesSince:
         return f", none of which changed before {self._since!r}, where the next extract begins"
 
     def _is_ahead(self, value: Any) -> bool:
-        """A number may count anything."""
-        return not isinstance(value, int | float) and self._moment(value) > self._limit
+        moment = self._moment(value)
+        if not isinstance(value, int | float):
+            return moment > self._limit
+        parts = next((n for n in _PARTS for first, end in _TIMES if first * n <= value < end * n), None)
+        return not self._counter and parts is not None and moment > self._limit * parts
 
     def _refuse_disorder(self, records: Sequence[Any]) -> None:
         """What comes after a newer one would be missed by the next extract, should this one end in between."""
@@ -80,7 +91,7 @@ class ChangesSince:
             self._reached = moment
 
     def _moment(self, value: Any) -> float:
-        if isinstance(value, int | float):
+        if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
             return value
         try:
             moment = datetime.fromisoformat(value)

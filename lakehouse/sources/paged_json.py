@@ -45,7 +45,10 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
             stem = f"{stem}_{compact(asked.start)}_{compact(asked.end)}"
         elif arguments.changes:
             changes = ChangesSince(
-                value=arguments.changes.value, watermark=asked.watermark, ordered=arguments.changes.ordered
+                value=arguments.changes.value,
+                watermark=asked.watermark,
+                ordered=arguments.changes.ordered,
+                counter=arguments.changes.counter,
             )
             if changes.asked_since is not None:
                 parameters[arguments.changes.parameter] = str(changes.asked_since)

@@ -205,6 +205,50 @@ def test_a_time_of_change_that_is_yet_to_come_hides_no_later_change() -> None:
         assert pages(source, CHANGED, watermark=second[-1].watermark) == []
 
 
+NUMBERED = ALL | {"paging": "none", "changes": {"parameter": "since", "value": "at"}}
+
+
+def numbered(*numbers: float) -> Callable[[Query], Answered]:
+    rows = [{"id": str(number), "at": number} for number in numbers]
+    return lambda query: records([row for row in rows if float(row["at"]) >= float(query.get("since", "-inf"))])
+
+
+@pytest.mark.parametrize("parts", [1, 1_000, 1_000_000])
+@pytest.mark.parametrize("ahead", [4_102_444_800, 253_402_214_400])
+@pytest.mark.parametrize("kind", [int, float])
+def test_a_number_of_a_time_that_is_yet_to_come_hides_no_later_change(
+    parts: int, ahead: int, kind: type[float]
+) -> None:
+    known = [kind(moment * parts) for moment in (1_700_000_000, ahead)]
+    with Source(numbered(*known)) as source:
+        [first] = pages(source, NUMBERED)
+    assert (first.rows, (first.watermark or {})["since"]) == (2, known[0])
+    new = kind(1_710_000_000 * parts)
+    with Source(numbered(*known, new)) as source:
+        [second] = pages(source, NUMBERED, watermark=first.watermark)
+        assert str(new) in ids([second])
+        assert pages(source, NUMBERED, watermark=second.watermark) == []
+
+
+@pytest.mark.parametrize(
+    "numbers", [(1, 2, 70_000), (5, 2**31, 2**33), (2**40, 2**62), (20240101120000, 20990101120000)]
+)
+def test_numbers_that_count_changes_move_the_watermark(numbers: tuple[int, ...]) -> None:
+    counter = NUMBERED | {"changes": {"parameter": "since", "value": "at", "counter": 2**31 in numbers}}
+    with Source(numbered(*numbers)) as source:
+        [page] = pages(source, counter)
+    assert page.watermark == {"since": numbers[-1], "seen": page.watermark["seen"]}
+
+
+@pytest.mark.parametrize("number", [float("inf"), float("-inf"), float("nan"), True])
+def test_what_is_no_number_moves_no_watermark(number: float) -> None:
+    with (
+        Source(lambda query: records([{"id": "a", "at": number}])) as source,
+        pytest.raises(SourceError, match="where its time of change was due"),
+    ):
+        pages(source, NUMBERED)
+
+
 def test_a_source_that_is_not_in_the_order_that_the_contract_says_is_refused() -> None:
     def newest_first(query: Query) -> Answered:
         place = int(query["offset"])
