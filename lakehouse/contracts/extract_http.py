@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -136,6 +136,10 @@ class PagedJsonApi(HttpExtract):
     def by_interval(self) -> bool:
         return self.start_parameter is not None or self.end_parameter is not None
 
+    def last_bound(self, moment: datetime) -> datetime:
+        """As `time_format` writes it: of a day alone, its beginning."""
+        return _written(moment, self.time_format)
+
     @property
     def numbered(self) -> bool:
         """Whether a page is asked for by its place in the whole set."""
@@ -155,8 +159,8 @@ class PagedJsonApi(HttpExtract):
             raise ValueError(f"next is missing: paging by {self.paging} needs the path of it in the answer")
         if self.by_interval and not _reads_back(self.time_format):
             raise ValueError(
-                f"time_format {self.time_format!r} writes no day that can be read back: use strftime's forms of dates "
-                "and times, as %Y-%m-%dT%H:%M:%SZ"
+                f"time_format {self.time_format!r} writes no day that can be read back, or a time without its hour: "
+                "use strftime's forms of dates and times, as %Y-%m-%dT%H:%M:%SZ"
             )
         if self.changes and self.by_interval:
             raise ValueError("changes: asked for by watermark, so set start_parameter and end_parameter to null")
@@ -171,12 +175,22 @@ class PagedJsonApi(HttpExtract):
         return self
 
 
+def _written(moment: datetime, form: str) -> datetime:
+    """What is left of a moment that is written in a form, in UTC."""
+    left = datetime.strptime(moment.astimezone(UTC).strftime(form), form)
+    return left if left.tzinfo else left.replace(tzinfo=UTC)
+
+
 def _reads_back(form: str) -> bool:
-    noon = datetime(2024, 2, 29, 12, tzinfo=UTC)
+    """Whether a day can be told from what is written, and the times of a day come in their order."""
+    day = datetime(2024, 2, 29, tzinfo=UTC)
+    # In steps of a second less than a quarter of an hour, minutes without hours go back, and seconds without minutes.
+    times = [day + timedelta(seconds=second) for second in range(0, 86_400, 15 * 60 - 1)]
     try:
-        return datetime.strptime(noon.strftime(form), form).date() == noon.date()
+        left = [_written(time, form) for time in times]
     except ValueError:
         return False
+    return left == sorted(left) and left[0] == day and left[-1].date() == day.date()
 
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five")

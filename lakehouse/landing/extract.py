@@ -59,7 +59,8 @@ def extract(
     The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
     paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
     next extract goes on behind the last of them. A window that was read since ``again_before`` (when this run
-    began) is not asked for again: so a run that died takes up where it was.
+    began) is not asked for again: so a run that died takes up where it was. Of a source that is asked for whole days
+    a day that is not over waits for the interval in which it ends, which is then asked for from the day's beginning.
     Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
@@ -72,6 +73,14 @@ def extract(
     connector = connector_for(arguments, address=address, credential=_credential(contract), columns=columns)
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
+    if arguments.by_interval:
+        given, (start, end) = (start, end), (arguments.last_bound(start), arguments.last_bound(end))
+        if start >= end:
+            progress(
+                f"{contract.key}: {given[0]:%Y-%m-%d %H:%M} to {given[1]:%Y-%m-%d %H:%M}: less than the source can be "
+                "asked for; it comes with the interval in which it is whole"
+            )
+            return total
     for window in windows(start, end, arguments.window_days if arguments.by_interval else None):
         if window in done:
             continue
@@ -224,7 +233,11 @@ def _read_since(exchange: Exchange, contract: Contract, moment: datetime | None)
 
 
 def uncovered(exchange: Exchange, contract: Contract, *, start: datetime, end: datetime) -> list[Window]:
-    """The parts of ``[start, end)`` that no extract has covered yet, in order of time."""
+    """The parts of ``[start, end)`` that no extract has covered yet, as far as the source can be asked for them, in
+    order of time."""
+    arguments = contract.exchange.extract
+    assert arguments is not None
+    start, end = arguments.last_bound(start), arguments.last_bound(end)
     rows = exchange.index.rows(
         sa.select(extract_windows.c.start, extract_windows.c.end)
         .where(extract_windows.c.provider == contract.provider, extract_windows.c.dataset == contract.dataset)

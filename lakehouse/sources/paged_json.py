@@ -1,7 +1,7 @@
 """The connector for paged JSON APIs over HTTP: complete, in order, verbatim, or a SourceError."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import httpx
@@ -106,11 +106,10 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
         ):
             if key is None:
                 continue
-            bounds[key] = bound.strftime(form)
-            read_back = datetime.strptime(bounds[key], form)
-            if (read_back if read_back.tzinfo else read_back.replace(tzinfo=UTC)) != bound:
+            if self._arguments.last_bound(bound) != bound:
                 # A rounded bound would ask for another interval than the one that is recorded.
                 raise SourceError(f"{key} {bound} cannot be written as {form!r}: choose bounds that fit")
+            bounds[key] = bound.strftime(form)
         return bounds
 
     def _records(self, answer: Answer, document: Any) -> list[Any]:
