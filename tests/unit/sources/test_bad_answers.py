@@ -179,6 +179,21 @@ def test_links_of_features_may_be_of_any_shape(links: Any, says: str | None) -> 
         assert len(pages(source, {"connector": "ogc_features", "collection": "all"})) == 1
 
 
+def test_the_next_page_of_features_is_the_one_in_json() -> None:
+    feature = {"type": "Feature", "geometry": None, "properties": {}}
+    kinds = ["text/html", "application/geo+json", None]
+
+    def page(query: Query) -> Answered:
+        links = [{"rel": "next", "href": f"?f={kind}", "type": kind} for kind in kinds] if "f" not in query else []
+        return answer({"type": "FeatureCollection", "features": [feature], "links": links})
+
+    with Source(page) as source:
+        for _ in range(2):
+            assert len(pages(source, {"connector": "ogc_features", "collection": "all"})) == 2
+            assert "html" not in source.exchanged[-1].target
+            del kinds[1]
+
+
 def test_a_table_of_which_rows_were_deleted_is_read_from_its_beginning() -> None:
     arguments = {"connector": "ckan", "resource_id": Portal.ID, "page_size": 3, "append_only": True}
     with Portal() as server:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import TypeAdapter
@@ -168,6 +169,20 @@ def test_bounds_box_and_filters_are_sent_as_the_standard_writes_them() -> None:
     assert "datetime=2024-01-01T00%3A00%3A00Z%2F2024-01-03T00%3A00%3A00Z" in page.url
     assert "bbox=9.5%2C55.9%2C10.5%2C56.3" in page.url
     assert "parameterId=temp_dry" in page.url
+
+
+@pytest.mark.parametrize(
+    ("bbox", "sent"),
+    [
+        ([12.568337, 55.676098, 12.568437, 55.676198], "12.568337,55.676098,12.568437,55.676198"),
+        ([1e-05, -1e-7, 1, 2.5], "0.00001,-0.0000001,1,2.5"),
+        ([725432.25, 6173456.75, 725999.5, 1e16], "725432.25,6173456.75,725999.5,10000000000000000"),
+    ],
+)
+def test_a_box_is_sent_with_all_its_digits(bbox: list[float], sent: str) -> None:
+    with Features() as server:
+        [page, *_] = pages(server, TEMPERATURES | {"bbox": bbox})
+    assert dict(parse_qsl(urlsplit(page.url).query))["bbox"] == sent
 
 
 def test_a_collection_that_ends_before_its_count_is_refused() -> None:
