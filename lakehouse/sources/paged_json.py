@@ -23,6 +23,7 @@ from lakehouse.sources.paging import (
     cursor,
     for_good,
     header_link,
+    is_there,
     names_next,
 )
 from lakehouse.sources.walk import walk
@@ -119,6 +120,8 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
                 f"GET {answer.url} answered a JSON {type(document).__name__} where an object was due"
             )
         records = at(document, arguments.records)
+        if records is None and is_there(document, arguments.records):
+            return []  # as some servers write an empty list
         if not isinstance(records, list):
             raise self._malformed(answer.url, document)
         return records

@@ -213,8 +213,8 @@ def body_link(path: str) -> NextLink:
     """A URL at a dotted path of the answer."""
 
     def link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
-        found = at(document, path)
-        return http.follow(answer, str(found)) if found else None
+        found = _text(http, answer, document, path)
+        return http.follow(answer, found) if found else None
 
     return link
 
@@ -223,10 +223,23 @@ def cursor(path: str, parameter: str) -> NextLink:
     """A cursor at a dotted path of the answer, sent back as a parameter of the same request."""
 
     def link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
-        found = at(document, path)
-        return answer.url.copy_set_param(parameter, str(found)) if found not in (None, "", False) else None
+        found = _text(http, answer, document, path)
+        return answer.url.copy_set_param(parameter, found) if found else None
 
     return link
+
+
+def _text(http: HttpSource, answer: Answer, document: Any, path: str) -> str:
+    """The text or number at a dotted path; nothing where it says that there is no next."""
+    found = at(document, path)
+    if not found:
+        return ""
+    if isinstance(found, bool | list | dict):
+        raise http.error(
+            f"GET {answer.url} has {http.excerpt(str(found))} at {path!r}, where a text or a number was due: correct "
+            "`next` in the contract's exchange.extract"
+        )
+    return str(found)
 
 
 def names_next(path: str | None) -> Callable[[Answer, Any], bool]:

@@ -154,11 +154,47 @@ def test_a_full_page_that_names_a_next_with_dots_is_the_last_where_it_is_null() 
         pages(source, arguments)
 
 
+@pytest.mark.parametrize("records", ["records", "result.records", ""])
+@pytest.mark.parametrize("paging", ["none", "offset", "link_header"])
+def test_null_is_no_rows_where_a_list_is_due(records: str, paging: str) -> None:
+    empty = {"records": None, "total": 0, "result": {"records": None}} if records else None
+    with Source(lambda query: answer(empty)) as source:
+        assert pages(source, ALL | {"paging": paging, "records": records, "total": "total" if records else None}) == []
+
+
+def test_null_is_no_rows_of_a_portal_either() -> None:
+    result: dict[str, Any] = {"total": 0, "records": None}
+    arguments = {"connector": "ckan", "resource_id": Portal.ID}
+    with Source(lambda query: answer({"success": True, "result": result})) as source:
+        assert pages(source, arguments) == []
+        result["total"] = 1
+        with pytest.raises(SourceError, match="gave 0 rows of 1"):
+            pages(source, arguments)
+        del result["records"]
+        with pytest.raises(SourceError, match="has no list at 'result.records'"):
+            pages(source, arguments)
+
+
+@pytest.mark.parametrize("paging", ["cursor", "next_url"])
+@pytest.mark.parametrize("found", [{"id": 5}, ["a", "b"], True])
+def test_what_is_no_text_leads_to_no_next_page(paging: str, found: Any) -> None:
+    with (
+        Source(lambda query: records(ROWS[:3], next=found)) as source,
+        pytest.raises(SourceError, match=r"at 'next', where a text or a number was due: correct `next`"),
+    ):
+        pages(source, ALL | {"paging": paging, "next": "next"})
+
+
 @pytest.mark.parametrize(
     "header",
     [
         '</rows?limit=3&offset=3>; REL="next"',
         '</rows?limit=3&offset=3>; rel="Next last"',
+        "</rows?limit=3&offset=3>; rel='next'",
+        r'</rows?limit=3&offset=3>; title="a; rel=\"first\""; rel="next"',
+        "</rows?limit=3&offset=3>; rel='last next'",
+        '</rows?limit=3&offset=3>;;rel="next"; ',
+        "</rows?offset=0>; ; rel=first;, </rows?limit=3&offset=3>; title; rel=next",
         '</rows?offset=0>; rel=first, </rows?limit=3&offset=3>; title="a=b; c, d"; rel=next',
     ],
 )
