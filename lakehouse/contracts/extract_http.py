@@ -39,6 +39,13 @@ def _known_placeholders(template: str) -> str:
 Template = Annotated[str, AfterValidator(_known_placeholders)]
 
 
+def _host(name: str) -> str:
+    """A host as addresses have it. Raises ValueError for what is more than that, which would match none."""
+    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", name):
+        raise ValueError(f"{name!r}: write the host alone, as files.example.org")
+    return name.lower()
+
+
 def _without_secrets(given: Given) -> Given:
     if taken := sorted(name for name in given if _SECRET_PARAMETER.search(name)):
         raise ValueError(
@@ -63,7 +70,7 @@ class HttpExtract(Extract):
     timeout_seconds: PositiveFloat = 30
     attempts: PositiveInt = Field(default=5, description="requests made for one answer before giving up")
     max_bytes: PositiveInt = 256 * 1024**2
-    also_hosts: tuple[str, ...] = ()
+    also_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     headers: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")

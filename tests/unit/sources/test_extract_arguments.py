@@ -54,12 +54,23 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
         ({"time_format": "%Y-%m-%d %I:%M"}, "or a time without its hour"),
         ({"time_format": "%Y-%m-%d %M"}, "or a time without its hour"),
         ({"time_format": "%Y-%m-%d %H:%S"}, "or a time without its hour"),
+        ({"also_hosts": ["http://files.example.org"]}, "write the host alone, as files.example.org"),
+        ({"also_hosts": ["files.example.org:8080"]}, "write the host alone"),
+        ({"also_hosts": ["*.example.org"]}, "write the host alone"),
         ({"start_parameter": None, "end_parameter": None, "window_days": 1}, "window_days cuts an interval"),
     ],
 )
 def test_a_fault_of_a_paged_api_is_refused_by_name(change: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         validate(GOOD | change)
+
+
+def test_other_hosts_are_written_as_addresses_have_them() -> None:
+    assert validate(GOOD | {"also_hosts": ["Files.Example.org", "10.0.0.7", "FE80::1"]}).also_hosts == (
+        "files.example.org",
+        "10.0.0.7",
+        "fe80::1",
+    )
 
 
 @pytest.mark.parametrize(

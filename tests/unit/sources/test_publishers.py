@@ -74,6 +74,18 @@ def test_a_feed_that_is_not_there_is_named_beside_those_that_are(change: dict[st
         pages(server, STATUS | change)
 
 
+@pytest.mark.parametrize("updated", [1704067200, 1704067200.0, "1704067200", "2024-01-01T01:00:00+01:00"])
+@pytest.mark.parametrize(("ttl", "waits"), [({"ttl": 60}, 60), ({"ttl": "60"}, 60), ({"ttl": None}, 0), ({}, 0)])
+def test_a_feed_is_read_however_it_writes_its_numbers(updated: Any, ttl: dict[str, Any], waits: int) -> None:
+    feed = {"last_updated": updated, "data": {"stations": []}, **ttl}
+    with Bikes("2.3") as server:
+        server.faults.extend([Fault(), Fault(body=json.dumps(feed).encode())])
+        [page] = pages(server, STATUS)
+    assert page.name == "station_status_20240101T0000Z.json"
+    assert page.watermark is not None
+    assert datetime.fromisoformat(page.watermark["next_at"]) == FIRST + timedelta(seconds=waits)
+
+
 def test_a_document_that_is_no_feed_is_refused() -> None:
     with Bikes("2.3") as server:
         server.faults.extend([Fault(), Fault(body=b'{"error": "maintenance"}')])
