@@ -66,10 +66,10 @@ class ChangesSince:
 
     def stuck(self) -> str | None:
         """What is to be said of the records taken last where the next extract would begin with all of them again."""
-        since = float("-inf") if self._since is None else self._moment(self._since)
-        if self._first < since:
+        if self._since is not None and self._first < self._moment(self._since):
             return None
-        return f", none of which changed before {self._since!r}, where the next extract begins"
+        since = "the beginning" if self._since is None else repr(self._since)
+        return f", and the next extract would bring the same from {since} on"
 
     def _is_ahead(self, value: Any) -> bool:
         moment = self._moment(value)

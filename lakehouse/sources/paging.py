@@ -154,8 +154,8 @@ class ByLink:
         unsaid = only and self._full is not None and rows >= self._full and not self._says_of(answer, document)
         if unsaid and (why := self._stuck()) is not None:
             raise http.error(
-                f"GET {answer.url} gave {rows} rows, as many as were asked for at most{why}, and does not say whether "
-                "there are more: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
+                f"GET {answer.url} gave {rows} rows, as many as were asked for at most, and does not say whether there "
+                f"are more{why}: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
             )
         self._empty = 0 if rows else self._empty + 1
         if url is not None and self._empty >= MOST_EMPTY_PAGES:
@@ -197,8 +197,8 @@ class OnePage:
             )
         if self._at_most is not None and rows >= self._at_most and (why := self._stuck()) is not None:
             raise http.error(
-                f"GET {answer.url} gave {rows} rows{why} where {self._at_most} were asked for at most, so there may be "
-                "more: raise page_size in the contract's exchange.extract, or set `paging` to the source's way"
+                f"GET {answer.url} gave {rows} rows where {self._at_most} were asked for at most, so there may be "
+                f"more{why}: raise page_size in the contract's exchange.extract, or set `paging` to the source's way"
             )
         return None
 
