@@ -55,12 +55,13 @@ def extract(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Extracted:
     """Pulls ``[start, end)``, window by window, and seals each page. The same answer is not sealed twice.
+    Of a source that is asked for whole days a day that goes on waits for the interval in which it ends, which begins
+    where the day does.
 
     The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
     paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
     next extract goes on behind the last of them. A window that was read since ``again_before`` (when this run
-    began) is not asked for again: so a run that died takes up where it was. Of a source that is asked for whole days
-    a day that is not over waits for the interval in which it ends, which is then asked for from the day's beginning.
+    began) is not asked for again: so a run that died takes up where it was.
     Raises :class:`lakehouse.sources.connector.SourceError` and :class:`ExtractNotPossible`.
     """
     arguments = contract.exchange.extract
@@ -71,8 +72,6 @@ def extract(
     address = source_address(exchange, contract)
     columns = [column.source for column in contract.columns]
     connector = connector_for(arguments, address=address, credential=_credential(contract), columns=columns)
-    total = Extracted()
-    done = _read_since(exchange, contract, again_before)
     if arguments.by_interval:
         given, (start, end) = (start, end), (arguments.last_bound(start), arguments.last_bound(end))
         if start >= end:
@@ -80,7 +79,9 @@ def extract(
                 f"{contract.key}: {given[0]:%Y-%m-%d %H:%M} to {given[1]:%Y-%m-%d %H:%M}: less than the source can be "
                 "asked for; it comes with the interval in which it is whole"
             )
-            return total
+            return Extracted()
+    total = Extracted()
+    done = _read_since(exchange, contract, again_before)
     for window in windows(start, end, arguments.window_days if arguments.by_interval else None):
         if window in done:
             continue

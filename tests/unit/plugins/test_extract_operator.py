@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from lakehouse.contracts.extract import PagedJsonApi
-from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import uncovered
 from lakehouse.sources.loopback_server import Fault
@@ -27,19 +26,14 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A source with a row every six hours of two days, an exchange and a task that asks for them."""
     with JsonApi() as api:
         house = House(tmp_path)
+        contract = house.contract()
+        arguments = PagedJsonApi(connector="paged_json_api", path="/offset", parameters={"sort": "at"}, attempts=1)
+        extension = contract.exchange.model_copy(update={"extract": arguments})
+        contract = contract.model_copy(update={"exchange": extension})
         exchange = Exchange(house.exchange.settings.model_copy(update={"extract_url": api.base_url}))
-        source = SimpleNamespace(api=api, exchange=exchange, contract=asked_by(house.contract()))
-        monkeypatch.setattr(Exchange, "contract", lambda self, key: source.contract)
+        monkeypatch.setattr(Exchange, "contract", lambda self, key: contract)
         monkeypatch.setattr(Exchange, "from_environment", lambda: exchange)
-        yield source
-
-
-def asked_by(contract: Contract, **changes: Any) -> Contract:
-    """The contract with an extract, in which something may be otherwise."""
-    arguments = {"connector": "paged_json_api", "path": "/offset", "parameters": {"sort": "at"}, "attempts": 1}
-    extract = PagedJsonApi.model_validate(arguments | changes)
-    extension = contract.exchange.model_copy(update={"extract": extract})
-    return contract.model_copy(update={"exchange": extension})
+        yield SimpleNamespace(api=api, exchange=exchange, contract=contract)
 
 
 def run(start: datetime, *, kind: str = "scheduled") -> dict[str, Any]:
@@ -79,25 +73,3 @@ def test_a_run_for_one_interval_asks_for_no_other(source: Any, kind: str) -> Non
 
 def test_what_was_never_begun_is_not_missed(source: Any) -> None:
     assert run(FIRST + DAY)["rows"] == 2
-
-
-@pytest.mark.parametrize("days", [None, 1])
-def test_a_source_that_knows_days_only_is_asked_for_each_once_it_is_over(source: Any, days: int | None) -> None:
-    source.contract = asked_by(source.contract, time_format="%Y-%m-%d", window_days=days)
-    # Intervals that end at noon: the source is away for the one in which the first day ends.
-    start = FIRST - HOURS
-    assert run(start)["rows"] == 0
-    source.api.faults.append(Fault(status=503))
-    with pytest.raises(SourceError):
-        run(FIRST + HOURS)
-    assert run(FIRST + DAY)["rows"] == 4
-    assert run(FIRST + DAY + HOURS)["rows"] == 4
-    asked_for = [exchanged.target.split("start=")[1][:25] for exchanged in source.api.exchanged]
-    assert asked_for == [
-        "2023-12-31&end=2024-01-01",
-        "2024-01-01&end=2024-01-02",
-        "2024-01-01&end=2024-01-02",
-        "2024-01-02&end=2024-01-03",
-    ]
-    gaps = uncovered(source.exchange, source.contract, start=start, end=FIRST + 2 * DAY + HOURS)
-    assert gaps == []
