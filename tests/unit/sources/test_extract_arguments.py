@@ -65,6 +65,27 @@ def test_a_fault_of_a_paged_api_is_refused_by_name(change: dict[str, Any], says:
         validate(GOOD | change)
 
 
+TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": ["id"], "mode": "by_key"}
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        (TABLE | {"mode": "by_change_time"}, "changed_at names the column"),
+        (TABLE | {"changed_at": "changed"}, "changed_at names the column"),
+        (TABLE | {"window_days": 1}, "window_days cuts an interval"),
+        ({"connector": "s3_bucket", "window_days": 1}, "window_days cuts an interval"),
+        (TABLE | {"key": []}, "at least 1"),
+        ({"connector": "sql_interval", "table": "readings", "key": ["id"]}, "time\n.*Field required"),
+        ({"connector": "sftp", "host_key": "AAAAC3Nza"}, "pattern"),
+        ({"connector": "s3_bucket", "prefix": "out/"}, "Extra inputs"),
+    ],
+)
+def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValidationError, match=says):
+        validate(given)
+
+
 def test_other_hosts_are_written_as_addresses_have_them() -> None:
     assert validate(GOOD | {"also_hosts": ["Files.Example.org", "10.0.0.7", "FE80::1"]}).also_hosts == (
         "files.example.org",
@@ -85,27 +106,6 @@ def test_other_hosts_are_written_as_addresses_have_them() -> None:
 def test_an_interval_begins_and_ends_at_what_its_form_can_write(form: str, bound: datetime) -> None:
     moment = datetime(2024, 5, 6, 15, 45, 30, 7, tzinfo=timezone(timedelta(hours=2)))
     assert validate(GOOD | {"time_format": form}).last_bound(moment) == bound.replace(tzinfo=UTC)
-
-
-TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": ["id"], "mode": "by_key"}
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        (TABLE | {"mode": "by_change_time"}, "changed_at names the column"),
-        (TABLE | {"changed_at": "changed"}, "changed_at names the column"),
-        (TABLE | {"window_days": 1}, "window_days cuts an interval"),
-        ({"connector": "s3_bucket", "window_days": 1}, "window_days cuts an interval"),
-        (TABLE | {"key": []}, "at least 1"),
-        ({"connector": "sql_interval", "table": "readings", "key": ["id"]}, "time\n.*Field required"),
-        ({"connector": "sftp", "host_key": "AAAAC3Nza"}, "pattern"),
-        ({"connector": "s3_bucket", "prefix": "out/"}, "Extra inputs"),
-    ],
-)
-def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any], says: str) -> None:
-    with pytest.raises(ValidationError, match=says):
-        validate(given)
 
 
 @pytest.mark.parametrize(
