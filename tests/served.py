@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -42,6 +42,17 @@ class Publisher(LoopbackServer):
 
     def link(self, path: str, query: Query, **changes: Any) -> str:
         return f"{self.base_url}{path}?{urlencode(query | {key: str(value) for key, value in changes.items()})}"
+
+
+class Source(LoopbackServer):
+    """Answers each query as a function says."""
+
+    def __init__(self, page: Callable[[Query], Answered]) -> None:
+        super().__init__()
+        self._page = page
+
+    def answer(self, target: str, headers: Mapping[str, str]) -> Answered:
+        return self._page(dict(parse_qsl(urlsplit(target).query)))
 
 
 def answer(document: Any, **headers: str) -> Answered:

@@ -1,5 +1,6 @@
 """What the arguments of every connector say."""
 
+from datetime import datetime
 from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict, PositiveInt
@@ -29,3 +30,7 @@ class Extract(BaseModel):
     def by_interval(self) -> bool:
         """Whether the source is asked for a data interval, or for what is new since the watermark."""
         return True
+
+    def last_bound(self, moment: datetime) -> datetime:
+        """The moment, or the last before it, at which an interval that the source is asked for can begin and end."""
+        return moment

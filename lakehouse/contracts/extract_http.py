@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Annotated, Literal, Self, TypeVar
 
@@ -49,6 +49,13 @@ def _known_placeholders(template: str) -> str:
 Template = Annotated[str, AfterValidator(_known_placeholders)]
 
 
+def _host(name: str) -> str:
+    """A host as addresses have it. Raises ValueError for what is more than that, which would match none."""
+    if not re.fullmatch(r"[\w.-]+|[0-9A-Fa-f]*:[0-9A-Fa-f:.]*:[0-9A-Fa-f.]*", name):
+        raise ValueError(f"{name!r}: write the host alone, as files.example.org")
+    return name.lower()
+
+
 def _without_secrets(given: Given) -> Given:
     if taken := sorted(name for name in given if _SECRET_PARAMETER.search(name)):
         raise ValueError(
@@ -73,7 +80,7 @@ class HttpExtract(Extract):
     timeout_seconds: PositiveFloat = 30
     attempts: PositiveInt = Field(default=5, description="requests made for one answer before giving up")
     max_bytes: PositiveInt = 256 * 1024**2
-    also_hosts: tuple[str, ...] = ()
+    also_hosts: tuple[Annotated[str, AfterValidator(_host)], ...] = ()
     headers: dict[str, str] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -97,7 +104,8 @@ class HttpExtract(Extract):
 class Changes(BaseModel):
     """Asking for what was changed since the watermark. `value`: dotted path of a record's time of change.
 
-    `ordered`: the source sorts by that time, so each page can be sealed, and gone on behind, by itself.
+    `ordered`: the source sorts by that time, so each page can be sealed, and gone on behind, by itself. `counter`: it
+    is no time but a number of the change, which the clock says nothing of.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -105,6 +113,7 @@ class Changes(BaseModel):
     parameter: str
     value: str
     ordered: bool = False
+    counter: bool = False
 
 
 class PagedJsonApi(HttpExtract):
@@ -117,7 +126,8 @@ class PagedJsonApi(HttpExtract):
 
     `paging`: `offset`; `page_number`; `cursor` (`next` is the path of the next cursor in the answer, sent as
     `cursor_parameter`); `next_url` (`next` is the path of the next URL); `link_header` (RFC 8288, rel=next);
-    `none`. Paths are dotted; `records` is empty where the answer is the list itself.
+    `none`. Paths are dotted, and keys may have dots of their own; `records` is empty where the answer is the list
+    itself.
     """
 
     connector: Literal["paged_json_api"]
@@ -143,6 +153,10 @@ class PagedJsonApi(HttpExtract):
     def by_interval(self) -> bool:
         return self.start_parameter is not None or self.end_parameter is not None
 
+    def last_bound(self, moment: datetime) -> datetime:
+        """As `time_format` writes it: of a day alone, its beginning."""
+        return _written(moment, self.time_format)
+
     @property
     def numbered(self) -> bool:
         """Whether a page is asked for by its place in the whole set."""
@@ -162,8 +176,8 @@ class PagedJsonApi(HttpExtract):
             raise ValueError(f"next is missing: paging by {self.paging} needs the path of it in the answer")
         if self.by_interval and not _reads_back(self.time_format):
             raise ValueError(
-                f"time_format {self.time_format!r} writes no day that can be read back: use strftime's forms of dates "
-                "and times, as %Y-%m-%dT%H:%M:%SZ"
+                f"time_format {self.time_format!r} writes no day that can be read back, or a time without its hour: "
+                "use strftime's forms of dates and times, as %Y-%m-%dT%H:%M:%SZ"
             )
         if self.changes and self.by_interval:
             raise ValueError("changes: asked for by watermark, so set start_parameter and end_parameter to null")
@@ -178,12 +192,22 @@ class PagedJsonApi(HttpExtract):
         return self
 
 
+def _written(moment: datetime, form: str) -> datetime:
+    """What is left of a moment that is written in a form, in UTC."""
+    left = datetime.strptime(moment.astimezone(UTC).strftime(form), form)
+    return left if left.tzinfo else left.replace(tzinfo=UTC)
+
+
 def _reads_back(form: str) -> bool:
-    noon = datetime(2024, 2, 29, 12, tzinfo=UTC)
+    """Whether a day can be told from what is written, and the times of a day come in their order."""
+    day = datetime(2024, 2, 29, tzinfo=UTC)
+    # In steps of a second less than a quarter of an hour, minutes without hours go back, and seconds without minutes.
+    times = [day + timedelta(seconds=second) for second in range(0, 86_400, 15 * 60 - 1)]
     try:
-        return datetime.strptime(noon.strftime(form), form).date() == noon.date()
+        left = [_written(time, form) for time in times]
     except ValueError:
         return False
+    return left == sorted(left) and left[0] == day and left[-1].date() == day.date()
 
 
 _NUMBERS = ("no", "one", "two", "three", "four", "five")

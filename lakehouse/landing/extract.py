@@ -58,6 +58,8 @@ def extract(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Extracted:
     """Pulls ``[start, end)``, window by window, and seals each page. The same answer is not sealed twice.
+    Of a source that is asked for whole days a day that goes on waits for the interval in which it ends, which begins
+    where the day does.
 
     The pages of a window are held to be whole before the first is sealed, so a set that moved while it was
     paged leaves nothing; one that carries a watermark is sealed as it comes, after those before it, and the
@@ -75,6 +77,14 @@ def extract(
     address = source_address(exchange, contract)
     columns = [column.source for column in contract.columns]
     connector = connector_for(arguments, address=address, credential=_credential(contract), columns=columns)
+    if arguments.by_interval:
+        given, (start, end) = (start, end), (arguments.last_bound(start), arguments.last_bound(end))
+        if start >= end:
+            progress(
+                f"{contract.key}: {given[0]:%Y-%m-%d %H:%M} to {given[1]:%Y-%m-%d %H:%M}: less than the source can be "
+                "asked for; it comes with the interval in which it is whole"
+            )
+            return Extracted()
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
     every = arguments.every if isinstance(arguments, HttpFile) else None
@@ -261,7 +271,11 @@ def _read_since(exchange: Exchange, contract: Contract, moment: datetime | None)
 
 
 def uncovered(exchange: Exchange, contract: Contract, *, start: datetime, end: datetime) -> list[Window]:
-    """The parts of ``[start, end)`` that no extract has covered yet, in order of time."""
+    """The parts of ``[start, end)`` that no extract has covered yet, as far as the source can be asked for them, in
+    order of time."""
+    arguments = contract.exchange.extract
+    assert arguments is not None
+    start, end = arguments.last_bound(start), arguments.last_bound(end)
     rows = exchange.index.rows(
         sa.select(extract_windows.c.start, extract_windows.c.end)
         .where(

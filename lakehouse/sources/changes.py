@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -11,6 +12,10 @@ from lakehouse.sources.paging import at
 
 # How far ahead a source's clock may be. What claims to have changed later than that moves no watermark.
 _AHEAD = timedelta(minutes=15)
+# A number that is a time since 1970 counts one of these parts of a second.
+_PARTS = (1, 1_000, 1_000_000)
+# Seconds from 2001 until 2286; and the year 9999, which many write for a time without end.
+_TIMES = ((1_000_000_000, 10_000_000_000), (253_370_764_800, 253_402_387_200))
 
 
 class ChangesSince:
@@ -18,14 +23,17 @@ class ChangesSince:
     same moment is missed, and know those by their digests that were read before.
 
     The watermark: `since`, the newest time of change as the source writes it, and `seen`, the digests at it. A time
-    that is yet to come moves it not, or all that changes until then would be missed: `ahead` has such digests.
+    that is yet to come moves it not, or all that changes until then would be missed: `ahead` has such digests. A
+    number that may be one counts as a time, unless the contract says that it is a `counter`.
     """
 
-    def __init__(self, *, value: str, watermark: Watermark | None, ordered: bool = False) -> None:
+    def __init__(
+        self, *, value: str, watermark: Watermark | None, ordered: bool = False, counter: bool = False
+    ) -> None:
         """`value` is the dotted path of a record's time of change; `ordered`: each answer goes on in its order."""
-        self._value, self._ordered = value, ordered
+        self._value, self.ordered, self._counter = value, ordered, counter
         self._limit = (datetime.now(UTC) + _AHEAD).timestamp()
-        self._reached = float("-inf")
+        self._reached = self._first = float("-inf")
         self._since: str | float | None = watermark["since"] if watermark else None
         self._seen: set[str] = set(watermark["seen"]) if watermark else set()
         self._ahead: dict[str, float] = dict(watermark.get("ahead", {})) if watermark else {}
@@ -38,10 +46,11 @@ class ChangesSince:
 
     def take(self, records: Sequence[Any]) -> bool:
         """Whether any of the records is new; from here on they are not. Raises SourceError."""
-        if self._ordered:
+        if self.ordered:
             self._refuse_disorder(records)
         found = {record_digest(record): at(record, self._value) for record in records}
         moments = {digest: self._moment(value) for digest, value in found.items()}
+        self._first = min(moments.values(), default=self._first)
         if not (fresh := found.keys() - self._seen - self._ahead.keys()):
             return False
         newest = max(
@@ -55,9 +64,19 @@ class ChangesSince:
         self._ahead = {digest: moment for digest, moment in later.items() if moment > reached}
         return True
 
+    def stuck(self) -> str | None:
+        """What is to be said of the records taken last where the next extract would begin with all of them again."""
+        if self._since is not None and self._first < self._moment(self._since):
+            return None
+        since = "the beginning" if self._since is None else repr(self._since)
+        return f", and the next extract would bring the same from {since} on"
+
     def _is_ahead(self, value: Any) -> bool:
-        """A number may count anything."""
-        return not isinstance(value, int | float) and self._moment(value) > self._limit
+        moment = self._moment(value)
+        if not isinstance(value, int | float):
+            return moment > self._limit
+        parts = next((n for n in _PARTS for first, end in _TIMES if first * n <= value < end * n), None)
+        return not self._counter and parts is not None and moment > self._limit * parts
 
     def _refuse_disorder(self, records: Sequence[Any]) -> None:
         """What comes after a newer one would be missed by the next extract, should this one end in between."""
@@ -72,7 +91,7 @@ class ChangesSince:
             self._reached = moment
 
     def _moment(self, value: Any) -> float:
-        if isinstance(value, int | float):
+        if type(value) is int or (isinstance(value, float) and math.isfinite(value)):
             return value
         try:
             moment = datetime.fromisoformat(value)

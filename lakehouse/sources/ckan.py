@@ -102,7 +102,10 @@ class CkanConnector(HttpConnector[Ckan]):
         return result
 
     def _records(self, answer: Answer, document: Any) -> list[Any]:
-        records = self._result(answer, document).get("records")
+        result = self._result(answer, document)
+        records = result.get("records")
+        if records is None and "records" in result:
+            return []  # as some servers write an empty list
         if not isinstance(records, list):
             raise self._http.error(f"GET {answer.url} has no list at 'result.records'")
         if records:

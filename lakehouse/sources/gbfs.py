@@ -1,6 +1,7 @@
 """The connector for GBFS: a feed of a system of shared vehicles, of versions 1 to 3."""
 
 import hashlib
+import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,9 @@ from lakehouse.sources.http import Answer, HttpConnector, HttpSource
 from lakehouse.sources.naming import compact
 from lakehouse.sources.page import Asked, Page
 from lakehouse.sources.paging import at
+
+# As some feeds write a number, in quotes.
+_SECONDS = re.compile(r"[0-9]{10}(\.[0-9]*)?")
 
 
 class GbfsConnector(HttpConnector[Gbfs]):
@@ -70,14 +74,15 @@ class GbfsConnector(HttpConnector[Gbfs]):
         """When the feed was updated (seconds since 1970 before version 3, RFC 3339 since), and when it will be.
 
         Its ttl counts from now where its clock is ahead of ours: else nothing of what it says until then would come.
+        Without one it is asked for every time.
         """
         value, ttl = at(document, "last_updated"), at(document, "ttl")
         try:
-            if isinstance(value, int):
-                updated = datetime.fromtimestamp(value, UTC)
+            if isinstance(value, int | float) or _SECONDS.fullmatch(value):
+                updated = datetime.fromtimestamp(float(value), UTC)
             else:
                 updated = datetime.fromisoformat(value).astimezone(UTC)
-            return updated, min(updated, answer.fetched_at) + timedelta(seconds=int(ttl))
+            return updated, min(updated, answer.fetched_at) + timedelta(seconds=float(ttl or 0))
         except (TypeError, ValueError, OverflowError):
             raise self._http.error(
                 f"GET {answer.url} is no GBFS feed: last_updated is {value!r} and ttl {ttl!r}, where a time and a "

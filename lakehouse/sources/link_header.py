@@ -2,15 +2,17 @@
 
 import re
 
-_LINK = re.compile(r'<([^<>]*)>((?:\s*;\s*[^\s=;,]+\s*(?:=\s*(?:"(?:[^"\\]|\\.)*"|[^\s";,]*))?)*)')
-_REL = re.compile(r';\s*rel\s*=\s*(?:"([^"]*)"|([^\s";,]*))', re.IGNORECASE)
+# Some write nothing between two semicolons, or quote with apostrophes.
+_VALUE = r""""(?:[^"\\]|\\.)*"|'[^']*'|[^\s";,]*"""
+_PARAMETER = rf"\s*;\s*(?:([^\s=;,]+)\s*(?:=\s*({_VALUE}))?)?"
+_LINK = re.compile(rf"<([^<>]*)>((?:{_PARAMETER})*)")
 
 
 def links(header: str) -> dict[str, str]:
     """URLs by their relations, in lower case: one link may have several, and the first of a relation counts."""
     found: dict[str, str] = {}
-    for url, parameters in _LINK.findall(header):
-        quoted, bare = next(iter(_REL.findall(parameters)), ("", ""))
-        for relation in (quoted or bare).lower().split():
-            found.setdefault(relation, url.strip())
+    for link in _LINK.finditer(header):
+        relations = next((value for name, value in re.findall(_PARAMETER, link[2]) if name.lower() == "rel"), "")
+        for relation in relations.strip("\"'").lower().split():
+            found.setdefault(relation, link[1].strip())
     return found

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC
+from decimal import Decimal
 from typing import Any
 
 import httpx
@@ -27,7 +28,7 @@ class OgcFeaturesConnector(HttpConnector[OgcFeatures]):
             parameters["datetime"] = f"{start:%Y-%m-%dT%H:%M:%SZ}/{end:%Y-%m-%dT%H:%M:%SZ}"
             stem = f"{stem}_{compact(start)}_{compact(end)}"
         if arguments.bbox:
-            parameters["bbox"] = ",".join(f"{edge:g}" for edge in arguments.bbox)
+            parameters["bbox"] = ",".join(map(_plain, arguments.bbox))
         if arguments.crs:
             parameters["crs"] = arguments.crs
         with self._http as http:
@@ -52,12 +53,19 @@ class OgcFeaturesConnector(HttpConnector[OgcFeatures]):
         return features
 
 
+def _plain(edge: float) -> str:
+    """All digits of a number, without an exponent."""
+    return f"{Decimal(repr(edge)):f}".removesuffix(".0")
+
+
 def _next(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
     links = at(document, "links") or []
     if not isinstance(links, list):
         raise http.error(f"GET {answer.url} has no list at 'links', so the next page is not known")
-    href = next((at(link, "href") for link in links if at(link, "rel") == "next"), None)
-    return http.follow(answer, str(href)) if href else None
+    following = [link for link in links if at(link, "rel") == "next" and at(link, "href")]
+    # Some name the next page in several forms, the web page first.
+    link = min(following, key=lambda link: "json" not in str(at(link, "type") or "json"), default=None)
+    return http.follow(answer, str(at(link, "href"))) if link else None
 
 
 def _matched(answer: Answer, document: Any) -> int | None:

@@ -1,7 +1,7 @@
 """The connector for paged JSON APIs over HTTP: complete, in order, verbatim, or a SourceError."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import Any
 
 import httpx
@@ -17,10 +17,13 @@ from lakehouse.sources.paging import (
     NextLink,
     OnePage,
     Paging,
+    Stuck,
     at,
     body_link,
     cursor,
+    for_good,
     header_link,
+    is_there,
     names_next,
 )
 from lakehouse.sources.walk import walk
@@ -43,27 +46,29 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
             stem = f"{stem}_{compact(asked.start)}_{compact(asked.end)}"
         elif arguments.changes:
             changes = ChangesSince(
-                value=arguments.changes.value, watermark=asked.watermark, ordered=arguments.changes.ordered
+                value=arguments.changes.value,
+                watermark=asked.watermark,
+                ordered=arguments.changes.ordered,
+                counter=arguments.changes.counter,
             )
             if changes.asked_since is not None:
                 parameters[arguments.changes.parameter] = str(changes.asked_since)
                 stem = f"{stem}_since_{safe(str(changes.asked_since))}"
         if not arguments.numbered and arguments.limit_parameter:
             parameters[arguments.limit_parameter] = str(arguments.page_size)
-        ordered = arguments.changes is not None and arguments.changes.ordered
         with self._http as http:
             yield from walk(
                 http,
                 url=http.url(arguments.path, parameters),
-                paging=self._paging(),
+                paging=self._paging(changes),
                 asked=asked,
                 stem=stem,
                 records_of=self._records,
                 changes=changes,
-                watermark_of=(lambda: changes.watermark) if changes and ordered else None,
+                watermark_of=(lambda: changes.watermark) if changes and changes.ordered else None,
             )
 
-    def _paging(self) -> Paging:
+    def _paging(self, changes: ChangesSince | None) -> Paging:
         arguments = self._arguments
         if arguments.numbered:
             by_number = arguments.paging == "page_number"
@@ -74,18 +79,21 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
                 total_of=self._total if arguments.total else None,
                 first_page=arguments.first_page if by_number else None,
             )
-        # Changes in order go on behind the last row that came, however many there are.
-        whole = arguments.limit_parameter and not (arguments.changes and arguments.changes.ordered)
-        at_most = arguments.page_size if whole else None
+        at_most = arguments.page_size if arguments.limit_parameter else None
+        # Changes in order go on behind the last row that came, however many there are; but not behind rows of one
+        # moment that fill a page, for the next extract begins with them.
+        ordered = changes is not None and changes.ordered
+        stuck: Stuck = changes.stuck if changes and ordered else for_good
         if arguments.paging == "none":
-            return OnePage(at_most=at_most, total=arguments.total if whole else None)
+            total = None if ordered or at_most is None else arguments.total
+            return OnePage(at_most=at_most, total=total, stuck=stuck)
         links: dict[str, NextLink] = {
             "cursor": cursor(arguments.next or "", arguments.cursor_parameter),
             "next_url": body_link(arguments.next or ""),
             "link_header": header_link,
         }
         says = names_next(None if arguments.paging == "link_header" else arguments.next)
-        return ByLink(links[arguments.paging], full=at_most, says_of=says)
+        return ByLink(links[arguments.paging], full=at_most, says_of=says, stuck=stuck)
 
     def _bounds(self, asked: Asked) -> dict[str, str]:
         """The interval as query parameters."""
@@ -99,11 +107,10 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
         ):
             if key is None:
                 continue
-            bounds[key] = bound.strftime(form)
-            read_back = datetime.strptime(bounds[key], form)
-            if (read_back if read_back.tzinfo else read_back.replace(tzinfo=UTC)) != bound:
+            if self._arguments.last_bound(bound) != bound:
                 # A rounded bound would ask for another interval than the one that is recorded.
                 raise SourceError(f"{key} {bound} cannot be written as {form!r}: choose bounds that fit")
+            bounds[key] = bound.strftime(form)
         return bounds
 
     def _records(self, answer: Answer, document: Any) -> list[Any]:
@@ -113,6 +120,8 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
                 f"GET {answer.url} answered a JSON {type(document).__name__} where an object was due"
             )
         records = at(document, arguments.records)
+        if records is None and is_there(document, arguments.records):
+            return []  # as some servers write an empty list
         if not isinstance(records, list):
             raise self._malformed(answer.url, document)
         return records

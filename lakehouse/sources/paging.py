@@ -9,8 +9,15 @@ from lakehouse.sources.http import Answer, HttpSource
 
 # Where the next page is: an absolute or relative URL, or None at the end.
 NextLink = Callable[[HttpSource, Answer, Any], httpx.URL | None]
+# What is to be said of rows behind which the rest would not come; None where it comes with the next extract.
+Stuck = Callable[[], str | None]
 # In a row, of a source that names the next page itself: some sift rows out, but none so many.
 MOST_EMPTY_PAGES = 1000
+
+
+def for_good() -> str:
+    """Of a source that is not gone on with: what this answer lacks comes with no other."""
+    return ""
 
 
 class Paging(Protocol):
@@ -110,7 +117,7 @@ class ByLink:
     """Each answer says where the next page is. `total_of`: rows of the whole set, where the answers count them.
 
     A first page of `full` rows that does not even say (`says_of`) that there is no next is refused: a contract that
-    looks for the next page where the source does not name it would else have the first alone.
+    looks for the next page where the source does not name it would else have the first alone; so only where `stuck`.
     """
 
     def __init__(
@@ -120,9 +127,10 @@ class ByLink:
         total_of: Callable[[Answer, Any], int | None] | None = None,
         full: int | None = None,
         says_of: Callable[[Answer, Any], bool] = lambda *_: True,
+        stuck: Stuck = for_good,
     ) -> None:
         self._link, self._total_of = link, total_of
-        self._full, self._says_of = full, says_of
+        self._full, self._says_of, self._stuck = full, says_of, stuck
         self._asked: set[str] = set()
         self._rows = self._empty = 0
         self.place = 0
@@ -143,10 +151,11 @@ class ByLink:
                 raise http.error(f"GET {answer.url} links to {url}, a page that came before: the paging has no end")
             url = None  # behind the last row some sources answer the same cursor for ever
         only = url is None and self.place == 1
-        if only and self._full is not None and rows >= self._full and not self._says_of(answer, document):
+        unsaid = only and self._full is not None and rows >= self._full and not self._says_of(answer, document)
+        if unsaid and (why := self._stuck()) is not None:
             raise http.error(
                 f"GET {answer.url} gave {rows} rows, as many as were asked for at most, and does not say whether there "
-                "are more: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
+                f"are more{why}: check `paging` and `next` in the contract's exchange.extract, or raise page_size"
             )
         self._empty = 0 if rows else self._empty + 1
         if url is not None and self._empty >= MOST_EMPTY_PAGES:
@@ -164,13 +173,13 @@ class ByLink:
 
 
 class OnePage:
-    """The whole set in one answer, refused where it may have been cut off."""
+    """The whole set in one answer, refused where it may have been cut off and is `stuck` there."""
 
     place = 0
 
-    def __init__(self, *, at_most: int | None, total: str | None) -> None:
+    def __init__(self, *, at_most: int | None, total: str | None, stuck: Stuck = for_good) -> None:
         """`at_most`: the rows that were asked for, if that was said. `total`: path of the count of rows, if any."""
-        self._at_most, self._total = at_most, total
+        self._at_most, self._total, self._stuck = at_most, total, stuck
 
     def is_past(self, status: int) -> bool:
         return False
@@ -186,10 +195,10 @@ class OnePage:
                 "contract's exchange.extract to the way in which the source gives the rest, or `total: null` if it "
                 "counts no rows"
             )
-        if self._at_most is not None and rows >= self._at_most:
+        if self._at_most is not None and rows >= self._at_most and (why := self._stuck()) is not None:
             raise http.error(
                 f"GET {answer.url} gave {rows} rows where {self._at_most} were asked for at most, so there may be "
-                "more: raise page_size in the contract's exchange.extract, or set `paging` to the source's way"
+                f"more{why}: raise page_size in the contract's exchange.extract, or set `paging` to the source's way"
             )
         return None
 
@@ -204,8 +213,8 @@ def body_link(path: str) -> NextLink:
     """A URL at a dotted path of the answer."""
 
     def link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
-        found = at(document, path)
-        return http.follow(answer, str(found)) if found else None
+        found = _text(http, answer, document, path)
+        return http.follow(answer, found) if found else None
 
     return link
 
@@ -214,27 +223,54 @@ def cursor(path: str, parameter: str) -> NextLink:
     """A cursor at a dotted path of the answer, sent back as a parameter of the same request."""
 
     def link(http: HttpSource, answer: Answer, document: Any) -> httpx.URL | None:
-        found = at(document, path)
-        return answer.url.copy_set_param(parameter, str(found)) if found not in (None, "", False) else None
+        found = _text(http, answer, document, path)
+        return answer.url.copy_set_param(parameter, found) if found else None
 
     return link
+
+
+def _text(http: HttpSource, answer: Answer, document: Any, path: str) -> str:
+    """The text or number at a dotted path; nothing where it says that there is no next."""
+    found = at(document, path)
+    if not found:
+        return ""
+    if isinstance(found, bool | list | dict):
+        raise http.error(
+            f"GET {answer.url} has {http.excerpt(str(found))} at {path!r}, where a text or a number was due: correct "
+            "`next` in the contract's exchange.extract"
+        )
+    return str(found)
 
 
 def names_next(path: str | None) -> Callable[[Answer, Any], bool]:
     """Whether an answer has something at a dotted path, be it nothing; without one, whether it has any link."""
     if path is None:
         return lambda answer, _: bool(answer.links)
-    above, _, name = path.rpartition(".")
+    return lambda _, document: is_there(document, path)
 
-    def says(_: Answer, document: Any) -> bool:
-        holder = at(document, above)
-        return isinstance(holder, dict) and name in holder
 
-    return says
+def is_there(document: Any, path: str) -> bool:
+    """Whether there is something at a dotted path, be it null."""
+    return _found(document, path) is not _NOTHING
 
 
 def at(document: Any, path: str) -> Any:
-    """The value at a dotted path, or None; the document itself for an empty path."""
-    for step in path.split(".") if path else ():
-        document = document.get(step) if isinstance(document, dict) else None
-    return document
+    """The value at a dotted path, or None; the document itself for an empty path.
+
+    A key may have dots of its own, as `@odata.nextLink`: the longest one that is there counts.
+    """
+    found = _found(document, path)
+    return None if found is _NOTHING else found
+
+
+_NOTHING = object()
+
+
+def _found(document: Any, path: str) -> Any:
+    if not path:
+        return document
+    steps = path.split(".")
+    for count in range(len(steps), 0, -1) if isinstance(document, dict) else ():
+        if (key := ".".join(steps[:count])) in document:
+            return _found(document[key], ".".join(steps[count:]))
+    return _NOTHING

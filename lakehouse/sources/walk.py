@@ -51,8 +51,9 @@ def walk(
                 "that asks for the next page; correct it in the contract's exchange.extract, or set `paging: none`"
             )
         before = ends
+        fresh = bool(records) and (changes is None or changes.take(records))
         following = paging.after(http, answer, document, rows=len(records))
-        if not records or (changes and not changes.take(records)):
+        if not fresh:
             answer.path.unlink()
             continue
         page = Page(

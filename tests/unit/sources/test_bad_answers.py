@@ -3,21 +3,19 @@
 import gzip
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlsplit
+from urllib.parse import quote
 
 import pytest
-from pydantic import TypeAdapter
 
-from lakehouse.contracts.extract import ExtractArguments
-from lakehouse.sources.connector import Page, SourceError, Watermark, connector_for
+from lakehouse.sources.connector import SourceError
 from lakehouse.sources.listed import page_name
-from lakehouse.sources.loopback_server import Answered, LoopbackServer
-from tests.asking import asked
-from tests.served import DAY, FIRST, Portal, Query, answer, moment
+from lakehouse.sources.loopback_server import Answered
+from tests.asking import ids, pages
+from tests.served import Portal, Query, Source, answer, moment
 
 ROWS = [{"id": f"r{hour}", "at": moment(hour)} for hour in range(8)]
 ALL = {
@@ -29,34 +27,6 @@ ALL = {
     "attempts": 2,
 }
 UNCOUNTED = ALL | {"total": None}
-CHANGED = ALL | {"paging": "none", "changes": {"parameter": "since", "value": "at"}}
-
-
-class Source(LoopbackServer):
-    """Answers each query as a function says."""
-
-    def __init__(self, page: Callable[[Query], Answered]) -> None:
-        super().__init__()
-        self._page = page
-
-    def answer(self, target: str, headers: Mapping[str, str]) -> Answered:
-        return self._page(dict(parse_qsl(urlsplit(target).query)))
-
-
-def pages(
-    source: LoopbackServer,
-    arguments: dict[str, Any],
-    *,
-    watermark: Watermark | None = None,
-    credential: str | None = None,
-) -> list[Page]:
-    given = TypeAdapter[ExtractArguments](ExtractArguments).validate_python(arguments)
-    connector = connector_for(given, address=source.base_url, credential=credential, sleep=lambda _: None)
-    return list(connector.pages(asked(FIRST, FIRST + DAY, watermark)))
-
-
-def ids(found: list[Page]) -> list[str]:
-    return [row["id"] for page in found for row in json.loads(page.path.read_bytes())["records"]]
 
 
 def records(part: list[dict[str, Any]], **more: Any) -> Answered:
@@ -121,11 +91,80 @@ def test_a_cursor_that_repeats_behind_the_last_row_ends_the_set() -> None:
         assert len(ids(pages(source, ALL | {"paging": "cursor", "next": "next", "page_size": 3}))) == len(ROWS)
 
 
+ODATA = ALL | {"paging": "next_url", "records": "value", "next": "@odata.nextLink", "limit_parameter": None}
+
+
+@pytest.mark.parametrize(
+    ("key", "of"),
+    [
+        ("@odata.nextLink", dict),
+        ("next.page", lambda link: {"next": {"page": link}}),
+        ("a.b.c", lambda link: {"a.b": {"c": link}}),
+    ],
+)
+def test_a_key_with_dots_of_its_own_is_found(key: str, of: Callable[[Any], dict[str, Any]]) -> None:
+    def page(query: Query) -> Answered:
+        place = int(query.get("skip", 0))
+        link = f"/rows?skip={place + 3}"
+        named = {key: link} if of is dict else of(link)
+        return answer({"value": ROWS[place : place + 3], **(named if place + 3 < len(ROWS) else {})})
+
+    with Source(page) as source:
+        assert sum(page.rows or 0 for page in pages(source, ODATA | {"next": key})) == len(ROWS)
+
+
+def test_a_full_page_that_names_a_next_with_dots_is_the_last_where_it_is_null() -> None:
+    arguments = ODATA | {"limit_parameter": "top", "page_size": len(ROWS)}
+    with Source(lambda query: answer({"value": ROWS, "@odata.nextLink": None})) as source:
+        assert len(pages(source, arguments)) == 1
+    with (
+        Source(lambda query: answer({"value": ROWS})) as source,
+        pytest.raises(SourceError, match="does not say whether"),
+    ):
+        pages(source, arguments)
+
+
+@pytest.mark.parametrize("records", ["records", "result.records", ""])
+@pytest.mark.parametrize("paging", ["none", "offset", "link_header"])
+def test_null_is_no_rows_where_a_list_is_due(records: str, paging: str) -> None:
+    empty = {"records": None, "total": 0, "result": {"records": None}} if records else None
+    with Source(lambda query: answer(empty)) as source:
+        assert pages(source, ALL | {"paging": paging, "records": records, "total": "total" if records else None}) == []
+
+
+def test_null_is_no_rows_of_a_portal_either() -> None:
+    result: dict[str, Any] = {"total": 0, "records": None}
+    arguments = {"connector": "ckan", "resource_id": Portal.ID}
+    with Source(lambda query: answer({"success": True, "result": result})) as source:
+        assert pages(source, arguments) == []
+        result["total"] = 1
+        with pytest.raises(SourceError, match="gave 0 rows of 1"):
+            pages(source, arguments)
+        del result["records"]
+        with pytest.raises(SourceError, match="has no list at 'result.records'"):
+            pages(source, arguments)
+
+
+@pytest.mark.parametrize("paging", ["cursor", "next_url"])
+@pytest.mark.parametrize("found", [{"id": 5}, ["a", "b"], True])
+def test_what_is_no_text_leads_to_no_next_page(paging: str, found: Any) -> None:
+    with (
+        Source(lambda query: records(ROWS[:3], next=found)) as source,
+        pytest.raises(SourceError, match=r"at 'next', where a text or a number was due: correct `next`"),
+    ):
+        pages(source, ALL | {"paging": paging, "next": "next"})
+
+
 @pytest.mark.parametrize(
     "header",
     [
         '</rows?limit=3&offset=3>; REL="next"',
         '</rows?limit=3&offset=3>; rel="Next last"',
+        "</rows?limit=3&offset=3>; rel='next'",
+        r'</rows?limit=3&offset=3>; title="a; rel=\"first\""; rel="next"',
+        "</rows?limit=3&offset=3>; rel='last next'",
+        '</rows?limit=3&offset=3>;;rel="next"; ',
+        "</rows?offset=0>; ; rel=first;, </rows?limit=3&offset=3>; title; rel=next",
         '</rows?offset=0>; rel=first, </rows?limit=3&offset=3>; title="a=b; c, d"; rel=next',
     ],
 )
@@ -146,6 +185,21 @@ def test_links_of_features_may_be_of_any_shape(links: Any, says: str | None) -> 
         assert len(pages(source, {"connector": "ogc_features", "collection": "all"})) == 1
 
 
+def test_the_next_page_of_features_is_the_one_in_json() -> None:
+    feature = {"type": "Feature", "geometry": None, "properties": {}}
+    kinds = ["text/html", "application/geo+json", None]
+
+    def page(query: Query) -> Answered:
+        links = [{"rel": "next", "href": f"?f={kind}", "type": kind} for kind in kinds] if "f" not in query else []
+        return answer({"type": "FeatureCollection", "features": [feature], "links": links})
+
+    with Source(page) as source:
+        for _ in range(2):
+            assert len(pages(source, {"connector": "ogc_features", "collection": "all"})) == 2
+            assert "html" not in source.exchanged[-1].target
+            del kinds[1]
+
+
 def test_a_table_of_which_rows_were_deleted_is_read_from_its_beginning() -> None:
     arguments = {"connector": "ckan", "resource_id": Portal.ID, "page_size": 3, "append_only": True}
     with Portal() as server:
@@ -155,31 +209,6 @@ def test_a_table_of_which_rows_were_deleted_is_read_from_its_beginning() -> None
         found = pages(server, arguments, watermark=watermark)
         rows = [row for page in found for row in json.loads(page.path.read_bytes())["result"]["records"]]
     assert rows == server.rows
-
-
-# Changes
-
-
-def test_a_time_of_change_that_is_yet_to_come_hides_no_later_change() -> None:
-    rows = [*ROWS, {"id": "ahead", "at": "2999-01-01T00:00:00Z"}]
-    with Source(lambda query: records([row for row in rows if row["at"] >= query.get("since", "")])) as source:
-        first = pages(source, CHANGED)
-        assert len(ids(first)) == len(rows)
-        assert pages(source, CHANGED, watermark=first[-1].watermark) == []
-        rows.append({"id": "new", "at": moment(20)})
-        second = pages(source, CHANGED, watermark=first[-1].watermark)
-        assert "new" in ids(second)
-        assert pages(source, CHANGED, watermark=second[-1].watermark) == []
-
-
-def test_a_source_that_is_not_in_the_order_that_the_contract_says_is_refused() -> None:
-    def newest_first(query: Query) -> Answered:
-        place = int(query["offset"])
-        return records(ROWS[::-1][place : place + 4], total=len(ROWS))
-
-    changes = {"parameter": "since", "value": "at", "ordered": True}
-    with Source(newest_first) as source, pytest.raises(SourceError, match="came after a newer one"):
-        pages(source, ALL | {"page_size": 4, "changes": changes})
 
 
 # Texts

@@ -1,5 +1,6 @@
 """What a contract may and may not say of an extract."""
 
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,13 @@ def test_defaults_are_those_of_the_energi_data_service() -> None:
         ({"path": "/v1/./rows"}, "leads up again"),
         ({"headers": {"X-Name": "a\nb"}}, "a header is one line of plain ASCII"),
         ({"time_format": "%s"}, "writes no day that can be read back"),
+        ({"time_format": "%Y-%m"}, "writes no day that can be read back"),
+        ({"time_format": "%Y-%m-%d %I:%M"}, "or a time without its hour"),
+        ({"time_format": "%Y-%m-%d %M"}, "or a time without its hour"),
+        ({"time_format": "%Y-%m-%d %H:%S"}, "or a time without its hour"),
+        ({"also_hosts": ["http://files.example.org"]}, "write the host alone, as files.example.org"),
+        ({"also_hosts": ["files.example.org:8080"]}, "write the host alone"),
+        ({"also_hosts": ["*.example.org"]}, "write the host alone"),
         ({"start_parameter": None, "end_parameter": None, "window_days": 1}, "window_days cuts an interval"),
     ],
 )
@@ -86,6 +94,28 @@ TABLE: dict[str, Any] = {"connector": "sql_table", "table": "readings", "key": [
 def test_a_fault_of_a_stores_arguments_is_refused_by_name(given: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError, match=says):
         validate(given)
+
+
+def test_other_hosts_are_written_as_addresses_have_them() -> None:
+    assert validate(GOOD | {"also_hosts": ["Files.Example.org", "10.0.0.7", "FE80::1"]}).also_hosts == (
+        "files.example.org",
+        "10.0.0.7",
+        "fe80::1",
+    )
+
+
+@pytest.mark.parametrize(
+    ("form", "bound"),
+    [
+        ("%Y-%m-%d", datetime(2024, 5, 6)),
+        ("%d.%m.%y %H", datetime(2024, 5, 6, 13)),
+        ("%Y-%m-%d %I:%M %p", datetime(2024, 5, 6, 13, 45)),
+        ("%Y-%jT%H:%M:%S.%f%z", datetime(2024, 5, 6, 13, 45, 30, 7)),
+    ],
+)
+def test_an_interval_begins_and_ends_at_what_its_form_can_write(form: str, bound: datetime) -> None:
+    moment = datetime(2024, 5, 6, 15, 45, 30, 7, tzinfo=timezone(timedelta(hours=2)))
+    assert validate(GOOD | {"time_format": form}).last_bound(moment) == bound.replace(tzinfo=UTC)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from pydantic import TypeAdapter
@@ -70,6 +71,18 @@ def test_a_page_of_a_feed_is_named_by_the_time_of_its_update() -> None:
 def test_a_feed_that_is_not_there_is_named_beside_those_that_are(change: dict[str, Any], says: str) -> None:
     with Bikes("2.3") as server, pytest.raises(SourceError, match=says):
         pages(server, STATUS | change)
+
+
+@pytest.mark.parametrize("updated", [1704067200, 1704067200.0, "1704067200", "2024-01-01T01:00:00+01:00"])
+@pytest.mark.parametrize(("ttl", "waits"), [({"ttl": 60}, 60), ({"ttl": "60"}, 60), ({"ttl": None}, 0), ({}, 0)])
+def test_a_feed_is_read_however_it_writes_its_numbers(updated: Any, ttl: dict[str, Any], waits: int) -> None:
+    feed = {"last_updated": updated, "data": {"stations": []}, **ttl}
+    with Bikes("2.3") as server:
+        server.faults.extend([Fault(), Fault(body=json.dumps(feed).encode())])
+        [page] = pages(server, STATUS)
+    assert page.name == "station_status_20240101T0000Z.json"
+    assert page.watermark is not None
+    assert datetime.fromisoformat(page.watermark["next_at"]) == FIRST + timedelta(seconds=waits)
 
 
 def test_a_document_that_is_no_feed_is_refused() -> None:
@@ -167,6 +180,20 @@ def test_bounds_box_and_filters_are_sent_as_the_standard_writes_them() -> None:
     assert "datetime=2024-01-01T00%3A00%3A00Z%2F2024-01-03T00%3A00%3A00Z" in page.url
     assert "bbox=9.5%2C55.9%2C10.5%2C56.3" in page.url
     assert "parameterId=temp_dry" in page.url
+
+
+@pytest.mark.parametrize(
+    ("bbox", "sent"),
+    [
+        ([12.568337, 55.676098, 12.568437, 55.676198], "12.568337,55.676098,12.568437,55.676198"),
+        ([1e-05, -1e-7, 1, 2.5], "0.00001,-0.0000001,1,2.5"),
+        ([725432.25, 6173456.75, 725999.5, 1e16], "725432.25,6173456.75,725999.5,10000000000000000"),
+    ],
+)
+def test_a_box_is_sent_with_all_its_digits(bbox: list[float], sent: str) -> None:
+    with Features() as server:
+        [page, *_] = pages(server, TEMPERATURES | {"bbox": bbox})
+    assert dict(parse_qsl(urlsplit(page.url).query))["bbox"] == sent
 
 
 def test_a_collection_that_ends_before_its_count_is_refused() -> None:
