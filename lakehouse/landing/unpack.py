@@ -40,8 +40,14 @@ DAMAGED = (
     NotImplementedError,
 )
 IGNORED_MEMBERS = ("__MACOSX/", ".DS_Store", "Thumbs.db")
-# What belongs to the .shp of the same name; the rest of a shapefile's zip is indexes and prose.
-SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
+# What a Mac knows of the file of the same name.
+IGNORED_PREFIX = "._"
+# What belongs to the .shp of the same name: what is read of a shapefile, and its indexes, styles and descriptions.
+SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+BESIDE_SHAPEFILES = (
+    ".sbn", ".sbx", ".qix", ".idx", ".fbn", ".fbx", ".ain", ".aih", ".ixs", ".mxs", ".qpj", ".qmd", ".qml", ".cst",
+    ".shp.xml", ".dbf.xml",
+)  # fmt: skip
 SHOWN_MEMBERS = 20
 
 
@@ -160,12 +166,14 @@ def _zip_members(
         (
             info
             for info in archive.infolist()
-            if not info.is_dir() and not any(part in info.filename for part in IGNORED_MEMBERS)
+            if not info.is_dir()
+            and not any(part in info.filename for part in IGNORED_MEMBERS)
+            and not PurePosixPath(info.filename).name.startswith(IGNORED_PREFIX)
         ),
         key=lambda info: info.filename,
     )
     chosen = _chosen([info.filename for info in infos], members)
-    shapes = {_stem(info.filename) for info in infos if info.filename.lower().endswith(".shp")}
+    shapes = sorted({stem for name in chosen for stem, ending in [_part(name)] if ending == ".shp"})
     found: list[tuple[Path, str, str | None]] = []
     left = max_bytes
     if len(infos) > MAX_MEMBERS:
@@ -177,11 +185,16 @@ def _zip_members(
     for number, info in enumerate(infos):
         name = PurePosixPath(info.filename).name
         target = folder / f"member-{number}"
-        if _stem(info.filename) in shapes:
-            if not name.lower().endswith((".shp", *SHAPEFILE_PARTS)):
+        stem, ending = _part(info.filename)
+        if ending and stem in shapes:
+            if ending in BESIDE_SHAPEFILES:
                 continue
             # GDAL finds the parts of a shapefile by their common name.
-            target = folder / f"shape-{sorted(shapes).index(_stem(info.filename))}{Path(name).suffix.lower()}"
+            target = folder / f"shape-{shapes.index(stem)}{ending}"
+            if target.exists():
+                raise DeliveryRefused(
+                    "damaged_archive", f"The archive holds {info.filename} twice.", "Make it anew with one of each."
+                )
         elif info.filename not in chosen:
             continue
         # Written under a number, never under the member's own name: no path can climb out.
@@ -249,8 +262,12 @@ def _listed(names: Iterable[str], between: str) -> str:
     return between.join(repr(name) for name in names)
 
 
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+def _part(name: str) -> tuple[str, str]:
+    """Of what could be part of a shapefile, its name without the ending, and the ending, else an empty one: in small
+    letters, for Windows writes ``A.SHP`` beside ``a.dbf``."""
+    small = name.lower()
+    ending = next((one for one in (*SHAPEFILE_PARTS, *BESIDE_SHAPEFILES) if small.endswith(one)), "")
+    return small.removesuffix(ending), ending
 
 
 def _copy(source: Readable, target: Path, max_bytes: int) -> int:

@@ -6,6 +6,7 @@ import io
 import json
 import sqlite3
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -33,13 +34,15 @@ def layer(folder: Path, rows: str, *, driver: str, srs: str = "EPSG:25832", name
     return path
 
 
-def zipped(folder: Path, *, without: tuple[str, ...] = ()) -> bytes:
+def zipped(folder: Path, *, without: tuple[str, ...] = (), beside: Mapping[str, str | bytes] | None = None) -> bytes:
+    """What lies in a folder, and what is to lie ``beside`` it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(folder.iterdir()):
             if path.suffix not in without:
                 archive.write(path, f"til levering/{path.name}")
-        archive.writestr("til levering/læsmig.txt", "Leveret af kommunen.")
+        for name, text in (beside if beside is not None else {"læsmig.txt": "Leveret af kommunen."}).items():
+            archive.writestr(f"til levering/{name}", text)
     return content.getvalue()
 
 
@@ -87,6 +90,49 @@ def test_a_shapefile_without_a_part_is_refused(house: House, tmp_path: Path, wit
     receipt = house.deliver(contract, shapefile(tmp_path / "l", without=without), "a.zip")
     assert list(faults(receipt)) == [("incomplete_shapefile", None)]
     assert without[0] in receipt["message"]
+
+
+BOTH = [{"format": "shapefile"}, {"format": "csv", "delimiter": ";"}]
+
+
+def test_a_file_of_a_shapefile_s_name_is_a_file_of_its_own(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=BOTH, kind="snapshot")
+    layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    csv = {"layer.csv": "place;geometry\nc;POINT (12 55)\n", "._layer.csv": b"\0\5\x16\7 of a Mac"}
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside=csv), "both.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 3)
+    assert [place for place, *_ in places(house, contract)] == ["c", "Nørrebro", "b"]
+
+
+def test_a_shapefile_that_is_not_the_dataset_s_takes_no_file_along(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=BOTH, kind="snapshot", delivery={"members": ["layer.csv"]})
+    layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    csv = {"layer.csv": "place;geometry\nc;POINT (12 55)\n"}
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside=csv), "one.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 1)
+
+
+def test_what_programs_of_maps_write_beside_a_shapefile_is_passed_over(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot")
+    layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    beside = {
+        "layer.shp.xml": "<metadata/>",
+        "layer.sbn": b"\0\0\x27\x0a",
+        "layer.qmd": "<qgis/>",
+        "layer.CST": "UTF-8",
+    }
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside=beside), "a.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 2)
+
+
+def test_a_shapefile_s_parts_have_its_name_in_letters_of_any_size(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot")
+    path = layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    path.rename(path.with_name("LAYER.SHP"))
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside={}), "a.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 2)
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside={"layer.shp": "another"}), "b.zip")
+    assert list(faults(receipt)) == [("damaged_archive", None)]
 
 
 @pytest.mark.parametrize("left", [20, 60_000, 98_000])
