@@ -230,6 +230,42 @@ def test_errors_and_times_without_a_day_are_no_empty_cells(house: House) -> None
     assert house.clean(contract, "id, s") == [(4, None)]
 
 
+def test_numbers_of_more_digits_than_excel_keeps_are_no_ids(house: House) -> None:
+    columns = [
+        column("id", "string", key=1),
+        column("other", "integer"),
+        column("size", "number", physicalType="DOUBLE"),
+    ]
+    contract = house.contract(columns, kind="snapshot", forms=[{"format": "xlsx"}])
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    # The fourth has the digits of a binary number by chance, and the fifth as many as Excel keeps.
+    cells: list[list[Any]] = [
+        [571313174001234567, 1, 1],
+        ["571313174001234567", 2, 571313174001234567],
+        ["b", 571313174001234567, 1],
+        ["571313174001234624", 3, 1],
+        [571313174001234, -571313174001234, 1],
+        [1234567890123456.5, 1, 1],
+        ["c", -1e40, 1],
+    ]
+    for values in [[], [None, "id", "other", "size"], *([None, *row] for row in cells)]:
+        sheet.append(values)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    assert faults(receipt) == {
+        ("mangled_by_excel", "id"): (2, 3, "5.7131317400123462E+17"),
+        ("mangled_by_excel", "other"): (2, 5, "5.7131317400123462E+17"),
+        ("not_an_integer", "other"): (1, 9, "-1.0000000000000000E+40"),
+    }
+    assert "no more than 15 digits" in receipt["errors"][0]["expected"]
+    assert house.clean(contract, "id, other, size", "exchange_line") == [
+        ("571313174001234567", 2, 5.713131740012346e17),
+        ("571313174001234624", 3, 1.0),
+        ("571313174001234", -571313174001234, 1.0),
+    ]
+
+
 def test_a_sheet_before_the_data_is_named(house: House) -> None:
     contract = house.contract(READINGS, forms=[{"format": "xlsx"}])
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx()))
