@@ -277,6 +277,11 @@ def _sniff_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sni
     return Sniffed(form=form, reasons={"format": "a record a line"}, columns=columns, ignored=ignored)
 
 
+def _sniff_lines(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
+    """One line may be a document as well as a record: only its lists tell, and no contract says where these are."""
+    return _sniff_json(connection, file) if file.lines == 1 else _sniff_ndjson(connection, file)
+
+
 def _sniff_json(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
     text = f"(SELECT ltrim(content, chr(65279)) AS root FROM read_text({literal(str(file.path))}))"
     root = json.loads(connection.execute(f"SELECT json_structure(root)::VARCHAR FROM {text}").fetchall()[0][0])
@@ -349,7 +354,7 @@ _SNIFFERS = {
     "csv": _sniff_csv,
     "json": _sniff_json,
     "geojson": _sniff_json,
-    "ndjson": _sniff_ndjson,
+    "ndjson": _sniff_lines,
     "parquet": _sniff_parquet,
     "xlsx": _sniff_xlsx,
     "geopackage": _sniff_layer,

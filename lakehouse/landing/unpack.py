@@ -116,7 +116,8 @@ def _plain_file(
 ) -> PlainFile:
     if path.stat().st_size == 0:
         raise DeliveryRefused("empty_file", f"{name} holds no bytes.", "Deliver the file anew.")
-    form = form_of(path, name, forms)
+    with path.open("rb") as source:
+        form = form_of(source, name, forms)
     scratch.mkdir()
     text = form.format not in NOT_TEXT
     file = PlainFile(path=path, name=name, member=member, form=form, scratch=scratch, surveyed=not text)

@@ -123,7 +123,18 @@ FILES: list[Case] = [
     refused("semicolons for commas, as Excel saves", lambda: CSV.replace(",", ";"), "wrong_delimiter"),
     refused("a line of 100 MB", with_rows(f"M005,{DAY},1," + "x" * 100_000_000), "unreadable"),
     refused("JSON cut in half", lambda: documents(RECORDS)[:200], "not_json", file="r.json"),
-    refused("JSON without the list of records", lambda: documents({"error": "quota"}), "no_records", file="r.json"),
+    refused(
+        "JSON without the list of records",
+        lambda: json.dumps({"error": "quota"}, indent=2),
+        "no_records",
+        file="r.json",
+    ),
+    refused(
+        "JSON of one line without the list, as a record of ndjson",
+        lambda: documents({"error": "quota"}),
+        "missing_columns",
+        file="r.json",
+    ),
     refused(
         "JSON whose fields were renamed",
         lambda: documents([{("energy_kwh" if k == "use_kwh" else k): v for k, v in r.items()} for r in RECORDS]),

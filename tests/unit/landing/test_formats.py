@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakehouse.landing import formats
 from lakehouse.landing.type_rows import PART_LINES
 from tests.unit.landing.conftest import House, column, faults
 
@@ -132,6 +133,43 @@ def test_ndjson_with_broken_lines(house: House) -> None:
     assert (receipt["delivered"], receipt["accepted"]) == (4, 2)
     assert faults(receipt) == {("malformed_row", None): (2, 2, '{"meter": "cut')}
     assert house.clean(contract, "exchange_line") == [(1,), (5,)]
+
+
+LONG = {"note": "x" * 5000}
+FEATURE = {"type": "Feature", "properties": RECORDS[0], "geometry": None}
+ONE = json.dumps(RECORDS[0])
+# By what a reader has to see: how many rows it then has.
+OBJECTS: dict[str, tuple[str, int]] = {
+    "one record": (ONE, 1),
+    "one record, and a line's end": (ONE + "\r\n", 1),
+    "a brace in a text of the first record": ("\n".join(json.dumps({**r, "note": "set {a"}) for r in RECORDS), 2),
+    "a first record of many bytes": ("\n".join(json.dumps({**LONG, **r}) for r in RECORDS), 2),
+    "one record of many bytes": (json.dumps({**LONG, **RECORDS[0]}), 1),
+    "blank lines between": (ONE + "\n\n \n" + json.dumps(RECORDS[1]), 2),
+    "a first record that is broken": ('{"meter": 1,}\n' + as_ndjson().decode(), 2),
+    "a document in one line": (json.dumps({"data": {"list": RECORDS}}), 2),
+    "a document in many lines": (json.dumps({**LONG, "data": {"list": RECORDS}}, indent=1), 2),
+    "a list that begins with nothing": (json.dumps([None, *RECORDS]), 2),
+    "features behind much else": (json.dumps({**LONG, "type": "FeatureCollection", "features": [FEATURE]}), 1),
+    "features before their kind": (json.dumps({"features": [{**FEATURE, **LONG}], "type": "FeatureCollection"}), 1),
+    "features as a list of records": (json.dumps({"data": {"list": RECORDS, "of": "FeatureCollection"}}), 2),
+}
+
+
+@pytest.mark.parametrize("most", [8 << 20, 2000])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_records_in_lines_are_told_from_a_document(
+    house: House, name: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if most < 8 << 20:
+        if "many bytes" in name or "a list of records" in name:
+            pytest.skip("then a first record is too long, and so is a document")
+        monkeypatch.setattr(formats, "MOST_LOOKED_AT", most)
+    content, rows = OBJECTS[name]
+    at_top = content.startswith("[")
+    forms = [{"format": "json", "records": "" if at_top else "data.list"}, {"format": "ndjson"}, {"format": "geojson"}]
+    receipt = house.deliver(house.contract(READINGS, forms=forms), content, "d.json")
+    assert receipt["accepted"] == rows, receipt["message"]
 
 
 def test_geojson_with_geometry_and_the_feature_s_own_id(house: House) -> None:
