@@ -135,6 +135,58 @@ def test_a_shapefile_s_parts_have_its_name_in_letters_of_any_size(house: House, 
     assert list(faults(receipt)) == [("damaged_archive", None)]
 
 
+def in_encoding(folder: Path, encoding: str, *, cpg: str | None, driver: int) -> bytes:
+    """A shapefile with Danish letters in an encoding, which it says or does not."""
+    path = layer(folder, UTM.replace("ø", "o"), driver="ESRI Shapefile").with_suffix(".dbf")
+    table = path.read_bytes()
+    table = table[:29] + bytes([driver]) + table[30:]
+    # A name takes up 11 bytes, and a text 80.
+    table = table.replace(b"place".ljust(11, b"\0"), "plåce".encode(encoding).ljust(11, b"\0"))
+    path.write_bytes(table.replace(b"Norrebro".ljust(80), "Nørre bro".encode(encoding).ljust(80)))
+    path.with_suffix(".cpg").unlink(missing_ok=True)
+    if cpg is not None:
+        path.with_suffix(".cpg").write_text(cpg)
+    return zipped(folder, beside={})
+
+
+ENCODINGS: list[tuple[str, str | None, int]] = [
+    *(
+        ("cp1252", cpg, 0)
+        for cpg in ("1252", "CP1252\n", "windows-1252", "ANSI 1252", "ISO88591", "ISO 88591", "8859-1")
+    ),
+    *(("utf-8", cpg, 0x57) for cpg in ("UTF-8", "utf8", "65001", None)),
+    *(("cp850", cpg, 0x57) for cpg in ("850", "OEM 850", "ibm850")),
+    *(("cp1252", None, driver) for driver in (0, 0x03, 0x57, 0x58)),
+    *(("cp850", None, driver) for driver in (0x02,)),
+    ("cp865", None, 0x66),
+    ("utf-8", None, 0),
+]
+
+
+@pytest.mark.parametrize(("encoding", "cpg", "driver"), ENCODINGS)
+def test_the_text_of_a_shapefile_is_in_the_encoding_that_it_says(
+    house: House, tmp_path: Path, encoding: str, cpg: str | None, driver: int
+) -> None:
+    columns = [{**COLUMNS[0], "physicalName": "plåce"}, COLUMNS[1]]
+    contract = house.contract(columns, forms=[{"format": "shapefile"}], kind="snapshot")
+    receipt = house.deliver(contract, in_encoding(tmp_path / "l", encoding, cpg=cpg, driver=driver), "a.zip")
+    assert (receipt["status"], receipt["warnings"]) == ("accepted", []), receipt["message"]
+    assert [place for place, *_ in places(house, contract)] == ["Nørre bro", "b"]
+
+
+@pytest.mark.parametrize(
+    ("cpg", "driver", "told"), [("Big5", 0, "'Big5'"), (None, 0x4D, "0x4d"), ("UTF-8", 0, "not in UTF-8")]
+)
+def test_text_in_an_encoding_that_is_not_read_is_refused_with_what_to_do(
+    house: House, tmp_path: Path, cpg: str | None, driver: int, told: str
+) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot")
+    receipt = house.deliver(contract, in_encoding(tmp_path / "l", "cp1252", cpg=cpg, driver=driver), "a.zip")
+    assert list(faults(receipt)) == [("wrong_encoding", None)]
+    assert told in receipt["message"]
+    assert ".cpg" in receipt["next_step"]
+
+
 @pytest.mark.parametrize("left", [20, 60_000, 98_000])
 def test_a_geopackage_that_was_cut_off_is_refused_and_ends_no_process(house: House, tmp_path: Path, left: int) -> None:
     contract = house.contract(COLUMNS, forms=[{"format": "geopackage"}], kind="snapshot")
