@@ -158,10 +158,10 @@ def _one_line_end(text: str, ends: set[str]) -> str:
 def refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
     """Raises :class:`DeliveryRefused` where a file is plainly of another encoding than the contract's."""
     with path.open("rb") as source:
-        head = source.read(CHUNK)
+        head = source.read(4)
     stated = codecs.lookup(encoding).name
     found = seems(head)
-    if found is None and not stated.startswith("utf") and _is_utf8(head):
+    if found is None and not stated.startswith("utf") and _is_utf8(path):
         found = "utf-8"
     if found is not None and not stated.startswith(found):
         raise DeliveryRefused(
@@ -177,10 +177,12 @@ def refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
         )
 
 
-def _is_utf8(head: bytes) -> bool:
-    """Whether bytes beyond ASCII are there, and all of them UTF-8: by chance that hardly happens."""
+def _is_utf8(path: Path) -> bool:
+    """Whether the first bytes beyond ASCII, wherever they stand, are UTF-8, and all near them: by chance that hardly
+    happens."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+        with path.open("rb") as source:
+            return any(not decoder.decode(text).isascii() for text in iter(lambda: source.read(CHUNK), b""))
     except UnicodeDecodeError:
         return False
-    return not text.isascii()

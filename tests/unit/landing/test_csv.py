@@ -9,6 +9,7 @@ from unicodedata import normalize
 
 import pytest
 
+from lakehouse.landing.text import CHUNK
 from tests.unit.landing.conftest import House, column, faults
 
 KEY = column("id", "integer", key=1)
@@ -104,6 +105,18 @@ def test_a_file_plainly_of_another_encoding_is_refused_whole(house: House, state
     assert receipt["status"] == "refused"
     assert receipt["errors"][0]["rule"] == "wrong_encoding"
     assert stated in receipt["message"]
+
+
+@pytest.mark.parametrize("stated", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("before", [CHUNK - 30, 2 * CHUNK])
+def test_letters_of_another_encoding_are_seen_wherever_they_begin(house: House, stated: str, before: int) -> None:
+    contract = house.contract(**REGISTER, forms=[{"format": "csv", "encoding": stated}])
+    plain = "id,note,amount\n" + "".join(f"{number},Bread,1\n" for number in range(before // 12))
+    letters = "-1,Rødgrød,2.5\n-2,Ærø,1\n"
+    receipt = house.deliver(contract, (plain + letters).encode())
+    assert [(one["rule"]) for one in receipt["errors"]] == ["wrong_encoding"]
+    assert "is in utf-8" in receipt["message"]
+    assert house.deliver(contract, (plain + letters).encode(stated))["refused"] == 0
 
 
 def test_a_row_with_bytes_that_are_no_text_is_refused_alone(house: House) -> None:
