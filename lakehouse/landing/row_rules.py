@@ -88,6 +88,9 @@ def _column_rules(column: Column, form: FileForm) -> Iterator[Rule]:
 
     if column.required:
         yield rule("missing_value", f"{text_of(column)} IS NULL", "a value")
+    if column.logicalType == "string":
+        # No value of another type has one.
+        yield rule("wrong_encoding", f"contains({text_of(column)}, chr(0))", "text without NUL bytes")
     yield from starmap(rule, _type_faults(column, form))
     yield from starmap(rule, _limit_faults(column))
     for quality in column.quality:

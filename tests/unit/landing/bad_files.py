@@ -55,7 +55,17 @@ FILES: list[Case] = [
     refused("an old Excel workbook (xls)", lambda: b"\xd0\xcf\x11\xe0" + bytes(3000), "unknown_format", file="r.xls"),
     refused("a page of an error, in HTML, called csv", lambda: "<!DOCTYPE html><h1>502</h1>", "unknown_format"),
     refused("random bytes", lambda: bytes((i * 7919) % 251 for i in range(5000)), "unknown_format"),
-    refused("NUL bytes in a line", with_rows(f"M005,{DAY},\0\0,bad"), "unknown_format"),
+    refused("NUL bytes in one of the first lines", with_rows(f"M005,{DAY},\0\0,bad"), "unknown_format"),
+    partly(
+        "NUL bytes in a line far down",
+        lambda: CSV + "".join(f"M001,{DAY},1.5,{'x' * 100}\n" for _ in range(50)) + f"{ROWS[0]}\nM005,{DAY},1,b\0d\n",
+        "wrong_encoding",
+    ),
+    taken(
+        "a byte order mark in the middle: two files joined",
+        with_rows(f"\ufeff{ROWS[1]}", f"\ufeffM005,{DAY},5,ok"),
+        stands={**GOOD, "M005": 5.0},
+    ),
     refused("UTF-16, the contract says UTF-8", lambda: CSV.encode("utf-16"), "wrong_encoding"),
     partly(
         "one row in Latin-1 among UTF-8", lambda: CSV.encode() + f"M005,{DAY},1,Å\n".encode("latin-1"), "wrong_encoding"
