@@ -24,7 +24,7 @@ from lakehouse.contracts.forms import (
 )
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import lines_of
-from lakehouse.landing.read import read_file
+from lakehouse.landing.read import names_in_parquet, read_file
 from lakehouse.landing.read_csv import lines_for_excel
 from lakehouse.landing.read_layer import GEOMETRY, layers_of
 from lakehouse.landing.refusal import DeliveryRefused
@@ -240,8 +240,7 @@ def _sniff_layer(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Snif
 
 
 def _sniff_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
-    described = connection.execute(f"DESCRIBE FROM read_parquet({literal(str(file.path))})").fetchall()
-    columns, ignored = _named([name for name, *_ in described])
+    columns, ignored = _named(names_in_parquet(connection, file))
     return Sniffed(form=ParquetForm(), reasons={}, columns=columns, ignored=ignored)
 
 

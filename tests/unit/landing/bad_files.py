@@ -23,6 +23,7 @@ from tests.unit.landing.bad_deliveries import (
     linked,
     of_rows,
     parquet,
+    parquet_twice,
     partly,
     private,
     refused,
@@ -198,6 +199,7 @@ FILES: list[Case] = [
         "an Excel workbook cut in half", lambda: workbook([HEADER.split(",")])[:2000], "damaged_archive", file="r.xlsx"
     ),
     refused("Parquet cut in half", lambda: parquet()[:400], "unreadable", file="r.parquet"),
+    refused("Parquet with a column twice", lambda: parquet_twice("note"), "duplicate_columns", file="r.parquet"),
     refused("Parquet of other columns", lambda: parquet(a=[1], b=["x"]), "missing_columns", file="r.parquet"),
     refused(
         "GeoJSON without geometries",

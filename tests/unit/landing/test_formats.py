@@ -321,6 +321,32 @@ def test_a_column_of_parquet_may_be_called_as_duckdb_s_own(house: House) -> None
     assert [warning["source_column"] for warning in receipt["warnings"]] == ["file_row_number"]
 
 
+def parquet(*columns: tuple[str, list[Any]]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table([pa.array(values) for _, values in columns], names=[name for name, _ in columns]), sink)
+    return sink.getvalue()
+
+
+def test_a_column_of_parquet_that_is_there_twice_is_not_chosen_from(house: House) -> None:
+    contract = house.contract(READINGS, forms=[{"format": "parquet"}])
+    at, nested = ("read_at", ["2024-01-31"]), ("nested", [{"use_kwh": {"use_kwh": [1]}}])
+    twice = parquet(("meter", ["a"]), nested, at, ("use_kwh", [1]), ("use_kwh", [2]))
+    receipt = house.deliver(contract, twice, "a.parquet")
+    assert (receipt["errors"][0]["rule"], "'use_kwh'" in receipt["message"]) == ("duplicate_columns", True)
+    # Its letters tell a column from another, and blanks around it do not.
+    receipt = house.deliver(contract, parquet(("METER", ["b"]), (" meter\n", ["a"]), nested, at), "b.parquet")
+    assert (receipt["accepted"], house.clean(contract, "meter")) == (1, [("a",)])
+
+
+def test_text_of_parquet_without_its_mark_is_text(house: House) -> None:
+    contract = house.contract(READINGS, forms=[{"format": "parquet"}])
+    columns = [("read_at", [b"2024-01-31"]), ("use_kwh", [b"1.5"])]
+    assert house.deliver(contract, parquet(("meter", ["æ1".encode()]), *columns), "a.parquet")["accepted"] == 1
+    assert house.clean(contract, "meter, use_kwh") == [("æ1", Decimal("1.500"))]
+    receipt = house.deliver(contract, parquet(("meter", ["æ1".encode("latin-1")]), *columns), "b.parquet")
+    assert (receipt["errors"][0]["rule"], "'meter'" in receipt["message"]) == ("wrong_encoding", True)
+
+
 def test_a_workbook_without_the_sheet_is_refused(house: House) -> None:
     contract = house.contract(READINGS, forms=[{"format": "xlsx", "sheet": "Nope"}])
     receipt = house.deliver(contract, as_xlsx(), "d.xlsx")
