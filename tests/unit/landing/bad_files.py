@@ -73,6 +73,11 @@ FILES: list[Case] = [
     ),
     taken("a byte order mark", lambda: b"\xef\xbb\xbf" + CSV.encode()),
     taken("mixed ends of lines", lambda: CSV.replace("\n", "\r\n", 2)),
+    taken(
+        "lines that end with a return alone, as an old Mac writes, and one that does not",
+        lambda: CSV.replace("\n", "\r").replace("\r", "\n", 1),
+    ),
+    taken("the end of a file of DOS", lambda: CSV.replace("\n", "\r\n") + "\x1a"),
     taken("no end of the last line, blank lines between", lambda: CSV.replace("\n", "\n\n").rstrip("\n")),
     taken("lines of blanks between", lambda: CSV.replace("\n", "\n  \n")),
     taken("lines of delimiters alone, as Excel leaves them below a table", with_rows(*[",,,"] * 20)),

@@ -211,6 +211,23 @@ def test_one_column_with_blank_lines(house: House) -> None:
     assert house.clean(contract, "exchange_line, id") == [(2, 1), (4, 2), (7, 3)]
 
 
+@pytest.mark.parametrize("place", [1, 2, 4])
+@pytest.mark.parametrize("other", ["\n", "\r\n"])
+def test_no_row_is_lost_where_most_lines_end_with_a_return_alone(house: House, place: int, other: str) -> None:
+    lines = ["id,note,amount", *(f"{number},x,1" for number in range(1, 6))]
+    content = "\r".join(lines[:place]) + other + "\r".join(lines[place:])
+    contract = house.contract(**REGISTER)
+    receipt = house.deliver(contract, content)
+    assert (receipt["accepted"], receipt["warnings"]) == (5, []), receipt["message"]
+    assert [(row[0], row[1]) for row in rows(house, contract)] == [(number + 1, number) for number in range(1, 6)]
+
+
+def test_returns_that_end_a_few_lines_are_told_of(house: House) -> None:
+    content = "id,note,amount\n1,x,1\n2,x,1\r3,x,1\r4,x,1\n5,x,1\n6,x,1\n"
+    receipt = house.deliver(house.contract(**REGISTER), content)
+    assert (receipt["accepted"], list(faults(receipt))) == (3, [("malformed_row", None)])
+
+
 def test_lone_carriage_return_within_a_value(house: House) -> None:
     contract = house.contract(**REGISTER)
     house.deliver(contract, "id,note,amount\n1,a\rb,1\n2,c,2\n")

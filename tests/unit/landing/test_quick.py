@@ -145,6 +145,7 @@ def test_what_the_quick_way_cannot_take_is_left_to_the_exact_one(
         ),
         pytest.param(lambda text: text[:-200] + text[-200:].replace(b",", b"\r,", 1), id="a lone return"),
         pytest.param(lambda text: text.replace(b"\n", b"\r"), id="returns alone"),
+        pytest.param(lambda text: text.replace(b"\n", b"\r").replace(b"\r", b"\n", 1), id="returns but for one"),
         pytest.param(lambda text: text.replace(b"\n", b"\r\n").rstrip(b"\r\n") + b"\r", id="a return at its end"),
         pytest.param(lambda text: b"\xef\xbb\xbf" + text.rstrip(b"\n"), id="plain, with a mark, without a last end"),
     ],
