@@ -113,6 +113,8 @@ def _type_faults(column: Column, form: FileForm) -> Iterator[tuple[str, str, str
         west, east, south, north = (f"ST_{side}({value})" for side in ("XMin", "XMax", "YMin", "YMax"))
         outside = f"{west} < -180 OR {east} > 180 OR {south} < -90 OR {north} > 90"
         yield f"not_a_{kind}", f"({outside})", "degrees of EPSG:4326, the longitude first"
+        # An empty point would be one of no numbers to whom it is given.
+        yield f"not_a_{kind}", f"ST_IsEmpty({value})", "a geometry that is not empty, or no value"
     if has_local_time(column):
         mark, zone = mark_of(column), column.parse.zone
         if column.parse.nonexistent == "refuse":

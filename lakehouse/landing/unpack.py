@@ -46,8 +46,10 @@ IGNORED_PREFIX = "._"
 SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 BESIDE_SHAPEFILES = (
     ".sbn", ".sbx", ".qix", ".idx", ".fbn", ".fbx", ".ain", ".aih", ".ixs", ".mxs", ".qpj", ".qmd", ".qml", ".cst",
-    ".shp.xml", ".dbf.xml",
+    ".lyr", ".sld", ".shp.xml", ".dbf.xml",
 )  # fmt: skip
+# Unless the dataset takes it as data, a description likewise.
+DESCRIPTION = ".xml"
 SHOWN_MEMBERS = 20
 
 
@@ -96,7 +98,8 @@ def unpack(
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        found = _members(path, name, folder, max_bytes, members)
+        described = () if any(form.format == "xml" for form in forms) else (DESCRIPTION,)
+        found = _members(path, name, folder, max_bytes, members, (*BESIDE_SHAPEFILES, *described))
     except (*DAMAGED, OSError) as error:
         if not isinstance(error, DAMAGED) and error.errno != errno.EINVAL:
             raise
@@ -140,7 +143,7 @@ def encoding_of(form: FileForm) -> str:
 
 
 def _members(
-    path: Path, name: str, folder: Path, max_bytes: int, members: Sequence[str]
+    path: Path, name: str, folder: Path, max_bytes: int, members: Sequence[str], beside: Sequence[str]
 ) -> list[tuple[Path, str, str | None]]:
     head = head_of(path)
     if head.startswith(b"\x1f\x8b"):
@@ -153,7 +156,7 @@ def _members(
     if head.startswith((ZIP, EMPTY_ZIP)):
         with zipfile.ZipFile(path) as archive:
             if "[Content_Types].xml" not in archive.namelist():
-                return _zip_members(archive, folder, max_bytes, members)
+                return _zip_members(archive, folder, max_bytes, members, beside)
             # An Excel workbook is opened by its reader, whole.
             if sum(info.file_size for info in archive.infolist()) > max_bytes:
                 raise _too_large(max_bytes)
@@ -161,7 +164,7 @@ def _members(
 
 
 def _zip_members(
-    archive: zipfile.ZipFile, folder: Path, max_bytes: int, members: Sequence[str]
+    archive: zipfile.ZipFile, folder: Path, max_bytes: int, members: Sequence[str], beside: Sequence[str]
 ) -> list[tuple[Path, str, str | None]]:
     infos = sorted(
         (
@@ -174,7 +177,7 @@ def _zip_members(
         key=lambda info: info.filename,
     )
     chosen = _chosen([info.filename for info in infos], members)
-    shapes = sorted({stem for name in chosen for stem, ending in [_part(name)] if ending == ".shp"})
+    shapes = sorted({stem for name in chosen for stem, ending in [_part(name, beside)] if ending == ".shp"})
     found: list[tuple[Path, str, str | None]] = []
     left = max_bytes
     if len(infos) > MAX_MEMBERS:
@@ -186,9 +189,9 @@ def _zip_members(
     for number, info in enumerate(infos):
         name = PurePosixPath(info.filename).name
         target = folder / f"member-{number}"
-        stem, ending = _part(info.filename)
+        stem, ending = _part(info.filename, beside)
         if ending and stem in shapes:
-            if ending in BESIDE_SHAPEFILES:
+            if ending in beside:
                 continue
             # GDAL finds the parts of a shapefile by their common name.
             target = folder / f"shape-{shapes.index(stem)}{ending}"
@@ -263,11 +266,11 @@ def _listed(names: Iterable[str], between: str) -> str:
     return between.join(repr(name) for name in names)
 
 
-def _part(name: str) -> tuple[str, str]:
+def _part(name: str, beside: Sequence[str]) -> tuple[str, str]:
     """Of what could be part of a shapefile, its name without the ending, and the ending, else an empty one: in small
     letters, for Windows writes ``A.SHP`` beside ``a.dbf``."""
     small = name.lower()
-    ending = next((one for one in (*SHAPEFILE_PARTS, *BESIDE_SHAPEFILES) if small.endswith(one)), "")
+    ending = next((one for one in (*SHAPEFILE_PARTS, *beside) if small.endswith(one)), "")
     return small.removesuffix(ending), ending
 
 

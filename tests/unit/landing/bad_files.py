@@ -228,6 +228,14 @@ FILES: list[Case] = [
         contract=shapes,
         told="degrees of EPSG:4326",
     ),
+    refused(
+        "GeoJSON with an empty point",
+        lambda: geojson(geometry={"type": "Point", "coordinates": []}),
+        "too_many_refused",
+        file="r.geojson",
+        contract=shapes,
+        told="not empty",
+    ),
     refused("a gzip cut in half", lambda: gzipped(CSV * 50)[:60], "damaged_archive", file="r.csv.gz"),
     refused(
         "a gzip that unpacks to 300 times its size",
@@ -286,6 +294,11 @@ FILES: list[Case] = [
         "empty_file",
         beside=tuple(tiny(number) for number in range(60)),
         stands={f"M{number:03}": float(number) for number in range(60)},
+    ),
+    taken(
+        "a zip with what a Mac knows of the file beside it",
+        lambda: zipped([("r.csv", CSV), ("._r.csv", b"\0\5\x16\7" + bytes(50))]),
+        file="r.zip",
     ),
     refused(
         "a zip with a picture beside the data",

@@ -117,6 +117,7 @@ def test_what_programs_of_maps_write_beside_a_shapefile_is_passed_over(house: Ho
     layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
     beside = {
         "layer.shp.xml": "<metadata/>",
+        "layer.xml": "<metadata/>",
         "layer.sbn": b"\0\0\x27\x0a",
         "layer.qmd": "<qgis/>",
         "layer.CST": "UTF-8",
