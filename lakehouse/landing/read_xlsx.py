@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 import duckdb
@@ -36,15 +37,14 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
     names = [column[header].as_py() or "" for column in rows.columns] if header < rows.num_rows else []
     try:
         found = header_names(names, contract, line=form.header_row, place=lambda number: f"c{number}")
-        measured = {column.source for column in contract.columns if column.logicalType not in ("string", "integer")}
-        counted = [place for name, place in found.items() if place and name not in measured]
+        exact = _where_digits_count(found, form, contract)
         found = with_lists(found, form.unpivot)
         selection = selected(contract, found)
     except DeliveryRefused as refusal:
         refusal.problem += others
         raise
     connection.register("sheet_rows", rows)
-    if cut := _columns_of_long_numbers(connection, counted):
+    if cut := _columns_of_long_numbers(connection, exact):
         rows = _with_cut_numbers(rows, file, form, {place: named[place] for place in cut})
         connection.register("sheet_rows", rows)
     filled = f"coalesce({', '.join(places)}) IS NOT NULL"
@@ -99,6 +99,17 @@ def _with_errors(rows: pa.RecordBatch, errors: fastexcel.CellErrors) -> pa.Recor
         texts = pa.array([shown[row] for row in sorted(shown)], pa.string())
         columns[column] = pc.replace_with_mask(columns[column].cast(pa.string()), pa.array(mask), texts)
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _where_digits_count(found: dict[str, str], form: XlsxForm, contract: Contract) -> list[str]:
+    """The places of texts and whole numbers, those that become rows among them."""
+    exact = {column.source for column in contract.columns if column.logicalType in ("string", "integer")}
+    listed = form.unpivot.columns if form.unpivot and form.unpivot.value in exact else None
+    return [
+        place
+        for name, place in found.items()
+        if place and (name in exact or (listed is not None and re.fullmatch(listed, name)))
+    ]
 
 
 def _columns_of_long_numbers(connection: duckdb.DuckDBPyConnection, places: list[str]) -> list[int]:

@@ -304,6 +304,22 @@ def test_numbers_of_more_digits_than_excel_keeps_are_no_ids(house: House) -> Non
     ]
 
 
+@pytest.mark.parametrize(("kind", "accepted"), [("string", 1), ("number", 2)])
+def test_long_numbers_in_columns_that_become_rows_are_none_where_digits_count(
+    house: House, kind: str, accepted: int
+) -> None:
+    physical = {"physicalType": "DOUBLE"} if kind == "number" else {}
+    columns = [column("day", "date", key=1), column("meter", "string", key=2), column("id", kind, **physical)]
+    form = {"format": "xlsx", "unpivot": {"columns": "m.*", "name": "meter", "value": "id"}}
+    contract = house.contract(columns, forms=[form])
+    book = openpyxl.Workbook()
+    for values in [["day", "m1", "m2"], [date(2024, 1, 31), 571313174001234567, 5]]:
+        assert book.active is not None
+        book.active.append(values)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    assert (receipt["delivered"], receipt["accepted"]) == (2, accepted)
+
+
 def test_a_sheet_before_the_data_is_named(house: House) -> None:
     contract = house.contract(READINGS, forms=[{"format": "xlsx"}])
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx()))
