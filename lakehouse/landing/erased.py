@@ -23,6 +23,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.read import read_file
 from lakehouse.landing.unpack import PlainFile, unpack
+from lakehouse.landing.values import BLANKS
 from lakehouse.privacy.keys import Scope, open_keys
 from lakehouse.privacy.pseudonyms import digests
 from lakehouse.storage.index import erasures
@@ -45,7 +46,7 @@ def subject_digests(values: list[str], key: bytes, contract: Contract) -> list[s
 
 def subject_text(value: str) -> str:
     """An id as it is hashed and compared: without blanks around it."""
-    return value.strip()
+    return value.strip(BLANKS)
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def names_subject(
         for file in files:
             read_file(connection=connection, file=file, contract=contract)
             if connection.execute(
-                f"SELECT 1 FROM delivered WHERE trim({identifier(column)}::VARCHAR) = $value "
+                f"SELECT 1 FROM delivered WHERE trim({identifier(column)}::VARCHAR, {literal(BLANKS)}) = $value "
                 "UNION ALL SELECT 1 FROM malformed WHERE regexp_matches(text, $word) LIMIT 1",
                 {"value": value, "word": token_pattern([value])},
             ).fetchone():
@@ -196,7 +197,8 @@ def _spans(connection: duckdb.DuckDBPyConnection, contract: Contract, erased: Er
     rows = connection.execute(
         f"""
         WITH records AS (
-            SELECT exchange_line AS line, coalesce(trim({subject}) IN ({listed}), false) AS erased FROM delivered
+            SELECT exchange_line AS line, coalesce(trim({subject}, {literal(BLANKS)}) IN ({listed}), false) AS erased
+            FROM delivered
             UNION ALL SELECT exchange_line, {within} FROM malformed
         )
         SELECT line, coalesce(lead(line) OVER (ORDER BY line), 2147483648) - 1 AS last, erased

@@ -24,6 +24,9 @@ ZEROS = 4
 DAY_ZERO = "1899-12-31"
 SHOWN_ERROR = "Excel shows an error, or a column too narrow, so"
 CUT = "Excel has cut the number to a few digits"
+# A number in a workbook that has lost its last digits, as its reader shows it.
+LONG_NUMBER = r"[+-]?\d(?:[.,]\d+)?E\+(?:1[5-9]|[2-9]\d|\d{3})"
+KEPT = "Excel keeps no more than 15 digits of a number: its cell is to be text"
 
 
 def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
@@ -39,9 +42,12 @@ def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
                 condition=f"starts_with({text_of(column)}, '{DAY_ZERO}')",
                 expected=f"a {column.logicalType}; the cell has a time of day, and no day",
             )
+        text = text_of(column)
+        if isinstance(form, XlsxForm) and column.logicalType in ("string", "integer") and not column.parse.geometry:
+            long = f"contains({text}, 'E+') AND regexp_full_match({text}, {literal(LONG_NUMBER)})"
+            yield _rule(column, long, f"all digits; {KEPT}")
         if column.logicalType != "string" or column.parse.geometry:
             continue
-        text = text_of(column)
         yield _rule(
             column,
             f"starts_with({text}, '#') AND regexp_full_match({text}, {literal(ERRORS)})",

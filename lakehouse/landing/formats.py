@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import BinaryIO
 
-from lakehouse.contracts.forms import FileForm
+from lakehouse.contracts.forms import FileForm, JsonForm
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.text import seems
 
 HEAD = 4096
+# A document is looked at whole up to here, and so is a first record: a longer line is refused as one.
+MOST_LOOKED_AT = 8 << 20
+# Never within a document: no text of JSON goes over a line's end.
+RECORDS_IN_LINES = re.compile(r"\}[ \t]*[\r\n]\s*\{")
+FEATURES = "FeatureCollection"
 ZIP = b"PK\x03\x04"
 # A shapefile and its index begin alike.
 SHAPEFILE = b"\x00\x00\x27\x0a"
@@ -25,20 +33,20 @@ PACKED = {
     "rar": rb"Rar!\x1a\x07",
     "tar": rb".{257}ustar[\0 ]",
 }
+# What may begin with a brace.
+OF_OBJECTS = ["json", "ndjson", "geojson"]
 PACK_ANEW = "Pack it with gzip or zip, or not at all, and deliver it anew."
 SAVE_ANEW = "Save it as an .xlsx workbook without a password, or as csv, and deliver that."
 
 
-def form_of(path: Path, name: str, forms: Sequence[FileForm]) -> FileForm:
-    """Raises :class:`DeliveryRefused` for a file of none of these forms."""
-    return form_of_head(head_of(path), name, forms)
-
-
-def form_of_head(head: bytes, name: str, forms: Sequence[FileForm]) -> FileForm:
-    """The same of a file that begins with ``head``, of :data:`HEAD` bytes where it has as many."""
+def form_of(source: BinaryIO, name: str, forms: Sequence[FileForm]) -> FileForm:
+    """Of a file that is open at its first byte. Raises :class:`DeliveryRefused` for one of none of these forms."""
     by_format: dict[str, FileForm] = {form.format: form for form in forms}
     encodings = {getattr(form, "encoding", "utf-8") for form in forms}
+    head = source.read(HEAD)
     seen = _formats_seen(head, encodings)
+    if seen == OF_OBJECTS and sum(one in by_format for one in seen) > 1:
+        seen = _of_object(source, _encoding_seen(head, encodings) or "utf-8", by_format.get("json"))
     for found in seen:
         if found in by_format:
             return by_format[found]
@@ -74,13 +82,13 @@ def _formats_seen(head: bytes, encodings: set[str]) -> list[str]:
     for kind, pattern in PACKED.items():
         if re.match(pattern, head, re.DOTALL):
             return [kind]
-    text = _as_text(head, encodings)
-    if text is None:
+    encoding = _encoding_seen(head, encodings)
+    if encoding is None:
         return ["binary"]
-    start = text.lstrip("\ufeff \t\r\n")
+    start = head.decode(encoding, errors="ignore").lstrip("\ufeff \t\r\n")
     if start.startswith("{"):
-        return _of_object(start)
-    if start.startswith("[") and start[1:].lstrip()[:1] in ("{", "[", "]", ""):
+        return OF_OBJECTS
+    if re.match(r"\[\s*(?:[{\[\]]|null\b|$)", start):
         return ["json"]
     if start[:14].lower().startswith(("<!doctype html", "<html")):
         return ["html"]
@@ -89,23 +97,41 @@ def _formats_seen(head: bytes, encodings: set[str]) -> list[str]:
     return ["csv", "fixed_width"]
 
 
-def _as_text(head: bytes, encodings: set[str]) -> str | None:
+def _encoding_seen(head: bytes, encodings: set[str]) -> str | None:
+    """One in which the first bytes are text; ``None`` where they are none."""
     if head.startswith((b"\x89PNG", b"%PDF", b"\xff\xd8\xff", b"\x1f\x8b")):
         return None
     wide = {name for name in encodings if name.lower().replace("_", "-").startswith(("utf-16", "utf-32"))}
     for encoding in (seems(head), *sorted(wide), "latin-1"):
-        text = head.decode(encoding, errors="ignore") if encoding else "\0"
-        if "\0" not in text:
-            return text
+        if encoding and "\0" not in head.decode(encoding, errors="ignore"):
+            return encoding
     return None
 
 
-def _of_object(start: str) -> list[str]:
-    """What begins with ``{``: one document, or a record a line where a second line begins so too."""
-    if '"FeatureCollection"' in start:
-        return ["geojson", "json", "ndjson"]
-    first, _, rest = start.partition("\n")
-    closed = first.rstrip().endswith("}") and first.count("{") == first.count("}")
-    if closed and rest.lstrip().startswith("{"):
+def _of_object(source: BinaryIO, encoding: str, form: FileForm | None) -> list[str]:
+    """What begins with ``{``: a record a line, or one document; ``form``: that of documents."""
+    source.seek(0)
+    text = source.read(MOST_LOOKED_AT).decode(encoding, errors="ignore")
+    if RECORDS_IN_LINES.search(text):
         return ["ndjson", "json", "geojson"]
-    return ["json", "ndjson", "geojson"]
+    if not source.read(1):
+        try:
+            document = json.loads(text.lstrip("\ufeff"))
+        except (ValueError, RecursionError):
+            pass
+        else:
+            return _of_whole_object(document, text, form)
+    # A document too long to be looked at, or a broken one, says of what kind it is before its list or behind it.
+    source.seek(-min(HEAD, source.seek(0, os.SEEK_END)), os.SEEK_END)
+    tail = source.read().decode(encoding, errors="ignore")
+    return ["geojson", "json", "ndjson"] if f'"{FEATURES}"' in text[:HEAD] + tail else OF_OBJECTS
+
+
+def _of_whole_object(document: dict[str, object], text: str, form: FileForm | None) -> list[str]:
+    if document.get("type") == FEATURES:
+        return ["geojson", "json", "ndjson"]
+    records: object = document
+    for step in form.records.split(".") if isinstance(form, JsonForm) else ():
+        records = records.get(step) if isinstance(records, dict) and step else records
+    one_record = not isinstance(records, list) and not re.search(r"[\r\n]", text.strip())
+    return ["ndjson", "json", "geojson"] if one_record else OF_OBJECTS

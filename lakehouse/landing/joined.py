@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 
 from lakehouse.contracts.forms import CsvForm, FileForm, JsonForm, NdjsonForm
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.formats import HEAD, form_of_head
+from lakehouse.landing.formats import form_of
 from lakehouse.landing.local_time import has_local_time
 from lakehouse.landing.quick_rows import Rest
 from lakehouse.landing.refusal import DeliveryRefused
@@ -98,7 +99,7 @@ def _taken_apart(
 ) -> tuple[CsvForm | NdjsonForm | JsonForm, bytes, bytes] | None:
     """Form, head and body of a file whose every line is a record, whichever way it is read; a document is one line."""
     try:
-        form = form_of_head(data[:HEAD], name, forms)
+        form = form_of(BytesIO(data), name, forms)
     except DeliveryRefused:
         return None
     if not isinstance(form, CsvForm | NdjsonForm | JsonForm) or not _joins(form):

@@ -13,6 +13,8 @@ MAX_LINE_BYTES = 8 << 20
 # Of what is read at a time. DuckDB passes a line that is longer over without a word, so none may come to it; its own
 # choice is 16 lines, which leaves all but large files to one thread.
 BUFFER_BYTES = 2 * MAX_LINE_BYTES
+# SQL of what may stand in a line that is blank: the last is the end of a file of DOS.
+NO_TEXT = "' ' || chr(9) || chr(13) || chr(26)"
 
 
 def lines_of(file: PlainFile) -> str:

@@ -16,13 +16,14 @@ from lakehouse.contracts.forms import (
     XmlForm,
 )
 from lakehouse.contracts.odcs import Contract
-from lakehouse.landing.columns import rows_of_lists, selected, with_lists
+from lakehouse.landing.columns import header_names, rows_of_lists, selected, with_lists
 from lakehouse.landing.read_csv import read_csv
 from lakehouse.landing.read_fixed_width import read_fixed_width
 from lakehouse.landing.read_json import read_document, read_documents, read_ndjson
 from lakehouse.landing.read_layer import read_layer
 from lakehouse.landing.read_xlsx import read_xlsx
 from lakehouse.landing.read_xml import read_xml
+from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier, literal
 
@@ -70,12 +71,37 @@ def _read_parquet(
 ) -> list[str]:
     source = f"read_parquet({literal(str(file.path))})"
     described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
-    found = {name: f"CAST({identifier(name)} AS VARCHAR)" for name, *_ in described}
+    places = [_text_of(name, type_) for name, type_, *_ in described]
+    found = header_names(names_in_parquet(connection, file), contract, line=1, place=places.__getitem__)
     found = with_lists(found, form.unpivot)
-    # Read here and once, so that damage shows here. Not by file_row_number: a file may have a column of that name.
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE delivered_rows AS "
-        f"SELECT row_number() OVER () AS exchange_line, {selected(contract, found)} FROM {source}"
-    )
+    try:
+        # Read here and once, so that damage shows here. Not by file_row_number: a file may have a column of that name.
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE delivered_rows AS "
+            f"SELECT row_number() OVER () AS exchange_line, {selected(contract, found)} FROM {source}"
+        )
+    except duckdb.ConversionException:
+        binary = ", ".join(repr(name) for name, type_, *_ in described if type_ == "BLOB")
+        raise DeliveryRefused(
+            "wrong_encoding",
+            f"Not all that is in binary columns of {file.name} is text in UTF-8. It has: {binary}.",
+            "Write texts as columns of text (STRING, with the mark UTF8).",
+        ) from None
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
     return list(found)
+
+
+def _text_of(name: str, type_: str) -> str:
+    """SQL of a column's text; old writers leave out the mark which says that bytes are text."""
+    return f"decode({identifier(name)})" if type_ == "BLOB" else f"CAST({identifier(name)} AS VARCHAR)"
+
+
+def names_in_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> list[str]:
+    """The columns' names as they are written: DuckDB gives one that stands twice another name."""
+    query = f"SELECT name, coalesce(num_children, 0) FROM parquet_schema({literal(str(file.path))})"
+    names, within = [], 0
+    for name, children in connection.execute(query).fetchall()[1:]:
+        if within == 0:
+            names.append(name)
+        within = max(within - 1, 0) + children
+    return names

@@ -18,7 +18,7 @@ import duckdb
 from lakehouse.contracts.forms import CsvForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected, with_lists
-from lakehouse.landing.lines import BUFFER_BYTES, MAX_LINE_BYTES, refuse_long_lines
+from lakehouse.landing.lines import BUFFER_BYTES, MAX_LINE_BYTES, NO_TEXT, refuse_long_lines
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import literal
@@ -392,4 +392,4 @@ def _fill_malformed(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 def _is_text(value: str) -> str:
-    return f"trim(coalesce({value}, ''), ' ' || chr(9) || chr(13)) <> ''"
+    return f"trim(coalesce({value}, ''), {NO_TEXT}) <> ''"

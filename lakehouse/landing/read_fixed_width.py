@@ -7,7 +7,7 @@ import duckdb
 from lakehouse.contracts.forms import FixedWidthForm
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import selected
-from lakehouse.landing.lines import load_lines
+from lakehouse.landing.lines import NO_TEXT, load_lines
 from lakehouse.landing.unpack import PlainFile
 
 
@@ -17,7 +17,7 @@ def read_fixed_width(
     """A line that is not as wide as the form is malformed: its values may stand one place off. Blanks beyond the
     width, and blank lines, are nothing. Returns the names of fields that the contract does not know."""
     load_lines(connection, file)
-    data = f"rowid >= {form.skip_lines} AND trim(coalesce(l, '')) <> ''"
+    data = f"rowid >= {form.skip_lines} AND trim(coalesce(l, ''), {NO_TEXT}) <> ''"
     right = f"length(l) >= {form.width} AND length(rtrim(l)) <= {form.width}"
     connection.execute(
         "INSERT INTO malformed SELECT rowid + 1, "

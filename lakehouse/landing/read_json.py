@@ -7,7 +7,7 @@ import duckdb
 from lakehouse.contracts.forms import GeojsonForm, JsonForm, NdjsonForm
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.columns import refuse_foreign_records
-from lakehouse.landing.lines import load_lines
+from lakehouse.landing.lines import NO_TEXT, load_lines
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.landing.unpack import PlainFile
@@ -32,7 +32,7 @@ def read_ndjson(
     load_lines(connection, file, columns=f"l, {good}")
     connection.execute(
         "INSERT INTO malformed SELECT rowid + 1, 'no JSON object', l FROM lines "
-        "WHERE trim(coalesce(l, ''), ' ' || chr(9) || chr(13)) <> '' AND NOT coalesce(good, false)"
+        f"WHERE trim(coalesce(l, ''), {NO_TEXT}) <> '' AND NOT coalesce(good, false)"
     )
     paths = [_line_path(column, form.unnest) for column in contract.columns]
     fields = _fields(connection, f"SELECT json_keys(l) FROM lines WHERE good LIMIT {RECORDS_LOOKED_AT}")

@@ -9,6 +9,7 @@ import duckdb
 
 from lakehouse.contracts.forms import LayerForm
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.code_pages import decoded, decoded_name, encoding_of_shapefile, gdal_encoding
 from lakehouse.landing.columns import selected
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
@@ -18,6 +19,8 @@ from lakehouse.storage.sql import identifier, literal
 DRIVERS = {"geopackage": "GPKG", "shapefile": "ESRI Shapefile"}
 LAKE_CRS = "EPSG:4326"
 GEOMETRY = "geometry"
+# All of a shapefile but its .cpg.
+PARTS = (".shx", ".dbf", ".prj", ".shp")
 # GDAL's number of a row, where the file has none of its own.
 MADE_UP = ("fid", "ogc_fid")
 
@@ -28,7 +31,8 @@ def read_layer(
     """A row's line is its place in the layer, from 1. Returns the names of fields that the contract does not know.
 
     Raises :class:`DeliveryRefused` where the layer cannot be told among several, or its coordinates have a reference
-    system that neither the file nor the contract states, or that is none.
+    system that neither the file nor the contract states, or that is none; or its texts are not in the encoding that it
+    says, or in one that is not read.
     """
     layer = _layer(connection, file, form)
     source = (
@@ -37,7 +41,14 @@ def read_layer(
     )
     described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
     shapes = [name for name, type_, *_ in described if type_.startswith("GEOMETRY")]
-    found = {name: f"CAST({identifier(name)} AS VARCHAR)" for name, *_ in described if name not in shapes}
+    encoding = _encoding(file, form)
+    found = {
+        decoded_name(name, encoding): decoded(identifier(name), encoding)
+        if type_ == "VARCHAR"
+        else f"CAST({identifier(name)} AS VARCHAR)"
+        for name, type_, *_ in described
+        if name not in shapes
+    }
     if shapes:
         found[GEOMETRY] = f"ST_AsText({_in_lake_crs(connection, file, form, layer, identifier(shapes[0]))})"
     connection.execute(
@@ -60,16 +71,31 @@ def layers_of(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Laye
     connection.execute(f"DESCRIBE FROM st_read({path}, allowed_drivers=[{literal(DRIVERS[form.format])}])")
     meta = f"SELECT layers FROM st_read_meta({path})"
     (layers,) = connection.execute(meta).fetchone() or ([],)
-    return [dict(layer) for layer in layers]
+    encoding = _encoding(file, form)
+    return [
+        {**layer, "fields": [{**one, "name": decoded_name(one["name"], encoding)} for one in layer["fields"]]}
+        for layer in layers
+    ]
+
+
+def _encoding(file: PlainFile, form: LayerForm) -> str:
+    """A GeoPackage is in UTF-8."""
+    return "utf-8" if form.format == "geopackage" else encoding_of_shapefile(file.path, file.name)
 
 
 def _gdal_path(file: PlainFile, form: LayerForm) -> str:
-    """GDAL tells a file's kind by its ending too."""
-    if file.path.suffix:
-        return str(file.path)
-    path = file.scratch / f"layer.{'gpkg' if form.format == 'geopackage' else 'shp'}"
+    """GDAL tells a file's kind by its ending, and the encoding of a shapefile by a file beside it."""
+    if form.format == "geopackage":
+        path = file.scratch / "layer.gpkg"
+        if not path.is_symlink():
+            path.symlink_to(file.path)
+        return str(path)
+    path = file.scratch / "layer.shp"
     if not path.is_symlink():
-        path.symlink_to(file.path)
+        for ending in PARTS:
+            if file.path.with_suffix(ending).exists():
+                path.with_suffix(ending).symlink_to(file.path.with_suffix(ending))
+        path.with_suffix(".cpg").write_text(gdal_encoding(_encoding(file, form)))
     return str(path)
 
 

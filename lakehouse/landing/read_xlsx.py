@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 
 import duckdb
@@ -21,25 +22,31 @@ SHOWN_ERRORS = {
     "NA": "#N/A", "Div0": "#DIV/0!", "Value": "#VALUE!", "Ref": "#REF!", "Name": "#NAME?", "Num": "#NUM!",
     "Null": "#NULL!",
 }  # fmt: skip
+# From so many digits on a number is not what was written: Excel keeps 15, and other programs write it as binary.
+CUT_DIGITS = 16
 
 
 def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XlsxForm, contract: Contract) -> list[str]:
     """Reads every row of the sheet as text, so that a row's place in it is its number in Excel."""
     rows, others = _sheet(file, form)
     places = [f"c{number}" for number in range(rows.num_columns)]
-    rows = rows.rename_columns(places)
+    named, rows = rows.schema.names, rows.rename_columns(places)
     header = form.header_row - 1
     while header < rows.num_rows and not any(column[header].as_py() for column in rows.columns):
         header += 1
     names = [column[header].as_py() or "" for column in rows.columns] if header < rows.num_rows else []
     try:
         found = header_names(names, contract, line=form.header_row, place=lambda number: f"c{number}")
+        exact = _where_digits_count(found, form, contract)
         found = with_lists(found, form.unpivot)
         selection = selected(contract, found)
     except DeliveryRefused as refusal:
         refusal.problem += others
         raise
     connection.register("sheet_rows", rows)
+    if cut := _columns_of_long_numbers(connection, exact):
+        rows = _with_cut_numbers(rows, file, form, {place: named[place] for place in cut})
+        connection.register("sheet_rows", rows)
     filled = f"coalesce({', '.join(places)}) IS NOT NULL"
     connection.execute(
         "CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT * FROM ("
@@ -91,4 +98,48 @@ def _with_errors(rows: pa.RecordBatch, errors: fastexcel.CellErrors) -> pa.Recor
         mask[list(shown)] = True
         texts = pa.array([shown[row] for row in sorted(shown)], pa.string())
         columns[column] = pc.replace_with_mask(columns[column].cast(pa.string()), pa.array(mask), texts)
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _where_digits_count(found: dict[str, str], form: XlsxForm, contract: Contract) -> list[str]:
+    """The places of texts and whole numbers, those that become rows among them."""
+    exact = {column.source for column in contract.columns if column.logicalType in ("string", "integer")}
+    listed = form.unpivot.columns if form.unpivot and form.unpivot.value in exact else None
+    return [
+        place
+        for name, place in found.items()
+        if place and (name in exact or (listed is not None and re.fullmatch(listed, name)))
+    ]
+
+
+def _columns_of_long_numbers(connection: duckdb.DuckDBPyConnection, places: list[str]) -> list[int]:
+    """The columns, of those in which every digit counts, with a text that may be that of a number whose last digits are
+    lost: it has the digits of a binary number."""
+    if not places:
+        return []
+    binary = "trunc(TRY_CAST({0} AS DOUBLE))"
+    digits = f"starts_with(ltrim({{0}}, '-'), ltrim(TRY_CAST({binary} AS HUGEINT)::VARCHAR, '-'))"
+    long = f"CASE WHEN length({{0}}) >= {CUT_DIGITS} AND isfinite({binary}) THEN coalesce({digits}, true) END"
+    asked = ", ".join(f"coalesce(bool_or({long.format(place)}), false)" for place in places)
+    struck = connection.execute(f"SELECT {asked} FROM sheet_rows").fetchone() or ()
+    return [int(place[1:]) for place, has in zip(places, struck, strict=True) if has]
+
+
+def _with_cut_numbers(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]) -> pa.RecordBatch:
+    """Numbers beyond the digits that are kept with an exponent, as Excel shows them; text of as many is left.
+
+    ``places``: columns, with the names that the reader has for them.
+    """
+    columns = rows.columns
+    sheet = fastexcel.read_excel(file.path)
+    for place, name in places.items():
+        # To its reader a number may be true or false, and a text may not.
+        numbers = sheet.load_sheet(
+            form.sheet or 0, header_row=None, skip_rows=0, dtypes={name: "boolean"}, use_columns=[name]
+        ).to_arrow()
+        texts = columns[place].cast(pa.string())
+        long = pc.fill_null(pc.match_substring_regex(texts, f"^-?[0-9]{{{CUT_DIGITS},}}"), False)
+        cut = pc.and_(long, pc.is_valid(numbers.column(0)))
+        shown = np.char.mod("%.16E", pc.cast(texts.filter(cut), pa.float64()).to_numpy(False))
+        columns[place] = pc.replace_with_mask(texts, cut, pa.array(shown, pa.string()))
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)

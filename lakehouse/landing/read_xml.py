@@ -20,6 +20,24 @@ from lakehouse.landing.unpack import PlainFile
 from lakehouse.storage.sql import identifier
 
 BATCH = 10_000
+# By the parser's names of what stops it: what it may mean, and what to do.
+PROBLEMS = {
+    "ERR_UNSUPPORTED_ENCODING": (
+        "its first line names an encoding that is none", "Save it as UTF-8, and let the first line say so."
+    ),
+    "ERR_UNDECLARED_ENTITY": (
+        "XML has no names of letters but amp, lt, gt, quot and apos",
+        "Write the letter itself, or its number, as &#160; for &nbsp;.",
+    ),
+    "ERR_DOCUMENT_END": (
+        "a document has one outermost element", "Put all within one, or deliver a file for each, and nothing behind it."
+    ),
+    "ERR_RESOURCE_LIMIT": (
+        "a text may have 10 MB, and elements may stand 256 deep in one another",
+        "Deliver it with shorter texts, or leave those out that are no values.",
+    ),
+}  # fmt: skip
+CUT_OFF = "it may have been cut off", "Deliver the whole file anew."
 Steps = tuple[str, ...]
 Row = list[str | int | None]
 
@@ -41,17 +59,25 @@ def read_xml(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XmlFo
             connection.register("xml_rows", pa.table(arrays, names))
             connection.execute("INSERT INTO delivered_rows FROM xml_rows")
             connection.unregister("xml_rows")
-    except etree.XMLSyntaxError as error:
-        detail = "" if contract.private else f": {error.msg}"
+    except _NotXml as error:
+        words, advice = PROBLEMS.get(error.kind, CUT_OFF)
+        detail = "" if contract.private else f": {error.words}"
         raise DeliveryRefused(
-            "not_xml",
-            f"{file.name} is not well-formed XML{detail}; it may have been cut off.",
-            "Deliver the whole file anew.",
-            line=error.lineno,
+            "not_xml", f"{file.name} is not well-formed XML{detail}; {words}.", advice, line=error.line
         ) from None
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
     refuse_foreign_records(connection, contract, [])
     return []
+
+
+class _NotXml(Exception):
+    """Where the parser gave up, and why: ``kind`` is its name for it."""
+
+    def __init__(self, kind: str, line: int | None, words: str) -> None:
+        self.kind = kind
+        self.line = line
+        self.words = words
+        super().__init__(words)
 
 
 class _Document:
@@ -145,8 +171,9 @@ class _Document:
 
 
 def _events(path: Path) -> Iterator[tuple[str, etree._Element]]:
+    """Raises :class:`_NotXml`."""
     with path.open("rb") as source:
-        yield from etree.iterparse(
+        document = etree.iterparse(
             source,
             events=("start", "end"),
             resolve_entities=False,
@@ -156,6 +183,13 @@ def _events(path: Path) -> Iterator[tuple[str, etree._Element]]:
             remove_comments=True,
             remove_pis=True,
         )
+        try:
+            yield from document
+        except etree.XMLSyntaxError as error:
+            # Of some faults the error itself says only that there is no document.
+            cause = document.error_log.last_error
+            kind, line, words = (cause.type_name, cause.line, cause.message) if cause else ("", error.lineno, error.msg)
+            raise _NotXml(kind, line or None, str(words).strip()) from None
 
 
 def _line(element: etree._Element) -> int | None:

@@ -83,7 +83,9 @@ def summarise_faults(
     summary = []
     for rule, column, count, line, member, value, expected in rows:
         masked = column in private or (column is None and contract.private)
-        shown = value if value is None or len(value) <= SHOWN_CHARACTERS else f"{value[:SHOWN_CHARACTERS]}…"
+        # Postgres holds no text with a NUL in it.
+        shown = value and value.replace("\0", "\N{SYMBOL FOR NULL}")
+        shown = shown if shown is None or len(shown) <= SHOWN_CHARACTERS else f"{shown[:SHOWN_CHARACTERS]}…"
         summary.append(
             {
                 "rule": rule,

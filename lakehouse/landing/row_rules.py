@@ -88,6 +88,9 @@ def _column_rules(column: Column, form: FileForm) -> Iterator[Rule]:
 
     if column.required:
         yield rule("missing_value", f"{text_of(column)} IS NULL", "a value")
+    if column.logicalType == "string":
+        # No value of another type has one.
+        yield rule("wrong_encoding", f"contains({text_of(column)}, chr(0))", "text without NUL bytes")
     yield from starmap(rule, _type_faults(column, form))
     yield from starmap(rule, _limit_faults(column))
     for quality in column.quality:
@@ -110,6 +113,8 @@ def _type_faults(column: Column, form: FileForm) -> Iterator[tuple[str, str, str
         west, east, south, north = (f"ST_{side}({value})" for side in ("XMin", "XMax", "YMin", "YMax"))
         outside = f"{west} < -180 OR {east} > 180 OR {south} < -90 OR {north} > 90"
         yield f"not_a_{kind}", f"({outside})", "degrees of EPSG:4326, the longitude first"
+        # An empty point would be one of no numbers to whom it is given.
+        yield f"not_a_{kind}", f"ST_IsEmpty({value})", "a geometry that is not empty, or no value"
     if has_local_time(column):
         mark, zone = mark_of(column), column.parse.zone
         if column.parse.nonexistent == "refuse":

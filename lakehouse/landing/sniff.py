@@ -24,7 +24,7 @@ from lakehouse.contracts.forms import (
 )
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.lines import lines_of
-from lakehouse.landing.read import read_file
+from lakehouse.landing.read import names_in_parquet, read_file
 from lakehouse.landing.read_csv import lines_for_excel
 from lakehouse.landing.read_layer import GEOMETRY, layers_of
 from lakehouse.landing.refusal import DeliveryRefused
@@ -240,8 +240,7 @@ def _sniff_layer(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Snif
 
 
 def _sniff_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
-    described = connection.execute(f"DESCRIBE FROM read_parquet({literal(str(file.path))})").fetchall()
-    columns, ignored = _named([name for name, *_ in described])
+    columns, ignored = _named(names_in_parquet(connection, file))
     return Sniffed(form=ParquetForm(), reasons={}, columns=columns, ignored=ignored)
 
 
@@ -275,6 +274,11 @@ def _sniff_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sni
     form = NdjsonForm(encoding=getattr(file.form, "encoding", "utf-8"))
     columns, ignored = _flat(json.loads(structure or "{}"))
     return Sniffed(form=form, reasons={"format": "a record a line"}, columns=columns, ignored=ignored)
+
+
+def _sniff_lines(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
+    """One line may be a document as well as a record: only its lists tell, and no contract says where these are."""
+    return _sniff_json(connection, file) if file.lines == 1 else _sniff_ndjson(connection, file)
 
 
 def _sniff_json(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
@@ -349,7 +353,7 @@ _SNIFFERS = {
     "csv": _sniff_csv,
     "json": _sniff_json,
     "geojson": _sniff_json,
-    "ndjson": _sniff_ndjson,
+    "ndjson": _sniff_lines,
     "parquet": _sniff_parquet,
     "xlsx": _sniff_xlsx,
     "geopackage": _sniff_layer,

@@ -42,6 +42,20 @@ class PlainText:
     longest: LongLine | None
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Survey:
+    """Which line ends a file has, how many lines, and the longest that begins in one piece and ends in another.
+
+    ``returns_end``: a return without a line feed ends a line, else it is a blank: in a file of other ends it is taken
+    for one only where most lines end so. Those that are left then make rows of too many fields, which are told of.
+    """
+
+    ends: frozenset[str]
+    lines: int
+    longest: LongLine | None
+    returns_end: bool = False
+
+
 class NotPlain(Exception):
     """The text has to be surveyed whole, and perhaps written anew, before it is read."""
 
@@ -64,20 +78,20 @@ def refuse_no_text(text: bytes, encoding: str) -> None:
 def plain_text(path: Path, *, encoding: str, target: Path) -> PlainText:
     """The file itself where it is plain already, else ``target``, written anew. Memory is bounded."""
     try:
-        errors, (ends, lines, longest) = "strict", _survey(path, encoding, "strict")
+        errors, found = "strict", _survey(path, encoding, "strict")
     except UnicodeDecodeError:
-        errors, (ends, lines, longest) = "replace", _survey(path, encoding, "replace")
+        errors, found = "replace", _survey(path, encoding, "replace")
     damaged = errors == "replace"
-    if is_plain(encoding) and not damaged and ends in (set(), {"\n"}, {"\r\n"}):
-        return PlainText(path=path, lines=lines, damaged=False, longest=longest)
+    if is_plain(encoding) and not damaged and found.ends in (set(), {"\n"}, {"\r\n"}):
+        return PlainText(path=path, lines=found.lines, damaged=False, longest=found.longest)
     with (
         path.open(encoding=encoding, errors=errors, newline="") as source,
         target.open("w", encoding="utf-8", newline="") as sink,
     ):
         while text := source.read(CHUNK):
             # A line end of two characters is not taken apart.
-            sink.write(_one_line_end(text + source.read(1) if text.endswith("\r") else text, ends))
-    return PlainText(path=target, lines=lines, damaged=damaged, longest=longest)
+            sink.write(_one_line_end(text + source.read(1) if text.endswith("\r") else text, found))
+    return PlainText(path=target, lines=found.lines, damaged=damaged, longest=found.longest)
 
 
 def seems(head: bytes) -> str | None:
@@ -85,8 +99,7 @@ def seems(head: bytes) -> str | None:
     return next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), None)
 
 
-def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int, LongLine | None]:
-    """Which line ends a file has, how many lines, and the longest that begins in one piece and ends in another."""
+def _survey(path: Path, encoding: str, errors: str) -> _Survey:
     if errors == "strict" and is_plain(encoding):
         quickly = _survey_bytes(path, encoding)
         if quickly is not None:
@@ -102,15 +115,16 @@ def _survey(path: Path, encoding: str, errors: str) -> tuple[set[str], int, Long
                 longest = LongLine(line=(ended or lone) + 1, bytes=reached)
             open_bytes = reached if behind < 0 else len(text[behind + 1 :].encode())
             ended += text.count("\n")
-            lone += text.count("\r")
+            lone += text.count("\r") - text.count("\r\n") - (last == "\r" and text[0] == "\n")
             last = text[-1]
         found = source.newlines or ()
-    ends = {found} if isinstance(found, str) else set(found)
-    # A file of one kind of end; lone returns among others are no ends.
-    return ends, (lone if ends == {"\r"} else ended) + (last not in "\r\n"), longest
+    ends = frozenset({found} if isinstance(found, str) else found)
+    returns_end = lone > ended
+    open_end = last not in "\r\n" or (last == "\r" and not returns_end)
+    return _Survey(ends=ends, lines=ended + lone * returns_end + open_end, longest=longest, returns_end=returns_end)
 
 
-def _survey_bytes(path: Path, encoding: str) -> tuple[set[str], int, LongLine | None] | None:
+def _survey_bytes(path: Path, encoding: str) -> _Survey | None:
     """The same of text whose bytes are its characters' in UTF-8, without making characters of them; ``None`` where
     returns stand without a line feed. Raises ``UnicodeDecodeError``."""
     decoder = codecs.getincrementaldecoder(encoding)()
@@ -140,28 +154,26 @@ def _survey_bytes(path: Path, encoding: str) -> tuple[set[str], int, LongLine | 
     if behind == b"\r" or returns not in (0, lines):
         return None
     ends = {"\r\n"} if returns else {"\n"} if lines else set()
-    return ends, lines + (behind != b"\n"), longest
+    return _Survey(ends=frozenset(ends), lines=lines + (behind != b"\n"), longest=longest)
 
 
 def _place(found: int, text: str) -> int:
     return len(text) if found < 0 else found
 
 
-def _one_line_end(text: str, ends: set[str]) -> str:
-    if ends == {"\r"}:
-        return text.replace("\r", "\n")
-    if len(ends) > 1:
-        return text.replace("\r\n", "\n").replace("\r", " ")
+def _one_line_end(text: str, found: _Survey) -> str:
+    if found.returns_end or len(found.ends) > 1:
+        return text.replace("\r\n", "\n").replace("\r", "\n" if found.returns_end else " ")
     return text
 
 
 def refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
     """Raises :class:`DeliveryRefused` where a file is plainly of another encoding than the contract's."""
     with path.open("rb") as source:
-        head = source.read(CHUNK)
+        head = source.read(4)
     stated = codecs.lookup(encoding).name
     found = seems(head)
-    if found is None and not stated.startswith("utf") and _is_utf8(head):
+    if found is None and not stated.startswith("utf") and _is_utf8(path):
         found = "utf-8"
     if found is not None and not stated.startswith(found):
         raise DeliveryRefused(
@@ -177,10 +189,12 @@ def refuse_other_encoding(path: Path, name: str, encoding: str) -> None:
         )
 
 
-def _is_utf8(head: bytes) -> bool:
-    """Whether bytes beyond ASCII are there, and all of them UTF-8: by chance that hardly happens."""
+def _is_utf8(path: Path) -> bool:
+    """Whether the first bytes beyond ASCII, wherever they stand, are UTF-8, and all near them: by chance that hardly
+    happens."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        text = codecs.getincrementaldecoder("utf-8")().decode(head)
+        with path.open("rb") as source:
+            return any(not decoder.decode(text).isascii() for text in iter(lambda: source.read(CHUNK), b""))
     except UnicodeDecodeError:
         return False
-    return not text.isascii()

@@ -40,8 +40,16 @@ DAMAGED = (
     NotImplementedError,
 )
 IGNORED_MEMBERS = ("__MACOSX/", ".DS_Store", "Thumbs.db")
-# What belongs to the .shp of the same name; the rest of a shapefile's zip is indexes and prose.
-SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
+# What a Mac knows of the file of the same name.
+IGNORED_PREFIX = "._"
+# What belongs to the .shp of the same name: what is read of a shapefile, and its indexes, styles and descriptions.
+SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
+BESIDE_SHAPEFILES = (
+    ".sbn", ".sbx", ".qix", ".idx", ".fbn", ".fbx", ".ain", ".aih", ".ixs", ".mxs", ".qpj", ".qmd", ".qml", ".cst",
+    ".lyr", ".sld", ".shp.xml", ".dbf.xml",
+)  # fmt: skip
+# Unless the dataset takes it as data, a description likewise.
+DESCRIPTION = ".xml"
 SHOWN_MEMBERS = 20
 
 
@@ -90,7 +98,8 @@ def unpack(
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        found = _members(path, name, folder, max_bytes, members)
+        described = () if any(form.format == "xml" for form in forms) else (DESCRIPTION,)
+        found = _members(path, name, folder, max_bytes, members, (*BESIDE_SHAPEFILES, *described))
     except (*DAMAGED, OSError) as error:
         if not isinstance(error, DAMAGED) and error.errno != errno.EINVAL:
             raise
@@ -110,7 +119,8 @@ def _plain_file(
 ) -> PlainFile:
     if path.stat().st_size == 0:
         raise DeliveryRefused("empty_file", f"{name} holds no bytes.", "Deliver the file anew.")
-    form = form_of(path, name, forms)
+    with path.open("rb") as source:
+        form = form_of(source, name, forms)
     scratch.mkdir()
     text = form.format not in NOT_TEXT
     file = PlainFile(path=path, name=name, member=member, form=form, scratch=scratch, surveyed=not text)
@@ -133,7 +143,7 @@ def encoding_of(form: FileForm) -> str:
 
 
 def _members(
-    path: Path, name: str, folder: Path, max_bytes: int, members: Sequence[str]
+    path: Path, name: str, folder: Path, max_bytes: int, members: Sequence[str], beside: Sequence[str]
 ) -> list[tuple[Path, str, str | None]]:
     head = head_of(path)
     if head.startswith(b"\x1f\x8b"):
@@ -146,7 +156,7 @@ def _members(
     if head.startswith((ZIP, EMPTY_ZIP)):
         with zipfile.ZipFile(path) as archive:
             if "[Content_Types].xml" not in archive.namelist():
-                return _zip_members(archive, folder, max_bytes, members)
+                return _zip_members(archive, folder, max_bytes, members, beside)
             # An Excel workbook is opened by its reader, whole.
             if sum(info.file_size for info in archive.infolist()) > max_bytes:
                 raise _too_large(max_bytes)
@@ -154,18 +164,20 @@ def _members(
 
 
 def _zip_members(
-    archive: zipfile.ZipFile, folder: Path, max_bytes: int, members: Sequence[str]
+    archive: zipfile.ZipFile, folder: Path, max_bytes: int, members: Sequence[str], beside: Sequence[str]
 ) -> list[tuple[Path, str, str | None]]:
     infos = sorted(
         (
             info
             for info in archive.infolist()
-            if not info.is_dir() and not any(part in info.filename for part in IGNORED_MEMBERS)
+            if not info.is_dir()
+            and not any(part in info.filename for part in IGNORED_MEMBERS)
+            and not PurePosixPath(info.filename).name.startswith(IGNORED_PREFIX)
         ),
         key=lambda info: info.filename,
     )
     chosen = _chosen([info.filename for info in infos], members)
-    shapes = {_stem(info.filename) for info in infos if info.filename.lower().endswith(".shp")}
+    shapes = sorted({stem for name in chosen for stem, ending in [_part(name, beside)] if ending == ".shp"})
     found: list[tuple[Path, str, str | None]] = []
     left = max_bytes
     if len(infos) > MAX_MEMBERS:
@@ -177,11 +189,16 @@ def _zip_members(
     for number, info in enumerate(infos):
         name = PurePosixPath(info.filename).name
         target = folder / f"member-{number}"
-        if _stem(info.filename) in shapes:
-            if not name.lower().endswith((".shp", *SHAPEFILE_PARTS)):
+        stem, ending = _part(info.filename, beside)
+        if ending and stem in shapes:
+            if ending in beside:
                 continue
             # GDAL finds the parts of a shapefile by their common name.
-            target = folder / f"shape-{sorted(shapes).index(_stem(info.filename))}{Path(name).suffix.lower()}"
+            target = folder / f"shape-{shapes.index(stem)}{ending}"
+            if target.exists():
+                raise DeliveryRefused(
+                    "damaged_archive", f"The archive holds {info.filename} twice.", "Make it anew with one of each."
+                )
         elif info.filename not in chosen:
             continue
         # Written under a number, never under the member's own name: no path can climb out.
@@ -249,8 +266,12 @@ def _listed(names: Iterable[str], between: str) -> str:
     return between.join(repr(name) for name in names)
 
 
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
+def _part(name: str, beside: Sequence[str]) -> tuple[str, str]:
+    """Of what could be part of a shapefile, its name without the ending, and the ending, else an empty one: in small
+    letters, for Windows writes ``A.SHP`` beside ``a.dbf``."""
+    small = name.lower()
+    ending = next((one for one in (*SHAPEFILE_PARTS, *beside) if small.endswith(one)), "")
+    return small.removesuffix(ending), ending
 
 
 def _copy(source: Readable, target: Path, max_bytes: int) -> int:

@@ -15,7 +15,9 @@ from lakehouse.landing.local_time import (
 )
 from lakehouse.storage.sql import identifier, literal
 
-BLANKS = " \t\n\r\u00a0"
+# A byte order mark in the middle, where files were joined, is one too.
+BLANKS = " \t\n\r\u00a0\ufeff"
+WIDE_BLANKS = "\u00a0\ufeff"
 NUMBER = r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?"
 WHOLE_DAY = r"\d{4}[-/]\d{1,2}[-/]\d{1,2}(?:[T ]00:00(?::00(?:\.0+)?)?)?\s?(?:[Zz]|[+-]\d{2}(?::?\d{2})?)?"
 # What follows a time of day: an offset, or letters that claim one.
@@ -63,7 +65,8 @@ def _cleaned(column: Column, form: FileForm) -> str:
     text = identifier(column.name)
     # Trimming costs as much as typing, and hardly any text needs it. All control characters sort before '!'.
     behind = " OR ".join(f"ends_with({text}, '{blank}')" for blank in BLANKS)
-    around = f"{text} < '!' OR starts_with({text}, '\u00a0') OR {behind}"
+    before = " OR ".join(f"starts_with({text}, '{blank}')" for blank in WIDE_BLANKS)
+    around = f"{text} < '!' OR {before} OR {behind}"
     trimmed = f"CASE WHEN {around} THEN trim({text}, '{BLANKS}') ELSE {text} END"
     nulls = ("", *form.null_values, *column.parse.null_values)
     if len(nulls) == 1:

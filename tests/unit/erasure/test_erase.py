@@ -131,6 +131,18 @@ def test_what_is_delivered_later_is_refused_and_sealed_without_the_person(house:
     assert search(house.exchange, PERSON).hits == []
 
 
+@pytest.mark.parametrize("blank", ["\u00a0", "\ufeff"])
+def test_whatever_blanks_stand_round_an_id_it_is_that_of_who_was_erased(
+    house: House, contract: Contract, blank: str
+) -> None:
+    house.deliver(contract, HEADER + ROWS)
+    erased(house, contract)
+    later = f"DK-1,2024-01-04 00:00,5\n{blank}{PERSON}{blank},2024-01-04 00:00,6\n"
+    receipt = house.deliver(contract, HEADER + later, name="later.csv")
+    assert receipt["errors"][0]["rule"] == "erased_subject"
+    assert search(house.exchange, PERSON).hits == []
+
+
 def test_by_another_key_nobody_who_was_erased_comes_back_unknown(house: House, contract: Contract) -> None:
     house.deliver(contract, HEADER + ROWS)
     erased(house, contract)

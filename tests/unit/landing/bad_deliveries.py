@@ -13,6 +13,8 @@ from datetime import date, timedelta
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
@@ -185,6 +187,13 @@ def parquet(**columns: list[Any]) -> bytes:
     target = io.BytesIO()
     frame = pl.DataFrame(columns) if columns else pl.DataFrame(RECORDS)
     frame.write_parquet(target)
+    return target.getvalue()
+
+
+def parquet_twice(name: str) -> bytes:
+    """The good rows with one of the columns twice."""
+    target, table = io.BytesIO(), pa.Table.from_pylist(RECORDS)
+    pq.write_table(table.append_column(name, table[name]), target)
     return target.getvalue()
 
 

@@ -23,6 +23,7 @@ from tests.unit.landing.bad_deliveries import (
     linked,
     of_rows,
     parquet,
+    parquet_twice,
     partly,
     private,
     refused,
@@ -55,13 +56,28 @@ FILES: list[Case] = [
     refused("an old Excel workbook (xls)", lambda: b"\xd0\xcf\x11\xe0" + bytes(3000), "unknown_format", file="r.xls"),
     refused("a page of an error, in HTML, called csv", lambda: "<!DOCTYPE html><h1>502</h1>", "unknown_format"),
     refused("random bytes", lambda: bytes((i * 7919) % 251 for i in range(5000)), "unknown_format"),
-    refused("NUL bytes in a line", with_rows(f"M005,{DAY},\0\0,bad"), "unknown_format"),
+    refused("NUL bytes in one of the first lines", with_rows(f"M005,{DAY},\0\0,bad"), "unknown_format"),
+    partly(
+        "NUL bytes in a line far down",
+        lambda: CSV + "".join(f"M001,{DAY},1.5,{'x' * 100}\n" for _ in range(50)) + f"{ROWS[0]}\nM005,{DAY},1,b\0d\n",
+        "wrong_encoding",
+    ),
+    taken(
+        "a byte order mark in the middle: two files joined",
+        with_rows(f"\ufeff{ROWS[1]}", f"\ufeffM005,{DAY},5,ok"),
+        stands={**GOOD, "M005": 5.0},
+    ),
     refused("UTF-16, the contract says UTF-8", lambda: CSV.encode("utf-16"), "wrong_encoding"),
     partly(
         "one row in Latin-1 among UTF-8", lambda: CSV.encode() + f"M005,{DAY},1,Å\n".encode("latin-1"), "wrong_encoding"
     ),
     taken("a byte order mark", lambda: b"\xef\xbb\xbf" + CSV.encode()),
     taken("mixed ends of lines", lambda: CSV.replace("\n", "\r\n", 2)),
+    taken(
+        "lines that end with a return alone, as an old Mac writes, and one that does not",
+        lambda: CSV.replace("\n", "\r").replace("\r", "\n", 1),
+    ),
+    taken("the end of a file of DOS", lambda: CSV.replace("\n", "\r\n") + "\x1a"),
     taken("no end of the last line, blank lines between", lambda: CSV.replace("\n", "\n\n").rstrip("\n")),
     taken("lines of blanks between", lambda: CSV.replace("\n", "\n  \n")),
     taken("lines of delimiters alone, as Excel leaves them below a table", with_rows(*[",,,"] * 20)),
@@ -123,7 +139,18 @@ FILES: list[Case] = [
     refused("semicolons for commas, as Excel saves", lambda: CSV.replace(",", ";"), "wrong_delimiter"),
     refused("a line of 100 MB", with_rows(f"M005,{DAY},1," + "x" * 100_000_000), "unreadable"),
     refused("JSON cut in half", lambda: documents(RECORDS)[:200], "not_json", file="r.json"),
-    refused("JSON without the list of records", lambda: documents({"error": "quota"}), "no_records", file="r.json"),
+    refused(
+        "JSON without the list of records",
+        lambda: json.dumps({"error": "quota"}, indent=2),
+        "no_records",
+        file="r.json",
+    ),
+    refused(
+        "JSON of one line without the list, as a record of ndjson",
+        lambda: documents({"error": "quota"}),
+        "missing_columns",
+        file="r.json",
+    ),
     refused(
         "JSON whose fields were renamed",
         lambda: documents([{("energy_kwh" if k == "use_kwh" else k): v for k, v in r.items()} for r in RECORDS]),
@@ -177,6 +204,7 @@ FILES: list[Case] = [
         "an Excel workbook cut in half", lambda: workbook([HEADER.split(",")])[:2000], "damaged_archive", file="r.xlsx"
     ),
     refused("Parquet cut in half", lambda: parquet()[:400], "unreadable", file="r.parquet"),
+    refused("Parquet with a column twice", lambda: parquet_twice("note"), "duplicate_columns", file="r.parquet"),
     refused("Parquet of other columns", lambda: parquet(a=[1], b=["x"]), "missing_columns", file="r.parquet"),
     refused(
         "GeoJSON without geometries",
@@ -199,6 +227,14 @@ FILES: list[Case] = [
         file="r.geojson",
         contract=shapes,
         told="degrees of EPSG:4326",
+    ),
+    refused(
+        "GeoJSON with an empty point",
+        lambda: geojson(geometry={"type": "Point", "coordinates": []}),
+        "too_many_refused",
+        file="r.geojson",
+        contract=shapes,
+        told="not empty",
     ),
     refused("a gzip cut in half", lambda: gzipped(CSV * 50)[:60], "damaged_archive", file="r.csv.gz"),
     refused(
@@ -258,6 +294,11 @@ FILES: list[Case] = [
         "empty_file",
         beside=tuple(tiny(number) for number in range(60)),
         stands={f"M{number:03}": float(number) for number in range(60)},
+    ),
+    taken(
+        "a zip with what a Mac knows of the file beside it",
+        lambda: zipped([("r.csv", CSV), ("._r.csv", b"\0\5\x16\7" + bytes(50))]),
+        file="r.zip",
     ),
     refused(
         "a zip with a picture beside the data",

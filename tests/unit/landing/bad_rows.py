@@ -20,6 +20,7 @@ from tests.unit.landing.bad_deliveries import (
     replaced,
     taken,
     with_rows,
+    workbook,
 )
 
 LATER = "2024-01-02T00:00:00Z"
@@ -62,6 +63,17 @@ ROW_CASES: list[Case] = [
         status="partly_accepted",
         rule="mangled_by_excel",
         contract=ids,
+        stands={"571313000000000001": 1},
+    ),
+    Case(
+        name="a long id that is a number in a workbook: Excel keeps 15 digits",
+        make=lambda: workbook(
+            [["meter", "code", "note"], ["571313000000000001", "000123", "a"], [571313000000000002, "000124", "b"]]
+        ),
+        status="partly_accepted",
+        rule="mangled_by_excel",
+        contract=ids,
+        file="r.xlsx",
         stands={"571313000000000001": 1},
     ),
     Case(

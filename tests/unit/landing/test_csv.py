@@ -9,6 +9,7 @@ from unicodedata import normalize
 
 import pytest
 
+from lakehouse.landing.text import CHUNK
 from tests.unit.landing.conftest import House, column, faults
 
 KEY = column("id", "integer", key=1)
@@ -106,6 +107,18 @@ def test_a_file_plainly_of_another_encoding_is_refused_whole(house: House, state
     assert stated in receipt["message"]
 
 
+@pytest.mark.parametrize("stated", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("before", [CHUNK - 30, 2 * CHUNK])
+def test_letters_of_another_encoding_are_seen_wherever_they_begin(house: House, stated: str, before: int) -> None:
+    contract = house.contract(**REGISTER, forms=[{"format": "csv", "encoding": stated}])
+    plain = "id,note,amount\n" + "".join(f"{number},Bread,1\n" for number in range(before // 12))
+    letters = "-1,Rødgrød,2.5\n-2,Ærø,1\n"
+    receipt = house.deliver(contract, (plain + letters).encode())
+    assert [(one["rule"]) for one in receipt["errors"]] == ["wrong_encoding"]
+    assert "is in utf-8" in receipt["message"]
+    assert house.deliver(contract, (plain + letters).encode(stated))["refused"] == 0
+
+
 def test_a_row_with_bytes_that_are_no_text_is_refused_alone(house: House) -> None:
     contract = house.contract(**REGISTER)
     content = b"id,note,amount\n1,fine,1\n2,R\xf8d,2\n3,fine,3\n"
@@ -196,6 +209,23 @@ def test_one_column_with_blank_lines(house: House) -> None:
     receipt = house.deliver(contract, 'id\n1\n\n2\n""\n  \n3\n')
     assert (receipt["delivered"], receipt["accepted"]) == (3, 3)
     assert house.clean(contract, "exchange_line, id") == [(2, 1), (4, 2), (7, 3)]
+
+
+@pytest.mark.parametrize("place", [1, 2, 4])
+@pytest.mark.parametrize("other", ["\n", "\r\n"])
+def test_no_row_is_lost_where_most_lines_end_with_a_return_alone(house: House, place: int, other: str) -> None:
+    lines = ["id,note,amount", *(f"{number},x,1" for number in range(1, 6))]
+    content = "\r".join(lines[:place]) + other + "\r".join(lines[place:])
+    contract = house.contract(**REGISTER)
+    receipt = house.deliver(contract, content)
+    assert (receipt["accepted"], receipt["warnings"]) == (5, []), receipt["message"]
+    assert [(row[0], row[1]) for row in rows(house, contract)] == [(number + 1, number) for number in range(1, 6)]
+
+
+def test_returns_that_end_a_few_lines_are_told_of(house: House) -> None:
+    content = "id,note,amount\n1,x,1\n2,x,1\r3,x,1\r4,x,1\n5,x,1\n6,x,1\n"
+    receipt = house.deliver(house.contract(**REGISTER), content)
+    assert (receipt["accepted"], list(faults(receipt))) == (3, [("malformed_row", None)])
 
 
 def test_lone_carriage_return_within_a_value(house: House) -> None:

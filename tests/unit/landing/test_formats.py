@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from lakehouse.landing import formats
 from lakehouse.landing.type_rows import PART_LINES
 from tests.unit.landing.conftest import House, column, faults
 
@@ -134,6 +135,43 @@ def test_ndjson_with_broken_lines(house: House) -> None:
     assert house.clean(contract, "exchange_line") == [(1,), (5,)]
 
 
+LONG = {"note": "x" * 5000}
+FEATURE = {"type": "Feature", "properties": RECORDS[0], "geometry": None}
+ONE = json.dumps(RECORDS[0])
+# By what a reader has to see: how many rows it then has.
+OBJECTS: dict[str, tuple[str, int]] = {
+    "one record": (ONE, 1),
+    "one record, and a line's end": (ONE + "\r\n", 1),
+    "a brace in a text of the first record": ("\n".join(json.dumps({**r, "note": "set {a"}) for r in RECORDS), 2),
+    "a first record of many bytes": ("\n".join(json.dumps({**LONG, **r}) for r in RECORDS), 2),
+    "one record of many bytes": (json.dumps({**LONG, **RECORDS[0]}), 1),
+    "blank lines between": (ONE + "\n\n \n" + json.dumps(RECORDS[1]), 2),
+    "a first record that is broken": ('{"meter": 1,}\n' + as_ndjson().decode(), 2),
+    "a document in one line": (json.dumps({"data": {"list": RECORDS}}), 2),
+    "a document in many lines": (json.dumps({**LONG, "data": {"list": RECORDS}}, indent=1), 2),
+    "a list that begins with nothing": (json.dumps([None, *RECORDS]), 2),
+    "features behind much else": (json.dumps({**LONG, "type": "FeatureCollection", "features": [FEATURE]}), 1),
+    "features before their kind": (json.dumps({"features": [{**FEATURE, **LONG}], "type": "FeatureCollection"}), 1),
+    "features as a list of records": (json.dumps({"data": {"list": RECORDS, "of": "FeatureCollection"}}), 2),
+}
+
+
+@pytest.mark.parametrize("most", [8 << 20, 2000])
+@pytest.mark.parametrize("name", OBJECTS)
+def test_records_in_lines_are_told_from_a_document(
+    house: House, name: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if most < 8 << 20:
+        if "many bytes" in name or "a list of records" in name:
+            pytest.skip("then a first record is too long, and so is a document")
+        monkeypatch.setattr(formats, "MOST_LOOKED_AT", most)
+    content, rows = OBJECTS[name]
+    at_top = content.startswith("[")
+    forms = [{"format": "json", "records": "" if at_top else "data.list"}, {"format": "ndjson"}, {"format": "geojson"}]
+    receipt = house.deliver(house.contract(READINGS, forms=forms), content, "d.json")
+    assert receipt["accepted"] == rows, receipt["message"]
+
+
 def test_geojson_with_geometry_and_the_feature_s_own_id(house: House) -> None:
     columns = [
         column("place", "string", key=1, parse={"path": "id"}),
@@ -230,6 +268,58 @@ def test_errors_and_times_without_a_day_are_no_empty_cells(house: House) -> None
     assert house.clean(contract, "id, s") == [(4, None)]
 
 
+def test_numbers_of_more_digits_than_excel_keeps_are_no_ids(house: House) -> None:
+    columns = [
+        column("id", "string", key=1),
+        column("other", "integer"),
+        column("size", "number", physicalType="DOUBLE"),
+    ]
+    contract = house.contract(columns, kind="snapshot", forms=[{"format": "xlsx"}])
+    book = openpyxl.Workbook()
+    sheet = book.active
+    assert sheet is not None
+    # The fourth has the digits of a binary number by chance, and the fifth as many as Excel keeps.
+    cells: list[list[Any]] = [
+        [571313174001234567, 1, 1],
+        ["571313174001234567", 2, 571313174001234567],
+        ["b", 571313174001234567, 1],
+        ["571313174001234624", 3, 1],
+        [571313174001234, -571313174001234, 1],
+        [1234567890123456.5, 1, 1],
+        ["c", -1e40, 1],
+    ]
+    for values in [[], [None, "id", "other", "size"], *([None, *row] for row in cells)]:
+        sheet.append(values)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    assert faults(receipt) == {
+        ("mangled_by_excel", "id"): (2, 3, "5.7131317400123462E+17"),
+        ("mangled_by_excel", "other"): (2, 5, "5.7131317400123462E+17"),
+        ("not_an_integer", "other"): (1, 9, "-1.0000000000000000E+40"),
+    }
+    assert "no more than 15 digits" in receipt["errors"][0]["expected"]
+    assert house.clean(contract, "id, other, size", "exchange_line") == [
+        ("571313174001234567", 2, 5.713131740012346e17),
+        ("571313174001234624", 3, 1.0),
+        ("571313174001234", -571313174001234, 1.0),
+    ]
+
+
+@pytest.mark.parametrize(("kind", "accepted"), [("string", 1), ("number", 2)])
+def test_long_numbers_in_columns_that_become_rows_are_none_where_digits_count(
+    house: House, kind: str, accepted: int
+) -> None:
+    physical = {"physicalType": "DOUBLE"} if kind == "number" else {}
+    columns = [column("day", "date", key=1), column("meter", "string", key=2), column("id", kind, **physical)]
+    form = {"format": "xlsx", "unpivot": {"columns": "m.*", "name": "meter", "value": "id"}}
+    contract = house.contract(columns, forms=[form])
+    book = openpyxl.Workbook()
+    for values in [["day", "m1", "m2"], [date(2024, 1, 31), 571313174001234567, 5]]:
+        assert book.active is not None
+        book.active.append(values)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    assert (receipt["delivered"], receipt["accepted"]) == (2, accepted)
+
+
 def test_a_sheet_before_the_data_is_named(house: House) -> None:
     contract = house.contract(READINGS, forms=[{"format": "xlsx"}])
     book = openpyxl.load_workbook(io.BytesIO(as_xlsx()))
@@ -245,6 +335,32 @@ def test_a_column_of_parquet_may_be_called_as_duckdb_s_own(house: House) -> None
     receipt = house.deliver(contract, sink.getvalue(), "d.parquet")
     assert receipt["accepted"] == len(RECORDS)
     assert [warning["source_column"] for warning in receipt["warnings"]] == ["file_row_number"]
+
+
+def parquet(*columns: tuple[str, list[Any]]) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(pa.table([pa.array(values) for _, values in columns], names=[name for name, _ in columns]), sink)
+    return sink.getvalue()
+
+
+def test_a_column_of_parquet_that_is_there_twice_is_not_chosen_from(house: House) -> None:
+    contract = house.contract(READINGS, forms=[{"format": "parquet"}])
+    at, nested = ("read_at", ["2024-01-31"]), ("nested", [{"use_kwh": {"use_kwh": [1]}}])
+    twice = parquet(("meter", ["a"]), nested, at, ("use_kwh", [1]), ("use_kwh", [2]))
+    receipt = house.deliver(contract, twice, "a.parquet")
+    assert (receipt["errors"][0]["rule"], "'use_kwh'" in receipt["message"]) == ("duplicate_columns", True)
+    # Its letters tell a column from another, and blanks around it do not.
+    receipt = house.deliver(contract, parquet(("METER", ["b"]), (" meter\n", ["a"]), nested, at), "b.parquet")
+    assert (receipt["accepted"], house.clean(contract, "meter")) == (1, [("a",)])
+
+
+def test_text_of_parquet_without_its_mark_is_text(house: House) -> None:
+    contract = house.contract(READINGS, forms=[{"format": "parquet"}])
+    columns = [("read_at", [b"2024-01-31"]), ("use_kwh", [b"1.5"])]
+    assert house.deliver(contract, parquet(("meter", ["æ1".encode()]), *columns), "a.parquet")["accepted"] == 1
+    assert house.clean(contract, "meter, use_kwh") == [("æ1", Decimal("1.500"))]
+    receipt = house.deliver(contract, parquet(("meter", ["æ1".encode("latin-1")]), *columns), "b.parquet")
+    assert (receipt["errors"][0]["rule"], "'meter'" in receipt["message"]) == ("wrong_encoding", True)
 
 
 def test_a_workbook_without_the_sheet_is_refused(house: House) -> None:

@@ -6,6 +6,7 @@ import io
 import json
 import sqlite3
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import duckdb
@@ -33,13 +34,15 @@ def layer(folder: Path, rows: str, *, driver: str, srs: str = "EPSG:25832", name
     return path
 
 
-def zipped(folder: Path, *, without: tuple[str, ...] = ()) -> bytes:
+def zipped(folder: Path, *, without: tuple[str, ...] = (), beside: Mapping[str, str | bytes] | None = None) -> bytes:
+    """What lies in a folder, and what is to lie ``beside`` it."""
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for path in sorted(folder.iterdir()):
             if path.suffix not in without:
                 archive.write(path, f"til levering/{path.name}")
-        archive.writestr("til levering/læsmig.txt", "Leveret af kommunen.")
+        for name, text in (beside if beside is not None else {"læsmig.txt": "Leveret af kommunen."}).items():
+            archive.writestr(f"til levering/{name}", text)
     return content.getvalue()
 
 
@@ -87,6 +90,102 @@ def test_a_shapefile_without_a_part_is_refused(house: House, tmp_path: Path, wit
     receipt = house.deliver(contract, shapefile(tmp_path / "l", without=without), "a.zip")
     assert list(faults(receipt)) == [("incomplete_shapefile", None)]
     assert without[0] in receipt["message"]
+
+
+BOTH = [{"format": "shapefile"}, {"format": "csv", "delimiter": ";"}]
+
+
+def test_a_file_of_a_shapefile_s_name_is_a_file_of_its_own(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=BOTH, kind="snapshot")
+    layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    csv = {"layer.csv": "place;geometry\nc;POINT (12 55)\n", "._layer.csv": b"\0\5\x16\7 of a Mac"}
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside=csv), "both.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 3)
+    assert [place for place, *_ in places(house, contract)] == ["c", "Nørrebro", "b"]
+
+
+def test_a_shapefile_that_is_not_the_dataset_s_takes_no_file_along(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=BOTH, kind="snapshot", delivery={"members": ["layer.csv"]})
+    layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    csv = {"layer.csv": "place;geometry\nc;POINT (12 55)\n"}
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside=csv), "one.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 1)
+
+
+def test_what_programs_of_maps_write_beside_a_shapefile_is_passed_over(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot")
+    layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    beside = {
+        "layer.shp.xml": "<metadata/>",
+        "layer.xml": "<metadata/>",
+        "layer.sbn": b"\0\0\x27\x0a",
+        "layer.qmd": "<qgis/>",
+        "layer.CST": "UTF-8",
+    }
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside=beside), "a.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 2)
+
+
+def test_a_shapefile_s_parts_have_its_name_in_letters_of_any_size(house: House, tmp_path: Path) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot")
+    path = layer(tmp_path / "l", UTM, driver="ESRI Shapefile")
+    path.rename(path.with_name("LAYER.SHP"))
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside={}), "a.zip")
+    assert (receipt["status"], receipt["accepted"]) == ("accepted", 2)
+    receipt = house.deliver(contract, zipped(tmp_path / "l", beside={"layer.shp": "another"}), "b.zip")
+    assert list(faults(receipt)) == [("damaged_archive", None)]
+
+
+def in_encoding(folder: Path, encoding: str, *, cpg: str | None, driver: int) -> bytes:
+    """A shapefile with Danish letters in an encoding, which it says or does not."""
+    path = layer(folder, UTM.replace("ø", "o"), driver="ESRI Shapefile").with_suffix(".dbf")
+    table = path.read_bytes()
+    table = table[:29] + bytes([driver]) + table[30:]
+    # A name takes up 11 bytes, and a text 80.
+    table = table.replace(b"place".ljust(11, b"\0"), "plåce".encode(encoding).ljust(11, b"\0"))
+    path.write_bytes(table.replace(b"Norrebro".ljust(80), "Nørre bro".encode(encoding).ljust(80)))
+    path.with_suffix(".cpg").unlink(missing_ok=True)
+    if cpg is not None:
+        path.with_suffix(".cpg").write_text(cpg)
+    return zipped(folder, beside={})
+
+
+ENCODINGS: list[tuple[str, str | None, int]] = [
+    *(
+        ("cp1252", cpg, 0)
+        for cpg in ("1252", "CP1252\n", "windows-1252", "ANSI 1252", "ISO88591", "ISO 88591", "8859-1")
+    ),
+    *(("utf-8", cpg, 0x57) for cpg in ("UTF-8", "utf8", "65001", None)),
+    *(("cp850", cpg, 0x57) for cpg in ("850", "OEM 850", "ibm850")),
+    *(("cp1252", None, driver) for driver in (0, 0x03, 0x57, 0x58)),
+    *(("cp850", None, driver) for driver in (0x02,)),
+    ("cp865", None, 0x66),
+    ("utf-8", None, 0),
+]
+
+
+@pytest.mark.parametrize(("encoding", "cpg", "driver"), ENCODINGS)
+def test_the_text_of_a_shapefile_is_in_the_encoding_that_it_says(
+    house: House, tmp_path: Path, encoding: str, cpg: str | None, driver: int
+) -> None:
+    columns = [{**COLUMNS[0], "physicalName": "plåce"}, COLUMNS[1]]
+    contract = house.contract(columns, forms=[{"format": "shapefile"}], kind="snapshot")
+    receipt = house.deliver(contract, in_encoding(tmp_path / "l", encoding, cpg=cpg, driver=driver), "a.zip")
+    assert (receipt["status"], receipt["warnings"]) == ("accepted", []), receipt["message"]
+    assert [place for place, *_ in places(house, contract)] == ["Nørre bro", "b"]
+
+
+@pytest.mark.parametrize(
+    ("cpg", "driver", "told"), [("Big5", 0, "'Big5'"), (None, 0x4D, "0x4d"), ("UTF-8", 0, "not in UTF-8")]
+)
+def test_text_in_an_encoding_that_is_not_read_is_refused_with_what_to_do(
+    house: House, tmp_path: Path, cpg: str | None, driver: int, told: str
+) -> None:
+    contract = house.contract(COLUMNS, forms=[{"format": "shapefile"}], kind="snapshot")
+    receipt = house.deliver(contract, in_encoding(tmp_path / "l", "cp1252", cpg=cpg, driver=driver), "a.zip")
+    assert list(faults(receipt)) == [("wrong_encoding", None)]
+    assert told in receipt["message"]
+    assert ".cpg" in receipt["next_step"]
 
 
 @pytest.mark.parametrize("left", [20, 60_000, 98_000])

@@ -145,6 +145,7 @@ def test_what_the_quick_way_cannot_take_is_left_to_the_exact_one(
         ),
         pytest.param(lambda text: text[:-200] + text[-200:].replace(b",", b"\r,", 1), id="a lone return"),
         pytest.param(lambda text: text.replace(b"\n", b"\r"), id="returns alone"),
+        pytest.param(lambda text: text.replace(b"\n", b"\r").replace(b"\r", b"\n", 1), id="returns but for one"),
         pytest.param(lambda text: text.replace(b"\n", b"\r\n").rstrip(b"\r\n") + b"\r", id="a return at its end"),
         pytest.param(lambda text: b"\xef\xbb\xbf" + text.rstrip(b"\n"), id="plain, with a mark, without a last end"),
     ],
@@ -183,6 +184,28 @@ def test_text_that_is_surveyed_as_it_is_read_is_what_a_survey_makes_of_it(
     quick_rows.LEAST_BYTES = 1 << 40
     assert landed(tmp_path / "exact", content, f"a.{kind}", form) == quickly
     assert quickly["receipt"]["accepted"] > 890
+
+
+@pytest.mark.parametrize("kind", ["csv", "ndjson"])
+def test_a_nul_in_a_text_refuses_its_row_whichever_way_it_went(
+    kind: str, tmp_path: Path, ways: list[Rest | None]
+) -> None:
+    rows = [[str(n), "2024-05-05 10:00:00", "1", "0", "1", "ok", f"note {n}", "true"] for n in range(900)]
+    rows[800][6], rows[700][0] = "no\0te", "70\0"
+    text = (
+        csv_of(rows)
+        if kind == "csv"
+        else "".join(json.dumps(dict(zip(NAMES, row, strict=True))) + "\n" for row in rows)
+    )
+    quickly = landed(tmp_path / "quick", text, f"a.{kind}", {"format": kind})
+    assert ways[0] is not None
+    quick_rows.LEAST_BYTES = 1 << 40
+    assert landed(tmp_path / "exact", text, f"a.{kind}", {"format": kind}) == quickly
+    errors = quickly["receipt"]["errors"]
+    assert {(one["rule"], one["value"]) for one in errors if one["rule"] != "malformed_row"} == {
+        ("wrong_encoding", "no\N{SYMBOL FOR NULL}te"),
+        ("not_an_integer", "70\N{SYMBOL FOR NULL}"),
+    }
 
 
 @pytest.mark.parametrize("piece", [20_000, 60])

@@ -120,6 +120,25 @@ def test_xml_that_is_refused_whole(house: House, document: str, rule: str) -> No
     assert (receipt["status"], [rule for rule, _ in faults(receipt)]) == ("refused", [rule])
 
 
+@pytest.mark.parametrize(
+    ("document", "line", "told"),
+    [
+        ('<?xml version="1.0" encoding="nonsense"?>\n<r/>', 1, "names an encoding that is none"),
+        ("<r><v>\n<meter>a&nbsp;b</meter></v></r>", 2, "nbsp"),
+        ("<r><v>\n<meter>" + "x" * 10_100_000 + "</meter></v></r>", 2, "10 MB"),
+        ("<r><v><meter>a</meter></v></r>\n<r/>", 2, "one outermost element"),
+        ("<r><v>\n<meter>", 2, "may have been cut off"),
+    ],
+)
+def test_what_is_wrong_with_xml_is_said_with_its_line(house: House, document: str, line: int, told: str) -> None:
+    columns = [column("meter", "string", key=1)]
+    contract = house.contract(columns, forms=[{"format": "xml", "records": "r/v"}], kind="snapshot")
+    receipt = house.deliver(contract, document, "d.xml")
+    assert faults(receipt) == {("not_xml", None): (0, line, None)}
+    assert told in receipt["message"]
+    assert ("cut off" in receipt["message"]) == ("cut off" in told)
+
+
 @pytest.mark.parametrize("path", ["a[", "x:a", "ancestor::a", "//a", "/a[1]/b", "/x:a", "/r/v/a", "string(../a)"])
 def test_a_path_that_cannot_be_followed_is_a_fault_of_the_contract(house: House, path: str) -> None:
     columns = [column("meter", "string", key=1, parse={"path": path})]
