@@ -10,18 +10,19 @@
     select
         {{ key_columns | join(', ') }},
         {%- for column in columns %}
-        newest.{{ column }}{{ ',' if not loop.last }}
+        exchange_newest.{{ column }}{{ ',' if not loop.last }}
         {%- endfor %}
     from (
         select
             {{ key_columns | join(', ') }},
-            {{ value_at_greatest(value, in_order('arrival * 1099511627776 + exchange_line', value)) }} as newest
+            {{ value_at_greatest(value, in_order('exchange_arrival * 1099511627776 + exchange_line', value)) }}
+                as exchange_newest
         from {{ relation }}
         inner join (
-            select exchange_delivery, row_number() over (order by exchange_delivery) as arrival
+            select exchange_delivery, row_number() over (order by exchange_delivery) as exchange_arrival
             from (select distinct exchange_delivery from {{ relation }}) as delivered
         ) as arrivals using (exchange_delivery)
         group by {{ key_columns | join(', ') }}
     ) as kept
-    where not coalesce(newest.exchange_withdrawn, false)
+    where not coalesce(exchange_newest.exchange_withdrawn, false)
 {%- endmacro %}

@@ -74,8 +74,9 @@ def rows_of_lists(connection: duckdb.DuckDBPyConnection, contract: Contract, unp
     connection.execute(f"CREATE OR REPLACE TEMP VIEW delivered AS SELECT * REPLACE ({rows}) FROM delivered_wide")
 
 
-def selected(contract: Contract, found: Mapping[str, str]) -> str:
-    """SQL of the contract's columns out of ``found`` (source name → SQL expression of text).
+def selected(contract: Contract, found: Mapping[str, str], *, prefix: str = "") -> str:
+    """SQL of the contract's columns out of ``found`` (source name → SQL expression of text), a ``prefix`` before their
+    names.
 
     Raises :class:`DeliveryRefused` where required columns are missing, or one is there twice.
     """
@@ -96,7 +97,8 @@ def selected(contract: Contract, found: Mapping[str, str]) -> str:
             found=list(found),
         )
     return ", ".join(
-        f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(column.name)}" for column in contract.columns
+        f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(prefix + column.name)}"
+        for column in contract.columns
     )
 
 

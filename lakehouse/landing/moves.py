@@ -56,14 +56,15 @@ def withdraw_moved(connection: duckdb.DuckDBPyConnection, contract: Contract, st
         """
     )
     if standing is not None:
-        columns = ", ".join(f"newest.{identifier(column.name)}" for column in contract.columns)
+        columns = ", ".join(f"exchange_newest.{identifier(column.name)}" for column in contract.columns)
         connection.execute(
             f"""
             INSERT INTO stored
             SELECT 0, {names}, true FROM (
                 SELECT {columns} FROM (
-                    SELECT arg_max(s, (s.exchange_delivery, s.exchange_line, s)) AS newest
-                    FROM ({standing}) AS s SEMI JOIN stored USING ({keys}) GROUP BY {keys}
+                    SELECT arg_max(exchange_row, (exchange_row.exchange_delivery, exchange_row.exchange_line,
+                                   exchange_row)) AS exchange_newest
+                    FROM ({standing}) AS exchange_row SEMI JOIN stored USING ({keys}) GROUP BY {keys}
                 )
             )
             WHERE ({keys}, {place}) NOT IN (SELECT ({keys}, {place}) FROM stored)

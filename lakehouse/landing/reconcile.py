@@ -153,10 +153,14 @@ def _refuse_corrections(connection: duckdb.DuckDBPyConnection, keys: list[str]) 
     connection.execute(
         f"""
         INSERT INTO faults
-        SELECT exchange_line // {PART_LINES}, member, exchange_line % {PART_LINES}, NULL, NULL,
+        SELECT exchange_line // {PART_LINES}, exchange_member, exchange_line % {PART_LINES}, NULL, NULL,
                '{REFUSED_CORRECTION}', 'the values delivered before: the contract takes no corrections', false,
-               to_json({_value(keys)})::VARCHAR
-        FROM fresh_exact LEFT JOIN parts ON part = exchange_line // {PART_LINES} WHERE exchange_correction
+               exchange_key
+        FROM (
+            SELECT exchange_line, to_json({_value(keys)})::VARCHAR AS exchange_key FROM fresh_exact
+            WHERE exchange_correction
+        )
+        LEFT JOIN parts ON exchange_part = exchange_line // {PART_LINES}
         """
     )
     connection.execute("DELETE FROM fresh_rows WHERE exchange_correction")

@@ -37,7 +37,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> 
     ``exact_rows(exchange_line, <columns typed>, exchange_bad, exchange_warned)``, and of them, with those that
     :class:`lakehouse.landing.plain_rows.PlainRows` shows, the views ``rows`` and ``typed``: those without fault;
     ``faults(part, member, line, column_name, value, rule, expected, warning, row_text)``, where ``line`` is the
-    member's own; ``parts(part, member)``: the names of an archive's files.
+    member's own; ``parts(exchange_part, exchange_member)``: the names of an archive's files.
     """
     columns = ", ".join(f"{identifier(c.name)} {duckdb_type(c)}" for c in contract.columns)
     marks = "".join(f", {mark_of(c)} VARCHAR, {local_of(c)} TIMESTAMP" for c in _in_sequence(contract))
@@ -50,7 +50,7 @@ def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> 
             part INTEGER, member VARCHAR, line BIGINT, column_name VARCHAR, value VARCHAR, rule VARCHAR,
             expected VARCHAR, warning BOOLEAN, row_text VARCHAR
         );
-        CREATE OR REPLACE TEMP TABLE parts (part INTEGER, member VARCHAR);
+        CREATE OR REPLACE TEMP TABLE parts (exchange_part INTEGER, exchange_member VARCHAR);
         """
     )
     show_exact_rows(connection, [column.name for column in contract.columns])
@@ -140,19 +140,21 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
         CREATE OR REPLACE TEMP TABLE second_pass AS (
             WITH steps AS (
                 SELECT exchange_line, {mark}, {local}, {", ".join([*series, ""])}
-                       sign(epoch({local} - lag({local}) OVER (PARTITION BY {day} ORDER BY exchange_line))) AS step
+                       sign(epoch({local} - lag({local}) OVER (PARTITION BY {day} ORDER BY exchange_line)))
+                       AS exchange_step
                 FROM exact_rows
                 WHERE {scope} AND NOT exchange_bad AND {local}::DATE IN (
                     SELECT DISTINCT {local}::DATE FROM exact_rows WHERE {scope} AND {mark} = 'ambiguous'
                 )
             ),
             directed AS (
-                SELECT *, exchange_line * CASE WHEN sum(step) OVER (PARTITION BY {day}) < 0 THEN -1 ELSE 1 END AS place
+                SELECT *, exchange_line * CASE WHEN sum(exchange_step) OVER (PARTITION BY {day}) < 0 THEN -1 ELSE 1 END
+                       AS exchange_place
                 FROM steps
             )
             SELECT exchange_line FROM directed WHERE {mark} = 'ambiguous'
             QUALIFY {local} <= max({local}) OVER (
-                PARTITION BY {day} ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                PARTITION BY {day} ORDER BY exchange_place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             )
         );
         UPDATE exact_rows SET {time} = {time} + INTERVAL 1 HOUR

@@ -242,5 +242,5 @@ def test_of_rows_of_one_line_with_one_key_the_same_stands_wherever_it_is_asked(h
     assert (first["accepted"], first["corrections"]) == (3, 2)
     assert house.deliver(contract, line(9), "same.json")["duplicates"] == 1
     versions = history(house.exchange, contract, where={"meter": "a"})
-    assert [(version["use_kwh"], version["stands"]) for version in versions] == [(7, False), (8, False), (9, True)]
+    assert [(version["use_kwh"], version["exchange_stands"]) for version in versions] == [(7, False), (8, False), (9, True)]
     assert house.deliver(contract, line(8), "back.json")["corrections"] == 1
