@@ -3,8 +3,8 @@
    key_columns: list of columns; columns: list of the others that are wanted. A row that a later delivery has
    withdrawn, since it belongs to another partition by now, is none.
    Delivery ids sort by arrival, so a delivery's rank and its line make one whole number, which compares
-   twice as fast as the two. Of rows of one line the one with the greatest values counts, in the order of the
-   columns, as it does at intake, where all of the contract's are compared. #}
+   twice as fast as the two. Older files may have several rows of one line: of those the one with the greatest
+   values counts, in the order of the columns, as it does at intake, where all of the contract's are compared. #}
 {% macro newest(relation, key_columns, columns) -%}
     {%- set value = columns_as_struct(columns + ['exchange_withdrawn']) %}
     select

@@ -66,12 +66,17 @@ def with_lists(found: dict[str, str], unpivot: Unpivot | None) -> dict[str, str]
 
 
 def rows_of_lists(connection: duckdb.DuckDBPyConnection, contract: Contract, unpivot: Unpivot) -> None:
-    """Makes of each row of ``delivered`` one for each entry of its lists; all keep the row's line."""
+    """Makes of each row of ``delivered`` one for each entry of its lists; all keep the row's line, and have their
+    order there."""
     lists = [column.name for column in contract.columns if column.source in (unpivot.name, unpivot.value)]
     rows = ", ".join(f"unnest({identifier(name)}) AS {identifier(name)}" for name in lists)
     connection.execute("DROP VIEW IF EXISTS delivered_wide")
     connection.execute("ALTER VIEW delivered RENAME TO delivered_wide")
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW delivered AS SELECT * REPLACE ({rows}) FROM delivered_wide")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW delivered AS "
+        f"SELECT * REPLACE ({rows}), generate_subscripts({identifier(lists[0])}, 1) AS exchange_ordinal "
+        "FROM delivered_wide"
+    )
 
 
 def selected(contract: Contract, found: Mapping[str, str], *, prefix: str = "") -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
-from lakehouse.contracts.forms import CsvForm, FixedWidthForm, NdjsonForm, ParquetForm
+from lakehouse.contracts.forms import CsvForm, FixedWidthForm, NdjsonForm, ParquetForm, shares_lines
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.read import read_file
@@ -169,8 +169,8 @@ def token_pattern(values: Sequence[str]) -> str:
 
 
 def _has_lines(file: PlainFile) -> bool:
-    made_rows = getattr(file.form, "unpivot", None) or getattr(file.form, "unnest", None)
-    return isinstance(file.form, CsvForm | FixedWidthForm | NdjsonForm | ParquetForm) and not made_rows
+    with_lines = isinstance(file.form, CsvForm | FixedWidthForm | NdjsonForm | ParquetForm)
+    return with_lines and not shares_lines(file.form)
 
 
 def _spans(connection: duckdb.DuckDBPyConnection, contract: Contract, erased: Erased) -> tuple[int, list[Span]]:

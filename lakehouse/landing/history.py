@@ -73,7 +73,7 @@ def _hidden(exchange: Exchange, contract: Contract, where: Mapping[str, str]) ->
 def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: datetime | None) -> str:
     keys = ", ".join(identifier(column.name) for column in contract.primary_key)
     columns = ", ".join(identifier(column.name) for column in contract.columns)
-    # Of rows of one line the one with the greatest values stands.
+    # Older files may have several rows of one line: of those the one with the greatest values stands.
     place = f"(exchange_delivery, exchange_line, {columns})"
     matches = " AND ".join(f"{identifier(name)} = {literal(value)}" for name, value in where.items())
     time = contract.exchange.time

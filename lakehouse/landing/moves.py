@@ -50,7 +50,7 @@ def withdraw_moved(connection: duckdb.DuckDBPyConnection, contract: Contract, st
         f"""
         CREATE OR REPLACE TEMP TABLE stored AS
         SELECT exchange_line, {names}, {place} IS DISTINCT FROM last_value({place}) OVER (
-            PARTITION BY {keys} ORDER BY exchange_line, {names} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            PARTITION BY {keys} ORDER BY exchange_line ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) AS exchange_withdrawn
         FROM fresh
         """
