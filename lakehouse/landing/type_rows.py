@@ -136,7 +136,7 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
     """In the repeated hour of a series, a time that is no later than one before it is of the second pass.
 
     A series is told by the key without the time column; its order is the file's, or the reverse where the times
-    of that day fall from row to row.
+    of that day fall from row to row. Rows that are refused for something else take part: they were measured too.
     """
     mark, local, time = mark_of(column), local_of(column), identifier(column.name)
     series = _series(contract, column)
@@ -149,7 +149,7 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
                        row_number() OVER in_order AS exchange_place,
                        sign(epoch({local} - lag({local}) OVER in_order)) AS exchange_step
                 FROM exact_rows
-                WHERE {scope} AND NOT exchange_bad AND {local}::DATE IN (
+                WHERE {scope} AND {local}::DATE IN (
                     SELECT DISTINCT {local}::DATE FROM exact_rows WHERE {scope} AND {mark} = 'ambiguous'
                 )
                 WINDOW in_order AS (PARTITION BY {day} ORDER BY exchange_line, exchange_ordinal)

@@ -200,6 +200,24 @@ def test_rows_of_one_line_are_in_sequence_too(house: House, format_: str, backwa
     assert found == ["26 08:00", *(f"{hour}:{minute:02}" for hour in hours for minute in (0, 15, 30, 45)), "27 09:00"]
 
 
+def test_a_row_that_is_refused_has_its_place_in_the_sequence(house: House) -> None:
+    columns = [
+        column("t", "timestamp", key=1, parse={"zone": ZONE, "ambiguous": "sequence"}),
+        column("n", "integer", logicalTypeOptions={"maximum": 100}),
+    ]
+    contract = house.contract(columns)
+    first, second = (
+        "t,n\n2024-10-27 01:30,1\n2024-10-27 02:30,{}\n2024-10-27 02:30,{}\n".format(*n) for n in ((999, 3), (2, 999))
+    )
+    receipt = house.deliver(contract, first, "first.csv")
+    assert (receipt["accepted"], receipt["refused"], receipt["warnings"]) == (2, 1, [])
+    assert utc(house, contract) == ["26 23:30", "27 01:30"]
+    # Of the other pass nothing is left, but which one this is can be told.
+    receipt = house.deliver(contract, second, "second.csv")
+    assert (receipt["accepted"], receipt["refused"], receipt["warnings"]) == (1, 1, [])
+    assert utc(house, contract) == ["26 23:30", "27 00:30", "27 01:30"]
+
+
 def test_a_day_is_utc_s_and_not_the_clock_s(house: House) -> None:
     contract = series(house, zone=ZONE)
     receipt = deliver(house, contract, ["2024-07-01 00:30", "2024-07-01 12:00"])
