@@ -266,9 +266,12 @@ def _rewrite_plain(
 ) -> None:
     if isinstance(file.form, ParquetForm):
         lines = ", ".join(str(line) for line, _ in spans)
+        # Not by file_row_number: a provider's file may have a column of any likely name.
+        place = identifier("place of the row in this file")
+        numbered = f"SELECT *, row_number() OVER () AS {place} FROM read_parquet({literal(str(path))})"
         connection.execute(
-            f"COPY (SELECT * EXCLUDE (file_row_number) FROM read_parquet({literal(str(path))}, file_row_number=true) "
-            f"WHERE file_row_number + 1 NOT IN ({lines})) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT * EXCLUDE ({place}) FROM ({numbered}) WHERE {place} NOT IN ({lines})) "
+            f"TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
         )
         return
     _blank(path, target, getattr(file.form, "encoding", "utf-8"), iter(spans))
