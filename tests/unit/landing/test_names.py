@@ -6,7 +6,11 @@ import ast
 import re
 from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+
+import duckdb
+from jinja2 import Environment
 
 import lakehouse
 from lakehouse.landing.history import history
@@ -103,3 +107,24 @@ def test_values_may_have_names_of_our_own(house: House) -> None:
     assert [tuple(version[name] for name in NAMES) for version in versions] == [expected[0], expected[0], expected[1]]
     assert [version["exchange_stands"] for version in versions] == [False, False, True]
     assert versions[0]["exchange_known_at"] > datetime(2024, 1, 1, tzinfo=UTC)
+
+
+def test_models_may_ask_for_the_newest_of_columns_with_names_of_its_own() -> None:
+    macros = Path(__file__).parents[3] / "dbt_project" / "macros"
+    keys, columns = ["newest", "arrival"], ["kept", "delivered", "arrivals"]
+    environment = Environment()
+    environment.globals["adapter"] = SimpleNamespace(dispatch=lambda name: getattr(dialect, f"duckdb__{name}"))
+    text = "".join((macros / name).read_text(encoding="utf-8") for name in ("dialect.sql", "newest.sql"))
+    dialect = environment.from_string(text).module
+    asked = environment.from_string(text + "{{ newest('rows', keys, columns) }}").render(keys=keys, columns=columns)
+    with duckdb.connect() as connection:
+        connection.execute(
+            f"""
+            CREATE TABLE rows AS
+            SELECT *, false AS exchange_withdrawn FROM (VALUES
+                ('a', 9, 1, 1, 1, 'd1', 2), ('a', 9, 2, 2, 2, 'd2', 2), ('a', 9, 1, 3, 1, 'd2', 3),
+                ('b', 1, 4, 4, 4, 'd1', 4)
+            ) AS r ({", ".join([*keys, *columns])}, exchange_delivery, exchange_line)
+            """
+        )
+        assert sorted(connection.execute(asked).fetchall()) == [("a", 9, 1, 3, 1), ("b", 1, 4, 4, 4)]
