@@ -80,6 +80,13 @@ def _unpivot_faults(contract: Contract, form: FileForm, unpivot: Unpivot, place:
         yield (*place, "unpivot", "columns"), f"is no regular expression: {error}"
     if isinstance(form, CsvForm) and not form.header:
         yield (*place, "unpivot"), "needs a header: without one no column has a name"
+    for index, column in enumerate(contract.columns):
+        if column.source == unpivot.name and column.parse.ambiguous == "sequence":
+            problem = (
+                "sequence goes by the order of rows, and these are made of columns, which are found by name and may "
+                "stand in any order: state refuse, earlier or later"
+            )
+            yield ("schema", 0, "properties", index, "parse", "ambiguous"), problem
     sources = {column.source for column in contract.columns}
     for part in ("name", "value"):
         if getattr(unpivot, part) not in sources:
@@ -89,8 +96,6 @@ def _unpivot_faults(contract: Contract, form: FileForm, unpivot: Unpivot, place:
 def _path_faults(column: Column, place: Place, unnested: bool) -> Iterator[tuple[Place, str]]:
     if (column.parse.path or "").startswith("^.") and not unnested:
         yield (*place, "path"), "^. is the record that holds an unnested list: no form has `unnest`"
-    if unnested and column.parse.ambiguous == "sequence":
-        yield (*place, "ambiguous"), "sequence goes by the order of lines, and unnested rows share one"
 
 
 def _is_encoding(name: str) -> bool:

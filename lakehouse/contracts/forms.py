@@ -149,6 +149,11 @@ FileForm = Annotated[
 ]
 
 
+def shares_lines(form: FileForm) -> bool:
+    """Whether several rows of a file may stand on one line: these are told apart by their order there."""
+    return isinstance(form, XmlForm) or any(getattr(form, name, None) for name in ("unpivot", "unnest"))
+
+
 def xml_steps(path: str, namespaces: Mapping[str, str]) -> tuple[str, ...]:
     """The steps of a path from the root, as lxml names elements: ``{uri}name``; the last may be an ``@attribute``.
 

@@ -66,16 +66,22 @@ def with_lists(found: dict[str, str], unpivot: Unpivot | None) -> dict[str, str]
 
 
 def rows_of_lists(connection: duckdb.DuckDBPyConnection, contract: Contract, unpivot: Unpivot) -> None:
-    """Makes of each row of ``delivered`` one for each entry of its lists; all keep the row's line."""
+    """Makes of each row of ``delivered`` one for each entry of its lists; all keep the row's line, and have their
+    order there."""
     lists = [column.name for column in contract.columns if column.source in (unpivot.name, unpivot.value)]
     rows = ", ".join(f"unnest({identifier(name)}) AS {identifier(name)}" for name in lists)
     connection.execute("DROP VIEW IF EXISTS delivered_wide")
     connection.execute("ALTER VIEW delivered RENAME TO delivered_wide")
-    connection.execute(f"CREATE OR REPLACE TEMP VIEW delivered AS SELECT * REPLACE ({rows}) FROM delivered_wide")
+    connection.execute(
+        "CREATE OR REPLACE TEMP VIEW delivered AS "
+        f"SELECT * REPLACE ({rows}), generate_subscripts({identifier(lists[0])}, 1) AS exchange_ordinal "
+        "FROM delivered_wide"
+    )
 
 
-def selected(contract: Contract, found: Mapping[str, str]) -> str:
-    """SQL of the contract's columns out of ``found`` (source name → SQL expression of text).
+def selected(contract: Contract, found: Mapping[str, str], *, prefix: str = "") -> str:
+    """SQL of the contract's columns out of ``found`` (source name → SQL expression of text), a ``prefix`` before their
+    names.
 
     Raises :class:`DeliveryRefused` where required columns are missing, or one is there twice.
     """
@@ -96,7 +102,8 @@ def selected(contract: Contract, found: Mapping[str, str]) -> str:
             found=list(found),
         )
     return ", ".join(
-        f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(column.name)}" for column in contract.columns
+        f"{found.get(column.source, 'NULL::VARCHAR')} AS {identifier(prefix + column.name)}"
+        for column in contract.columns
     )
 
 

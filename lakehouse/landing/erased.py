@@ -18,7 +18,7 @@ from pathlib import Path
 import duckdb
 import sqlalchemy as sa
 
-from lakehouse.contracts.forms import CsvForm, FixedWidthForm, NdjsonForm, ParquetForm
+from lakehouse.contracts.forms import CsvForm, FixedWidthForm, NdjsonForm, ParquetForm, shares_lines
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.read import read_file
@@ -170,8 +170,8 @@ def token_pattern(values: Sequence[str]) -> str:
 
 
 def _has_lines(file: PlainFile) -> bool:
-    made_rows = getattr(file.form, "unpivot", None) or getattr(file.form, "unnest", None)
-    return isinstance(file.form, CsvForm | FixedWidthForm | NdjsonForm | ParquetForm) and not made_rows
+    with_lines = isinstance(file.form, CsvForm | FixedWidthForm | NdjsonForm | ParquetForm)
+    return with_lines and not shares_lines(file.form)
 
 
 def _spans(connection: duckdb.DuckDBPyConnection, contract: Contract, erased: Erased) -> tuple[int, list[Span]]:
@@ -268,9 +268,12 @@ def _rewrite_plain(
 ) -> None:
     if isinstance(file.form, ParquetForm):
         lines = ", ".join(str(line) for line, _ in spans)
+        # Not by file_row_number: a provider's file may have a column of any likely name.
+        place = identifier("place of the row in this file")
+        numbered = f"SELECT *, row_number() OVER () AS {place} FROM read_parquet({literal(str(path))})"
         connection.execute(
-            f"COPY (SELECT * EXCLUDE (file_row_number) FROM read_parquet({literal(str(path))}, file_row_number=true) "
-            f"WHERE file_row_number + 1 NOT IN ({lines})) TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
+            f"COPY (SELECT * EXCLUDE ({place}) FROM ({numbered}) WHERE {place} NOT IN ({lines})) "
+            f"TO {literal(str(target))} (FORMAT parquet, COMPRESSION zstd)"
         )
         return
     _blank(path, target, getattr(file.form, "encoding", "utf-8"), iter(spans))

@@ -27,9 +27,9 @@ def history(
 ) -> list[dict[str, Any]]:
     """All versions of the rows of which a version holds the values ``where``, by key and time.
 
-    Each has the contract's columns, ``observed_at`` (``None`` in a register), ``known_at``, ``delivery``, ``line``
-    and ``stands``: whether it is the newest of its key. ``as_of``: as it was then, without what came later. Ids of
-    people are pseudonyms, but for those that ``where`` gives.
+    Each has the contract's columns, ``exchange_observed_at`` (``None`` in a register), ``exchange_known_at``,
+    ``exchange_delivery``, ``exchange_line`` and ``exchange_stands``: whether it is the newest of its key. ``as_of``:
+    as it was then, without what came later. Ids of people are pseudonyms, but for those that ``where`` gives.
     Raises :class:`NoSuchValue`.
     """
     given = dict(where)
@@ -73,7 +73,7 @@ def _hidden(exchange: Exchange, contract: Contract, where: Mapping[str, str]) ->
 def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: datetime | None) -> str:
     keys = ", ".join(identifier(column.name) for column in contract.primary_key)
     columns = ", ".join(identifier(column.name) for column in contract.columns)
-    # Of rows of one line the one with the greatest values stands.
+    # Older files may have several rows of one line: of those the one with the greatest values stands.
     place = f"(exchange_delivery, exchange_line, {columns})"
     matches = " AND ".join(f"{identifier(name)} = {literal(value)}" for name, value in where.items())
     time = contract.exchange.time
@@ -84,8 +84,7 @@ def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: da
         WITH known AS MATERIALIZED (
             FROM ({rows}) SEMI JOIN (SELECT DISTINCT {keys} FROM ({rows}) WHERE {matches}) USING ({keys})
         )
-        SELECT {columns}, {observed} AS observed_at, exchange_known_at AS known_at, exchange_delivery AS delivery,
-               exchange_line AS line,
-               row_number() OVER (PARTITION BY {keys} ORDER BY {place} DESC) = 1 AS stands
+        SELECT {columns}, {observed} AS exchange_observed_at, exchange_known_at, exchange_delivery, exchange_line,
+               row_number() OVER (PARTITION BY {keys} ORDER BY {place} DESC) = 1 AS exchange_stands
         FROM known ORDER BY {keys}, {place}
     """

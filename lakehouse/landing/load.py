@@ -376,7 +376,7 @@ def write_faults(connection: duckdb.DuckDBPyConnection, folder: Path) -> tuple[P
     path = folder / "faults.parquet"
     written = connection.execute(
         'COPY (SELECT member, line, column_name AS "column", value, rule, expected, row_text AS row FROM faults '
-        f'WHERE NOT warning ORDER BY part, line, rule, "column") TO {literal(str(path))} '
+        f'WHERE NOT warning ORDER BY part, line, ordinal, rule, "column") TO {literal(str(path))} '
         "(FORMAT parquet, COMPRESSION zstd)"
     ).fetchone()
     return path, int(written[0]) if written else 0

@@ -50,20 +50,21 @@ def withdraw_moved(connection: duckdb.DuckDBPyConnection, contract: Contract, st
         f"""
         CREATE OR REPLACE TEMP TABLE stored AS
         SELECT exchange_line, {names}, {place} IS DISTINCT FROM last_value({place}) OVER (
-            PARTITION BY {keys} ORDER BY exchange_line, {names} ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+            PARTITION BY {keys} ORDER BY exchange_line ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
         ) AS exchange_withdrawn
         FROM fresh
         """
     )
     if standing is not None:
-        columns = ", ".join(f"newest.{identifier(column.name)}" for column in contract.columns)
+        columns = ", ".join(f"exchange_newest.{identifier(column.name)}" for column in contract.columns)
         connection.execute(
             f"""
             INSERT INTO stored
             SELECT 0, {names}, true FROM (
                 SELECT {columns} FROM (
-                    SELECT arg_max(s, (s.exchange_delivery, s.exchange_line, s)) AS newest
-                    FROM ({standing}) AS s SEMI JOIN stored USING ({keys}) GROUP BY {keys}
+                    SELECT arg_max(exchange_row, (exchange_row.exchange_delivery, exchange_row.exchange_line,
+                                   exchange_row)) AS exchange_newest
+                    FROM ({standing}) AS exchange_row SEMI JOIN stored USING ({keys}) GROUP BY {keys}
                 )
             )
             WHERE ({keys}, {place}) NOT IN (SELECT ({keys}, {place}) FROM stored)

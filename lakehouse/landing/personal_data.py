@@ -25,7 +25,8 @@ def refuse_personal_data(connection: duckdb.DuckDBPyConnection, contract: Contra
     What was found is masked in ``faults``, in the faults that such a row had before too.
     """
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE personal (exchange_line BIGINT, column_name VARCHAR, kind VARCHAR, found VARCHAR)"
+        "CREATE OR REPLACE TEMP TABLE personal (exchange_line BIGINT, exchange_ordinal BIGINT, "
+        "exchange_column VARCHAR, exchange_kind VARCHAR, exchange_found VARCHAR)"
     )
     for column in searched_columns(contract):
         if column.logicalType == "string":
@@ -60,68 +61,78 @@ def _search_text(connection: duckdb.DuckDBPyConnection, column: Column, plain: P
         connection.unregister("suspect_texts")
     if find_in_texts(connection, f"SELECT {name} FROM exact_rows UNION ALL FROM plain_texts"):
         connection.execute(
-            f"INSERT INTO personal SELECT DISTINCT exchange_line, {literal(column.name)}, kind, found "
-            f"FROM found_texts JOIN rows ON rows.{name} = found_texts.text"
+            f"INSERT INTO personal SELECT DISTINCT exchange_line, exchange_ordinal, {literal(column.name)}, "
+            f"found_texts.kind, found_texts.found FROM found_texts JOIN rows ON rows.{name} = found_texts.text"
         )
 
 
 def _search_integers(connection: duckdb.DuckDBPyConnection, column: Column, plain: PlainRows) -> None:
     """Whole numbers that are CPR numbers; a spreadsheet has taken the zero before the day."""
-    name = identifier(column.name)
     low, high = NINE_OR_TEN_DIGITS
     rows = "rows" if any_between(plain, column.name, low, high) else "exact_rows"
+    name = f"{rows}.{identifier(column.name)}"
     bounded = f"{name} BETWEEN {low} AND {high}"
     padded = f"lpad({name}::VARCHAR, 10, '0')"
     if find_in_numbers(connection, f"SELECT {padded} FROM {rows} WHERE {bounded}"):
         connection.execute(
-            f"INSERT INTO personal SELECT exchange_line, {literal(column.name)}, kind, {name}::VARCHAR "
-            f"FROM found_texts JOIN {rows} ON {padded} = found_texts.text WHERE {bounded}"
+            f"INSERT INTO personal SELECT exchange_line, exchange_ordinal, {literal(column.name)}, found_texts.kind, "
+            f"{name}::VARCHAR FROM found_texts JOIN {rows} ON {padded} = found_texts.text WHERE {bounded}"
         )
 
 
 def _refuse(connection: duckdb.DuckDBPyConnection, contract: Contract) -> int:
     """Marks the rows of ``personal`` as bad, with a fault for each column; all that was found is masked."""
     connection.execute(
-        "CREATE OR REPLACE TEMP TABLE personal_lines AS SELECT exchange_line, "
-        "list(DISTINCT found ORDER BY length(found) DESC, found) AS found FROM personal GROUP BY exchange_line"
+        "CREATE OR REPLACE TEMP TABLE personal_rows AS SELECT exchange_line, exchange_ordinal, "
+        "list(DISTINCT exchange_found ORDER BY length(exchange_found) DESC, exchange_found) AS exchange_found "
+        "FROM personal GROUP BY exchange_line, exchange_ordinal"
+    )
+    fault_of_row = (
+        f"part = exchange_line // {PART_LINES} AND line = exchange_line % {PART_LINES} AND ordinal = exchange_ordinal"
     )
     connection.execute(
-        f"UPDATE faults SET value = {_masked('value')}, row_text = {_masked('row_text')} FROM personal_lines AS p "
-        f"WHERE faults.part = p.exchange_line // {PART_LINES} AND faults.line = p.exchange_line % {PART_LINES}"
+        f"UPDATE faults SET value = {_masked('value')}, row_text = {_masked('row_text')} FROM personal_rows "
+        f"WHERE {fault_of_row}"
     )
-    row = ", ".join(f"{literal(c.name)}: {identifier(c.name)}::VARCHAR" for c in contract.columns)
+    # What a warning said of a row that is now refused is not said of an accepted one.
+    connection.execute(f"DELETE FROM faults USING personal_rows WHERE warning AND {fault_of_row}")
+    row = ", ".join(f"{literal(c.name)}: rows.{identifier(c.name)}::VARCHAR" for c in contract.columns)
     values = " ".join(
-        f"WHEN {literal(column.name)} THEN {identifier(column.name)}::VARCHAR" for column in searched_columns(contract)
+        f"WHEN {literal(column.name)} THEN rows.{identifier(column.name)}::VARCHAR"
+        for column in searched_columns(contract)
     )
     connection.execute(
         f"""
         INSERT INTO faults
-        SELECT exchange_line // {PART_LINES}, member, exchange_line % {PART_LINES}, column_name,
-               {_masked(f"CASE column_name {values} END")}, {literal(RULE)},
-               'no personal data, since the contract calls this column public; found ' || kinds, false,
+        SELECT exchange_line // {PART_LINES}, exchange_member, exchange_line % {PART_LINES}, exchange_ordinal,
+               exchange_column, {_masked(f"CASE exchange_column {values} END")}, {literal(RULE)},
+               'no personal data, since the contract calls this column public; found ' || exchange_kinds, false,
                {_masked(f"to_json({{{row}}})::VARCHAR")}
         FROM (
-            SELECT exchange_line, column_name, string_agg(DISTINCT kind, ' and ' ORDER BY kind) AS kinds
-            FROM personal GROUP BY exchange_line, column_name
+            SELECT exchange_line, exchange_ordinal, exchange_column,
+                   string_agg(DISTINCT exchange_kind, ' and ' ORDER BY exchange_kind) AS exchange_kinds
+            FROM personal GROUP BY exchange_line, exchange_ordinal, exchange_column
         )
-        JOIN personal_lines AS p USING (exchange_line)
-        JOIN rows USING (exchange_line)
-        LEFT JOIN parts ON part = exchange_line // {PART_LINES}
+        JOIN personal_rows USING (exchange_line, exchange_ordinal)
+        JOIN rows USING (exchange_line, exchange_ordinal)
+        LEFT JOIN parts ON exchange_part = exchange_line // {PART_LINES}
         """
     )
-    struck = "exchange_line IN (SELECT exchange_line FROM personal_lines)"
-    (good,) = connection.execute(f"SELECT count(*) FROM rows WHERE NOT exchange_bad AND {struck}").fetchone() or (0,)
-    connection.execute(f"UPDATE exact_rows SET exchange_bad = true WHERE {struck}")
-    # What a warning said of a row that is now refused is not said of an accepted one.
+    (good,) = connection.execute(
+        "SELECT count(*) FROM rows SEMI JOIN personal_rows USING (exchange_line, exchange_ordinal) "
+        "WHERE NOT exchange_bad"
+    ).fetchone() or (0,)
     connection.execute(
-        f"DELETE FROM faults WHERE warning AND part * {PART_LINES} + line IN (SELECT exchange_line FROM personal_lines)"
+        "UPDATE exact_rows SET exchange_bad = true FROM personal_rows AS p "
+        "WHERE exact_rows.exchange_line = p.exchange_line AND exact_rows.exchange_ordinal = p.exchange_ordinal"
     )
     return int(good)
 
 
 def _masked(text: str) -> str:
     """SQL of a text without any of the things that were found in its row."""
-    return f"list_reduce(list_prepend({text}, p.found), lambda masked, one: replace(masked, one, {literal(MASK)}))"
+    replaced = f"replace(exchange_masked, exchange_one, {literal(MASK)})"
+    return f"list_reduce(list_prepend({text}, exchange_found), lambda exchange_masked, exchange_one: {replaced})"
 
 
 def _mask_faults(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:

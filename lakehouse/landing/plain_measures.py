@@ -111,7 +111,7 @@ def sample_typed(connection: duckdb.DuckDBPyConnection, contract: Contract, plai
     if not columns:
         return Sample(rows="FROM exact_typed", every=every)
     names = ", ".join(map(identifier, columns))
-    where = f" WHERE hash(exchange_line) % {every} = 0" if every > 1 else ""
+    where = f" WHERE hash(exchange_line, exchange_ordinal) % {every} = 0" if every > 1 else ""
     sql = f"SELECT {names} FROM exact_typed{where}"
     if plain.rows:
         kept = [frame.some(columns, _some(frame, every)) for frame in plain.frames]

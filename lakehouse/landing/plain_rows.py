@@ -229,10 +229,10 @@ class PlainRows:
         connection.execute(
             f"""
             CREATE OR REPLACE TEMP VIEW rows AS
-            SELECT exchange_line, {names}, exchange_bad, exchange_warned FROM exact_rows
-            UNION ALL SELECT exchange_line, {names}, false, false FROM plain_rows;
+            SELECT exchange_line, exchange_ordinal, {names}, exchange_bad, exchange_warned FROM exact_rows
+            UNION ALL SELECT exchange_line, 0, {names}, false, false FROM plain_rows;
             CREATE OR REPLACE TEMP VIEW typed AS
-            FROM exact_typed UNION ALL SELECT exchange_line, {names} FROM plain_rows
+            FROM exact_typed UNION ALL SELECT exchange_line, 0, {names} FROM plain_rows
             """
         )
 
@@ -255,8 +255,8 @@ class PlainRows:
         connection.register("taken_out", moved.to_arrow(compat_level=pl.CompatLevel.newest()))
         names = ", ".join(identifier(name) for name in self.columns)
         connection.execute(
-            f"INSERT INTO exact_rows (exchange_line, {names}, exchange_bad, exchange_warned) "
-            f"SELECT exchange_line, {names}, false, false FROM taken_out"
+            f"INSERT INTO exact_rows (exchange_line, exchange_ordinal, {names}, exchange_bad, exchange_warned) "
+            f"SELECT exchange_line, 0, {names}, false, false FROM taken_out"
         )
         connection.unregister("taken_out")
         self.show(connection)
@@ -290,9 +290,10 @@ def show_exact_rows(connection: duckdb.DuckDBPyConnection, columns: list[str]) -
     names = ", ".join(identifier(name) for name in columns)
     connection.execute(
         f"""
-        CREATE OR REPLACE TEMP VIEW exact_typed AS SELECT exchange_line, {names} FROM exact_rows WHERE NOT exchange_bad;
+        CREATE OR REPLACE TEMP VIEW exact_typed AS
+        SELECT exchange_line, exchange_ordinal, {names} FROM exact_rows WHERE NOT exchange_bad;
         CREATE OR REPLACE TEMP VIEW rows AS
-        SELECT exchange_line, {names}, exchange_bad, exchange_warned FROM exact_rows;
+        SELECT exchange_line, exchange_ordinal, {names}, exchange_bad, exchange_warned FROM exact_rows;
         CREATE OR REPLACE TEMP VIEW typed AS FROM exact_typed
         """
     )

@@ -30,7 +30,8 @@ from lakehouse.storage.sql import identifier, literal
 
 def read_file(*, connection: duckdb.DuckDBPyConnection, file: PlainFile, contract: Contract) -> list[str]:
     """Makes two relations: ``delivered(exchange_line BIGINT, <column> VARCHAR …)`` and
-    ``malformed(exchange_line BIGINT, problem VARCHAR, text VARCHAR)``, the rows that have no columns at all.
+    ``malformed(exchange_line BIGINT, problem VARCHAR, text VARCHAR)``, the rows that have no columns at all. Where
+    rows may share a line ``delivered`` has their order there too, as ``exchange_ordinal``.
 
     Columns are named as in the contract; one that the file lacks is NULL throughout if it is optional.
     Returns the names of the file's columns; of JSON the fields of its first records.

@@ -21,7 +21,7 @@ from lakehouse.landing.columns import header_names, selected, with_lists
 from lakehouse.landing.lines import BUFFER_BYTES, MAX_LINE_BYTES, NO_TEXT, refuse_long_lines
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
-from lakehouse.storage.sql import literal
+from lakehouse.storage.sql import identifier, literal
 
 CHUNK = 1 << 20
 # Each round finds the next lines with an open quote; a file that needs more has no quoting to speak of.
@@ -37,6 +37,8 @@ RECORD = "trim(csv_line, chr(10) || chr(13))"
 START = "line_byte_position - 1 + strlen(csv_line) - strlen(ltrim(csv_line, chr(10) || chr(13)))"
 # DuckDB keeps no more of a rejected record than this.
 KEPT_BYTES = 10_000
+# Of a column as it is held: one named rowid would hide the place of each record.
+HELD = "exchange_c_"
 PROBLEMS = {
     "MISSING COLUMNS": "fewer columns than the header",
     "TOO MANY COLUMNS": "more columns than the header",
@@ -53,29 +55,29 @@ def read_csv(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: CsvFo
     names, skip = head_of_csv(file.path, form, contract)
     found = header_names(names, contract, line=form.skip_lines + 1, place=lambda number: f"c{number}")
     found = with_lists(found, form.unpivot)
-    columns = f"{selected(contract, found)}, {_filled(contract, found, len(names))}"
+    columns = f"{selected(contract, found, prefix=HELD)}, {_filled(contract, found, len(names))}"
     refuse_long_lines(file)
     form = without_quotes(file.path, form)
     path = _close_head(file, form, skip)
     path = _load_closed(connection, file, path, form, columns, len(names), skip)
     rows, rejected, open_quotes = _counts(connection)
+    shown = ", ".join(f"{identifier(HELD + c.name)} AS {identifier(c.name)}" for c in contract.columns)
     # In a file of one column a blank line is a record to DuckDB, but no row to anyone else.
     each_line_a_record = len(names) > 1 and open_quotes == 0 and rows + rejected == file.lines - skip
     if each_line_a_record and rejected == 0:
         connection.execute(
             "CREATE OR REPLACE TEMP VIEW delivered AS "
-            f"SELECT rowid + {skip + 1} AS exchange_line, * EXCLUDE (exchange_filled) FROM delivered_rows "
-            "WHERE exchange_filled"
+            f"SELECT rowid + {skip + 1} AS exchange_line, {shown} FROM delivered_rows WHERE exchange_filled"
         )
     elif each_line_a_record and not form.quote:
-        _number_single_lines(connection, skip)
+        _number_single_lines(connection, skip, shown)
     else:
         if form.quote:
             _load(connection, path, form, f"{columns}, {_more_lines(len(names))}", len(names), skip)
         else:
             # No record has more than one line: what was read can stay.
             connection.execute("ALTER TABLE delivered_rows ADD COLUMN exchange_more BIGINT DEFAULT 0")
-        _number_lines(connection, path, len(names), skip)
+        _number_lines(connection, path, len(names), skip, shown)
     return list(found)
 
 
@@ -231,7 +233,7 @@ def _counts(connection: duckdb.DuckDBPyConnection) -> tuple[int, int, int]:
     return row or (0, 0, 0)
 
 
-def _number_single_lines(connection: duckdb.DuckDBPyConnection, skip: int) -> None:
+def _number_single_lines(connection: duckdb.DuckDBPyConnection, skip: int, shown: str) -> None:
     """Where every line is a record, good or rejected: then what DuckDB counts are lines.
 
     A good record's place among the good follows from its number; the lines that were left out before that place
@@ -261,9 +263,9 @@ def _number_single_lines(connection: duckdb.DuckDBPyConnection, skip: int) -> No
         FROM numbers LEFT JOIN struck USING (block);
         CREATE OR REPLACE TEMP VIEW delivered AS
         SELECT place + before + CASE WHEN inside IS NULL THEN 0 ELSE len(list_filter(inside, lambda p: p < place)) END
-               AS exchange_line, rows.* EXCLUDE (place, block, exchange_filled)
-        FROM (SELECT rowid + {skip + 1} AS place, rowid // {BLOCK} AS block, * FROM delivered_rows) AS rows
-        JOIN blocks USING (block) WHERE rows.exchange_filled
+               AS exchange_line, {shown}
+        FROM (SELECT rowid + {skip + 1} AS place, rowid // {BLOCK} AS block, * FROM delivered_rows)
+        JOIN blocks USING (block) WHERE exchange_filled
         """
     )
 
@@ -274,7 +276,7 @@ def _problem() -> str:
     return f"coalesce(MAP {{{named}}}[error_type], lower(error_type))"
 
 
-def _number_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, skip: int) -> None:
+def _number_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: int, skip: int, shown: str) -> None:
     """Gives each record its physical line where some lines are no record, or some records several lines.
 
     Lines that are no record (blank or malformed) are taken out of the count on both sides: a record's place
@@ -302,8 +304,8 @@ def _number_lines(connection: duckdb.DuckDBPyConnection, path: Path, columns: in
         """
     )
     connection.execute(
-        "CREATE OR REPLACE TEMP VIEW delivered AS SELECT n.exchange_line, d.* EXCLUDE (exchange_more, exchange_filled) "
-        "FROM delivered_rows AS d JOIN numbered AS n ON n.record = d.rowid + 1 WHERE d.exchange_filled"
+        f"CREATE OR REPLACE TEMP VIEW delivered AS SELECT exchange_line, {shown} "
+        "FROM delivered_rows JOIN numbered ON record = delivered_rows.rowid + 1 WHERE exchange_filled"
     )
 
 

@@ -146,14 +146,15 @@ def _deliver(
         )
         source = (
             f"SELECT * REPLACE (unnest(json_extract(record, {inner})::JSON[]) AS record), "
+            f"generate_subscripts(json_extract(record, {inner})::JSON[], 1) AS exchange_ordinal, "
             f"{_values('record', paths, of='parent')} FROM ({source}) WHERE json_type(record, {inner}) = 'ARRAY'"
         )
-    columns = []
+    columns = ["exchange_line"] if unnest is None else ["exchange_line", "exchange_ordinal"]
     for number, (column, (where, _)) in enumerate(zip(contract.columns, paths, strict=True)):
         place = sum(at == where for at, _ in paths[: number + 1])
         columns.append(f"{where}_values[{place}] AS {identifier(column.name)}")
     connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT exchange_line, {', '.join(columns)} "
+        f"CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT {', '.join(columns)} "
         f"FROM (SELECT *, {_values('record', paths)} FROM ({source}))"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")

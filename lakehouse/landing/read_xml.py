@@ -43,15 +43,18 @@ Row = list[str | int | None]
 
 
 def read_xml(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XmlForm, contract: Contract) -> list[str]:
-    """A row's line is that of its element's start tag. Returns no name: only declared paths are looked for.
+    """A row's line is that of its element's start tag, its order that in the document. Returns no name: only declared
+    paths are looked for.
 
     Raises :class:`DeliveryRefused` where the document is broken or declares a document type, holds no such element,
     or nowhere a value that is required.
     """
-    names = ["exchange_line", *(column.name for column in contract.columns)]
-    types = [pa.int64(), *([pa.string()] * len(contract.columns))]
-    columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names[1:])
-    connection.execute(f"CREATE OR REPLACE TEMP TABLE delivered_rows (exchange_line BIGINT, {columns})")
+    names = ["exchange_line", "exchange_ordinal", *(column.name for column in contract.columns)]
+    types = [pa.int64(), pa.int64(), *([pa.string()] * len(contract.columns))]
+    columns = ", ".join(f"{identifier(name)} VARCHAR" for name in names[2:])
+    connection.execute(
+        f"CREATE OR REPLACE TEMP TABLE delivered_rows (exchange_line BIGINT, exchange_ordinal BIGINT, {columns})"
+    )
     rows = _Document(file, form, contract).rows()
     try:
         while batch := list(islice(rows, BATCH)):
@@ -104,7 +107,7 @@ class _Document:
         self._since_record: dict[Steps, str | None] = {}
 
     def rows(self) -> Iterator[Row]:
-        depth, path, found = len(self._record), Steps(), False
+        depth, path, found = len(self._record), Steps(), 0
         for event, element in _events(self._file.path):
             if event == "start":
                 path = (*path, element.tag)
@@ -116,9 +119,9 @@ class _Document:
                     self._note_attributes(path, element)
                 continue
             if path == self._record:
-                found = True
+                found += 1
                 self._since_record.clear()
-                yield [_line(element), *self._values(element)]
+                yield [_line(element), found, *self._values(element)]
             elif path in self._watched:
                 self._note(path, element.text, element)
             inside = path[:depth] == self._record and len(path) > depth

@@ -36,9 +36,9 @@ def reconcile(
     """Makes ``fresh`` out of ``typed``: the plain rows, and of the others ``fresh_exact``.
 
     A row equal in all columns to the version of its key that stands before it (in the delivery, or in
-    ``standing``, SQL of the clean rows of the touched partitions) is a duplicate. One that differs is a
-    correction, unless the contract refuses those: then it goes to ``faults``. ``own``: which plain rows have the key of
-    another of them, where there are any.
+    ``standing``, SQL of the clean rows of the touched partitions) is a duplicate, and so is one that a later row of
+    its own line takes the place of. One that differs is a correction, unless the contract refuses those: then it goes
+    to ``faults``. ``own``: which plain rows have the key of another of them, where there are any.
     """
     keys = [column.name for column in contract.primary_key]
     values = [column.name for column in contract.columns if column.name not in keys]
@@ -107,9 +107,14 @@ def _judge_versions(
 ) -> None:
     """``fresh``, where keys are repeated or known. Each version of a key is held to the one before it.
 
-    Where corrections are refused no later version ever stands, so each is held to the first.
+    Where corrections are refused no later version ever stands, so each is held to the first. Of those on one line only
+    the last is held to any: ``clean`` knows the line alone, by which it could not tell which one stands.
     """
     before = "first_value" if against_first else "lag"
+    rows = f"SELECT * FROM exact_typed SEMI JOIN repeated USING ({_list(keys)})"
+    if not against_first:
+        same_line = f"PARTITION BY {_list(keys)}, exchange_line ORDER BY exchange_ordinal DESC"
+        rows += f" QUALIFY row_number() OVER ({same_line}) = 1"
     # Few keys come twice or are known, so only their rows pay for being held to others.
     connection.execute(
         f"""
@@ -122,9 +127,8 @@ def _judge_versions(
             UNION ALL
             SELECT *, {_value(values)} AS exchange_value, {before}({_value(values)}) OVER same_key,
                    row_number() OVER same_key
-            FROM exact_typed SEMI JOIN repeated USING ({_list(keys)})
-            -- A line may hold several rows: these are told apart by their values.
-            WINDOW same_key AS (PARTITION BY {_list(keys)} ORDER BY exchange_line, {_value(values)})
+            FROM ({rows})
+            WINDOW same_key AS (PARTITION BY {_list(keys)} ORDER BY exchange_line, exchange_ordinal)
         )
         FROM versions
         """
@@ -153,10 +157,14 @@ def _refuse_corrections(connection: duckdb.DuckDBPyConnection, keys: list[str]) 
     connection.execute(
         f"""
         INSERT INTO faults
-        SELECT exchange_line // {PART_LINES}, member, exchange_line % {PART_LINES}, NULL, NULL,
-               '{REFUSED_CORRECTION}', 'the values delivered before: the contract takes no corrections', false,
-               to_json({_value(keys)})::VARCHAR
-        FROM fresh_exact LEFT JOIN parts ON part = exchange_line // {PART_LINES} WHERE exchange_correction
+        SELECT exchange_line // {PART_LINES}, exchange_member, exchange_line % {PART_LINES}, exchange_ordinal,
+               NULL, NULL, '{REFUSED_CORRECTION}', 'the values delivered before: the contract takes no corrections',
+               false, exchange_key
+        FROM (
+            SELECT exchange_line, exchange_ordinal, to_json({_value(keys)})::VARCHAR AS exchange_key FROM fresh_exact
+            WHERE exchange_correction
+        )
+        LEFT JOIN parts ON exchange_part = exchange_line // {PART_LINES}
         """
     )
     connection.execute("DELETE FROM fresh_rows WHERE exchange_correction")

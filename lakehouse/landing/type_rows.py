@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import duckdb
 
 from lakehouse.contracts.derive import duckdb_type
-from lakehouse.contracts.forms import FileForm
+from lakehouse.contracts.forms import FileForm, shares_lines
 from lakehouse.contracts.odcs import Column, Contract
 from lakehouse.landing.excel import excel_rules
 from lakehouse.landing.local_time import has_local_time
@@ -34,23 +34,25 @@ class FileRows:
 def create_tables(connection: duckdb.DuckDBPyConnection, contract: Contract) -> None:
     """Makes the empty tables that the files of one delivery fill.
 
-    ``exact_rows(exchange_line, <columns typed>, exchange_bad, exchange_warned)``, and of them, with those that
+    ``exact_rows(exchange_line, exchange_ordinal, <columns typed>, exchange_bad, exchange_warned)``, where the ordinal
+    tells rows of one line apart, and puts them in order; and of them, with those that
     :class:`lakehouse.landing.plain_rows.PlainRows` shows, the views ``rows`` and ``typed``: those without fault;
-    ``faults(part, member, line, column_name, value, rule, expected, warning, row_text)``, where ``line`` is the
-    member's own; ``parts(part, member)``: the names of an archive's files.
+    ``faults(part, member, line, ordinal, column_name, value, rule, expected, warning, row_text)``, where ``line`` is
+    the member's own; ``parts(exchange_part, exchange_member)``: the names of an archive's files.
     """
     columns = ", ".join(f"{identifier(c.name)} {duckdb_type(c)}" for c in contract.columns)
     marks = "".join(f", {mark_of(c)} VARCHAR, {local_of(c)} TIMESTAMP" for c in _in_sequence(contract))
     connection.execute(
         f"""
         CREATE OR REPLACE TEMP TABLE exact_rows (
-            exchange_line BIGINT, {columns}{marks}, exchange_bad BOOLEAN, exchange_warned BOOLEAN
+            exchange_line BIGINT, exchange_ordinal BIGINT, {columns}{marks}, exchange_bad BOOLEAN,
+            exchange_warned BOOLEAN
         );
         CREATE OR REPLACE TEMP TABLE faults (
-            part INTEGER, member VARCHAR, line BIGINT, column_name VARCHAR, value VARCHAR, rule VARCHAR,
-            expected VARCHAR, warning BOOLEAN, row_text VARCHAR
+            part INTEGER, member VARCHAR, line BIGINT, ordinal BIGINT, column_name VARCHAR, value VARCHAR,
+            rule VARCHAR, expected VARCHAR, warning BOOLEAN, row_text VARCHAR
         );
-        CREATE OR REPLACE TEMP TABLE parts (part INTEGER, member VARCHAR);
+        CREATE OR REPLACE TEMP TABLE parts (exchange_part INTEGER, exchange_member VARCHAR);
         """
     )
     show_exact_rows(connection, [column.name for column in contract.columns])
@@ -68,15 +70,15 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
     first, last = part * PART_LINES, (part + 1) * PART_LINES
     typed = (
         f"SELECT *, {_any(found, warning=False)} AS exchange_bad, {_any(found, warning=True)} AS exchange_warned "
-        f"FROM ({typed_rows(contract.columns, file.form)})"
+        f"FROM ({typed_rows(contract.columns, file.form, ordinal=_ordinal(file.form))})"
     )
     if not file.whole:
         # Of what other ways leave most rows have a fault: their text is typed once.
         connection.execute(f"CREATE OR REPLACE TEMP TABLE typed_rest AS {_marked(contract, file, found)}")
         typed = "FROM typed_rest"
     connection.execute(
-        f"INSERT INTO exact_rows SELECT exchange_line + {first}, {names}{marks}, exchange_bad, exchange_warned "
-        f"FROM ({typed})"
+        f"INSERT INTO exact_rows SELECT exchange_line + {first}, exchange_ordinal, {names}{marks}, exchange_bad, "
+        f"exchange_warned FROM ({typed})"
     )
     scope = f"exchange_line BETWEEN {first} AND {last - 1}"
     # Values stand in the SQL: the first bound parameter would load pandas, which takes longer than most deliveries.
@@ -95,7 +97,7 @@ def type_rows(*, connection: duckdb.DuckDBPyConnection, contract: Contract, file
         _collect(connection, contract, file, found, part, member)
     if malformed:
         connection.execute(
-            f"INSERT INTO faults SELECT {part}, {member}, exchange_line, NULL, left(text, 500), 'malformed_row', "
+            f"INSERT INTO faults SELECT {part}, {member}, exchange_line, 0, NULL, left(text, 500), 'malformed_row', "
             "problem, false, text FROM malformed"
         )
     connection.execute("DROP TABLE IF EXISTS typed_rest")
@@ -108,14 +110,18 @@ def type_joined(connection: duckdb.DuckDBPyConnection, contract: Contract, form:
     found = [*rules(contract, form, damaged=False), *excel_rules(contract, form)]
     names = ", ".join(identifier(column.name) for column in contract.columns)
     connection.execute(
-        f"INSERT INTO exact_rows SELECT exchange_line, {names}, {_any(found, warning=False)}, "
-        f"{_any(found, warning=True)} FROM ({typed_rows(contract.columns, form)})"
+        f"INSERT INTO exact_rows SELECT exchange_line, exchange_ordinal, {names}, {_any(found, warning=False)}, "
+        f"{_any(found, warning=True)} FROM ({typed_rows(contract.columns, form, ordinal=_ordinal(form))})"
     )
     struck = connection.execute(
         f"SELECT exchange_line // {PART_LINES} FROM exact_rows WHERE exchange_bad OR exchange_warned "
         f"UNION SELECT exchange_line // {PART_LINES} FROM malformed"
     ).fetchall()
     return {part for (part,) in struck}
+
+
+def _ordinal(form: FileForm) -> str:
+    return "exchange_ordinal" if shares_lines(form) else "0"
 
 
 def _in_sequence(contract: Contract) -> list[Column]:
@@ -130,7 +136,7 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
     """In the repeated hour of a series, a time that is no later than one before it is of the second pass.
 
     A series is told by the key without the time column; its order is the file's, or the reverse where the times
-    of that day fall from line to line.
+    of that day fall from row to row. Rows that are refused for something else take part: they were measured too.
     """
     mark, local, time = mark_of(column), local_of(column), identifier(column.name)
     series = _series(contract, column)
@@ -139,24 +145,28 @@ def _resolve_by_sequence(connection: duckdb.DuckDBPyConnection, contract: Contra
         f"""
         CREATE OR REPLACE TEMP TABLE second_pass AS (
             WITH steps AS (
-                SELECT exchange_line, {mark}, {local}, {", ".join([*series, ""])}
-                       sign(epoch({local} - lag({local}) OVER (PARTITION BY {day} ORDER BY exchange_line))) AS step
+                SELECT exchange_line, exchange_ordinal, {mark}, {local}, {", ".join([*series, ""])}
+                       row_number() OVER in_order AS exchange_place,
+                       sign(epoch({local} - lag({local}) OVER in_order)) AS exchange_step
                 FROM exact_rows
-                WHERE {scope} AND NOT exchange_bad AND {local}::DATE IN (
+                WHERE {scope} AND {local}::DATE IN (
                     SELECT DISTINCT {local}::DATE FROM exact_rows WHERE {scope} AND {mark} = 'ambiguous'
                 )
+                WINDOW in_order AS (PARTITION BY {day} ORDER BY exchange_line, exchange_ordinal)
             ),
             directed AS (
-                SELECT *, exchange_line * CASE WHEN sum(step) OVER (PARTITION BY {day}) < 0 THEN -1 ELSE 1 END AS place
+                SELECT * REPLACE (exchange_place * CASE WHEN sum(exchange_step) OVER (PARTITION BY {day}) < 0 THEN -1
+                                  ELSE 1 END AS exchange_place)
                 FROM steps
             )
-            SELECT exchange_line FROM directed WHERE {mark} = 'ambiguous'
+            SELECT exchange_line, exchange_ordinal FROM directed WHERE {mark} = 'ambiguous'
             QUALIFY {local} <= max({local}) OVER (
-                PARTITION BY {day} ORDER BY place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
+                PARTITION BY {day} ORDER BY exchange_place ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING
             )
         );
-        UPDATE exact_rows SET {time} = {time} + INTERVAL 1 HOUR
-        WHERE {scope} AND exchange_line IN (FROM second_pass)
+        UPDATE exact_rows SET {time} = exact_rows.{time} + INTERVAL 1 HOUR, {mark} = 'second pass' FROM second_pass
+        WHERE exact_rows.exchange_line = second_pass.exchange_line
+          AND exact_rows.exchange_ordinal = second_pass.exchange_ordinal
         """
     )
 
@@ -166,18 +176,19 @@ def _warn_of_one_pass(
 ) -> int:
     """A warning for each row of a series that reads as one pass alone through the repeated hour, since the other is
     not in the file or both are sorted into one: which it is nobody knows. Returns how many."""
-    local = local_of(column)
+    mark, local = mark_of(column), local_of(column)
     day = ", ".join([*_series(contract, column), f"{local}::DATE"])
     told = connection.execute(
         f"""
         INSERT INTO faults
-        SELECT {part}, {member}, exchange_line - {part * PART_LINES}, {literal(column.name)}, {local}::VARCHAR,
-               'time_ambiguous', {literal(ONE_PASS)}, true, NULL
+        SELECT {part}, {member}, exchange_line - {part * PART_LINES}, exchange_ordinal, {literal(column.name)},
+               {local}::VARCHAR, 'time_ambiguous', {literal(ONE_PASS)}, true, NULL
         FROM (
-            SELECT exchange_line, {local} FROM exact_rows
-            WHERE {scope} AND NOT exchange_bad AND {mark_of(column)} = 'ambiguous'
-            QUALIFY NOT bool_or(exchange_line IN (FROM second_pass)) OVER (PARTITION BY {day})
+            SELECT exchange_line, exchange_ordinal, {local}, exchange_bad FROM exact_rows
+            WHERE {scope} AND {mark} IN ('ambiguous', 'second pass')
+            QUALIFY NOT bool_or({mark} = 'second pass') OVER (PARTITION BY {day})
         )
+        WHERE NOT exchange_bad
         """
     ).fetchone()
     return int(told[0]) if told else 0
@@ -194,9 +205,10 @@ def _marked(contract: Contract, file: PlainFile, found: list[Rule], source: str 
         " OR ".join(_mark(number) for number, rule in enumerate(found) if rule.warning == warning) or "false"
         for warning in (False, True)
     )
+    typed = typed_rows(contract.columns, file.form, source=source, ordinal=_ordinal(file.form))
     return (
         f"SELECT *, {bad} AS exchange_bad, {warned} AS exchange_warned "
-        f"FROM (SELECT *{', ' if marks else ''}{marks} FROM ({typed_rows(contract.columns, file.form, source=source)}))"
+        f"FROM (SELECT *{', ' if marks else ''}{marks} FROM ({typed}))"
     )
 
 
@@ -236,10 +248,11 @@ def _collect(
     connection.execute(
         f"""
         INSERT INTO faults
-        SELECT {part}, {member}, exchange_line, column_name, struck.value, rule, expected, warning, row_text
+        SELECT {part}, {member}, exchange_line, exchange_ordinal, column_name, struck.value, rule, expected, warning,
+               row_text
         FROM (
             -- Filtered first: what stands beside unnest is made anew for each of its rows.
-            SELECT exchange_line, unnest(list_filter([{struck}], lambda s: s IS NOT NULL)) AS struck,
+            SELECT exchange_line, exchange_ordinal, unnest(list_filter([{struck}], lambda s: s IS NOT NULL)) AS struck,
                    to_json({{{row}}})::VARCHAR AS row_text
             FROM ({source})
         )

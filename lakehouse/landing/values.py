@@ -40,14 +40,14 @@ def local_of(column: Column) -> str:
     return f"exchange_l_{column.name}"
 
 
-def typed_rows(columns: list[Column], form: FileForm, *, source: str = "delivered") -> str:
+def typed_rows(columns: list[Column], form: FileForm, *, source: str = "delivered", ordinal: str = "0") -> str:
     """SQL of ``delivered`` with, for each column, its cleaned text and its typed value under its own name.
 
-    ``source`` may be some of its rows. A value is NULL where the text is none of its type. Local times carry
-    their marks.
+    ``source`` may be some of its rows; ``ordinal``: SQL of a row's order among those of its line. A value is NULL where
+    the text is none of its type. Local times carry their marks.
     """
     texts = [f"{_cleaned(column, form)} AS {text_of(column)}" for column in columns]
-    rows = f"SELECT exchange_line, {', '.join(texts)} FROM {source}"
+    rows = f"SELECT exchange_line, {ordinal} AS exchange_ordinal, {', '.join(texts)} FROM {source}"
     times = [column for column in columns if column.logicalType == "timestamp" and not column.parse.epoch]
     rows = _with(rows, (f"{_moment(c)} AS {_moment_of(c)}, {_local(c)} AS {local_of(c)}" for c in times))
     local = [column for column in times if has_local_time(column)]

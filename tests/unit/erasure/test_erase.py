@@ -64,7 +64,9 @@ def zipped(text: str) -> bytes:
 def parquet(folder: Path) -> bytes:
     path = folder / "rows.parquet"
     values = ", ".join(f"('{m}', '{t}', {u})" for m, t, u in (line.split(",") for line in ROWS.splitlines()))
-    duckdb.sql(f"SELECT * FROM (VALUES {values}) AS t(meter, read_at, use_kwh)").write_parquet(str(path))
+    # With a column that has a name of DuckDB's own.
+    rows = f"SELECT *, 7 AS file_row_number FROM (VALUES {values}) AS t(meter, read_at, use_kwh)"
+    duckdb.sql(rows).write_parquet(str(path))
     return path.read_bytes()
 
 

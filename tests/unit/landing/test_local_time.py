@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -172,6 +173,49 @@ def test_sequence_with_only_one_pass_takes_the_first(house: House) -> None:
     assert (warning["rule"], warning["rows"], warning["first_line"]) == ("time_ambiguous", 4, 6)
     assert warning["value"] == "2024-10-27 02:00:00"
     assert all(check["success"] for check in receipt["checks"])
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+@pytest.mark.parametrize("format_", ["xml", "json", "wide"])
+def test_rows_of_one_line_are_in_sequence_too(house: House, format_: str, backwards: bool) -> None:
+    night = ["2024-10-26 10:00", *quarters(AUTUMN, [1, 2, 2, 3]), "2024-10-27 10:00"]
+    rows = list(enumerate(night))[:: -1 if backwards else 1]
+    parse = {"zone": ZONE, "ambiguous": "sequence"}
+    form: dict[str, Any]
+    if format_ == "xml":
+        form = {"format": "xml", "records": "m/r"}
+        content = f"<m>{''.join(f'<r><meter>a</meter><t>{time}</t><n>{n}</n></r>' for n, time in rows)}</m>"
+    elif format_ == "json":
+        form = {"format": "json", "unnest": "values"}
+        content = json.dumps([{"values": [{"meter": "a", "t": time, "n": n} for n, time in rows]}])
+    else:
+        form = {"format": "csv", "unpivot": {"columns": "m_(.)", "name": "meter", "value": "n"}}
+        content = "\n".join(["t,m_a,m_b", *(f"{time},{n},{n + 100}" for n, time in rows)])
+    columns = [column("meter", "string", key=1), column("t", "timestamp", key=2, parse=parse), column("n", "integer")]
+    contract = house.contract(columns, forms=[form])
+    receipt = house.deliver(contract, content, f"night.{format_}")
+    assert (receipt["refused"], receipt["duplicates"], receipt["warnings"]) == (0, 0, [])
+    found = [f"{t:%d %H:%M}" for _, t in house.clean(contract, "n, t", "n") if _ < 100]
+    hours = [f"{day} {hour}" for day, hour in ((26, 23), (27, "00"), (27, "01"), (27, "02"))]
+    assert found == ["26 08:00", *(f"{hour}:{minute:02}" for hour in hours for minute in (0, 15, 30, 45)), "27 09:00"]
+
+
+def test_a_row_that_is_refused_has_its_place_in_the_sequence(house: House) -> None:
+    columns = [
+        column("t", "timestamp", key=1, parse={"zone": ZONE, "ambiguous": "sequence"}),
+        column("n", "integer", logicalTypeOptions={"maximum": 100}),
+    ]
+    contract = house.contract(columns)
+    first, second = (
+        "t,n\n2024-10-27 01:30,1\n2024-10-27 02:30,{}\n2024-10-27 02:30,{}\n".format(*n) for n in ((999, 3), (2, 999))
+    )
+    receipt = house.deliver(contract, first, "first.csv")
+    assert (receipt["accepted"], receipt["refused"], receipt["warnings"]) == (2, 1, [])
+    assert utc(house, contract) == ["26 23:30", "27 01:30"]
+    # Of the other pass nothing is left, but which one this is can be told.
+    receipt = house.deliver(contract, second, "second.csv")
+    assert (receipt["accepted"], receipt["refused"], receipt["warnings"]) == (1, 1, [])
+    assert utc(house, contract) == ["26 23:30", "27 00:30", "27 01:30"]
 
 
 def test_a_day_is_utc_s_and_not_the_clock_s(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -87,3 +88,28 @@ def test_other_faults_of_a_row_show_no_personal_data_either(house: House) -> Non
     receipt = house.deliver(contract, "\n".join(rows) + "\n")
     assert (receipt["delivered"], receipt["refused"]) == (3, 3)
     assert "eva.holm" not in str(receipt) + str(house.quarantine(contract, receipt))
+
+
+@pytest.mark.parametrize("format_", ["xml", "json", "wide"])
+def test_of_rows_of_one_line_only_those_with_personal_data_are_refused(house: House, format_: str) -> None:
+    allowed = {"type": "library", "metric": "invalidValues", "arguments": {"validValues": [1, 2, 3]}}
+    state = column("state", "integer", quality=[{**allowed, "severity": "warning"}])
+    notes = ["a", "eva.holm@example.dk", "c"]
+    form: dict[str, Any]
+    if format_ == "xml":
+        form = {"format": "xml", "records": "m/r"}
+        rows = (f"<r><id>1</id><name>{n}</name><note>{note}</note><state>9</state></r>" for n, note in enumerate(notes))
+        content = f"<m>{''.join(rows)}</m>"
+    elif format_ == "json":
+        form = {"format": "json", "unnest": "of"}
+        content = json.dumps([{"of": [{"id": 1, "name": n, "note": note, "state": 9} for n, note in enumerate(notes)]}])
+    else:
+        form = {"format": "csv", "unpivot": {"columns": "n_(.)", "name": "name", "value": "note"}}
+        content = f"id,n_0,n_1,n_2,state\n1,{','.join(notes)},9\n"
+    contract = _register(house, column("name", "string", key=2), column("note", "string"), state, forms=[form])
+    receipt = house.deliver(contract, content, f"d.{format_}")
+    assert (receipt["delivered"], receipt["accepted"], receipt["refused"]) == (3, 2, 1)
+    assert faults(receipt) == {("personal_data", "note"): (1, 2 if format_ == "wide" else 1, "(masked)")}
+    # What is said of the others is said still.
+    assert [(entry["rule"], entry["rows"]) for entry in receipt["warnings"]] == [("not_in_list", 2)]
+    assert house.clean(contract, "name, note") == [("0", "a"), ("2", "c")]

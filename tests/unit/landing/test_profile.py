@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing import plain_measures
 from lakehouse.landing.alarms import drift, find_alarms
 from lakehouse.landing.profile import past_profiles
 from lakehouse.landing.scorecard import overdue, scorecard, write_pages
@@ -51,6 +52,16 @@ def test_a_profile_says_how_fresh_and_how_spread_the_good_rows_are(house: House)
     assert profile["columns"]["meter"] == {"null_share": 0.0, "distinct_share": pytest.approx(1, abs=0.1)}
     [row] = house.exchange.index.rows(sa.select(delivery_profiles))
     assert (row["delivered"], row["refused"], row["profile"]) == (21, 1, profile)
+
+
+def test_of_a_document_of_one_line_some_rows_are_a_sample(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(plain_measures, "SAMPLED", 100)
+    contract = house.contract(forms=[{"format": "xml", "records": "m/r"}])
+    rows = (f"<r><meter>m{n}</meter><read_at>2024-01-01</read_at><use_kwh>{n}</use_kwh></r>" for n in range(2000))
+    receipt = house.deliver(contract, f"<m>{''.join(rows)}</m>", "d.xml")
+    median = receipt["profile"]["columns"]["use_kwh"]["quantiles"][5]
+    assert 500 < median < 1500
+    assert receipt["levels"]["use_kwh"]["values"] < 2000
 
 
 def test_no_value_of_a_private_column_is_in_a_profile(house: House) -> None:

@@ -231,16 +231,26 @@ def test_one_file_of_the_inputs_may_be_several_datasets(house: House) -> None:
     assert matched.unmatched == []
 
 
-def test_of_rows_of_one_line_with_one_key_the_same_stands_wherever_it_is_asked(house: House) -> None:
+def test_of_rows_of_one_line_with_one_key_the_last_stands_wherever_it_is_asked(house: House) -> None:
     contract = house.contract(NESTED, forms=[{"format": "ndjson", "unnest": "data.values"}])
 
     def line(*uses: int) -> str:
         values = [{"t": "2024-01-01T00:00", "use_kwh": use} for use in uses]
         return json.dumps({"device": {"id": "a"}, "data": {"values": values}, "batch": "n"})
 
+    # What is stored of a line is one row of a key: by its line alone nobody could tell which of two stands.
     first = house.deliver(contract, line(7, 9, 8), "first.json")
-    assert (first["accepted"], first["corrections"]) == (3, 2)
-    assert house.deliver(contract, line(9), "same.json")["duplicates"] == 1
+    assert (first["accepted"], first["duplicates"], first["corrections"]) == (1, 2, 0)
+    assert house.deliver(contract, line(9, 8), "same.json")["duplicates"] == 2
+    second = house.deliver(contract, f"{line(8, 5)}\n{line(6, 4)}\n", "back.json")
+    assert (second["accepted"], second["duplicates"], second["corrections"]) == (2, 2, 2)
     versions = history(house.exchange, contract, where={"meter": "a"})
-    assert [(version["use_kwh"], version["stands"]) for version in versions] == [(7, False), (8, False), (9, True)]
-    assert house.deliver(contract, line(8), "back.json")["corrections"] == 1
+    assert [(version["use_kwh"], version["exchange_line"]) for version in versions] == [(8, 1), (5, 1), (4, 2)]
+    assert [version["exchange_stands"] for version in versions] == [False, False, True]
+
+
+def test_columns_that_become_rows_tell_no_order_of_times(house: House) -> None:
+    time = column("read_at", "timestamp", key=2, parse={"zone": "Europe/Copenhagen", "ambiguous": "sequence"})
+    form = {"format": "csv", "unpivot": {"columns": r"\d.+", "name": "read_at", "value": "use_kwh"}}
+    with pytest.raises(ContractError, match="found by name and may stand in any order: state refuse, earlier or"):
+        house.contract([READINGS[0], time, READINGS[2]], forms=[form])
