@@ -81,6 +81,7 @@ def history(
     if not found:
         out.print("no row has these values")
         return
-    names = [name for name in found[0] if name not in ("exchange_observed_at", "exchange_stands")]
-    rows = [[*(f"{row[name]}" for name in names), "stands" if row["exchange_stands"] else ""] for row in found]
-    print_table("", [*((name.removeprefix("exchange_"), False) for name in names), ("", False)], rows)
+    observed = next(name for name in ("exchange_observed_at", "observed_at") if name in found[0])
+    *names, stands = (name for name in found[0] if name != observed)
+    rows = [[*(f"{row[name]}" for name in names), "stands" if row[stands] else ""] for row in found]
+    print_table("", [*((name, False) for name in names), ("", False)], rows)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -27,9 +27,10 @@ def history(
 ) -> list[dict[str, Any]]:
     """All versions of the rows of which a version holds the values ``where``, by key and time.
 
-    Each has the contract's columns, ``exchange_observed_at`` (``None`` in a register), ``exchange_known_at``,
-    ``exchange_delivery``, ``exchange_line`` and ``exchange_stands``: whether it is the newest of its key. ``as_of``:
-    as it was then, without what came later. Ids of people are pseudonyms, but for those that ``where`` gives.
+    Each has the contract's columns, ``observed_at`` (``None`` in a register), ``known_at``, ``delivery``, ``line`` and
+    ``stands``: whether it is the newest of its key; one of these whose name a column of the contract has is called
+    ``exchange_…``. ``as_of``: as it was then, without what came later. Ids of people are pseudonyms, but for those that
+    ``where`` gives.
     Raises :class:`NoSuchValue`.
     """
     given = dict(where)
@@ -54,11 +55,17 @@ def history(
             found = connection.execute(_versions(contract, rows, where, as_of))
         except duckdb.ConversionException:
             raise NoSuchValue(f"a value of {', '.join(where)} has not the type of its column") from None
-        names = [column[0] for column in found.description or ()]
+        names = [_told(column[0], known) for column in found.description or ()]
         versions = [dict(zip(names, values, strict=True)) for values in found.fetchall()]
     for version in versions:
         version.update({name: given[name] for name, one in hidden.items() if version[name] == one})
     return versions
+
+
+def _told(name: str, known: Collection[str]) -> str:
+    """No column of a contract begins with ``exchange_``."""
+    plain = name.removeprefix("exchange_")
+    return name if plain in known else plain
 
 
 def _hidden(exchange: Exchange, contract: Contract, where: Mapping[str, str]) -> dict[str, int | str | None]:

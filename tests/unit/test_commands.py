@@ -82,7 +82,7 @@ def test_private_rows_are_shown_to_staff_alone(
     assert run(monkeypatch, *asked, "--private") == 0
     found = json.loads(capsys.readouterr().out)
     assert len(found) == 62
-    assert {row["exchange_stands"] for row in found} == {True}
+    assert {row["stands"] for row in found} == {True}
 
 
 def test_the_release_that_was_the_newest_at_a_time_is_told(

@@ -27,19 +27,19 @@ def test_all_versions_of_a_row_are_told_and_the_newest_stands(house: House) -> N
     contract = house.exchange.contract("town/readings")
     # The value of one version finds the others too.
     found = history(house.exchange, contract, where={"use_kwh": "6"})
-    assert [(float(row["use_kwh"]), row["exchange_stands"], row["exchange_line"]) for row in found] == [
+    assert [(float(row["use_kwh"]), row["stands"], row["line"]) for row in found] == [
         (5.0, False, 2), (6.0, False, 2), (7.0, True, 2),
     ]  # fmt: skip
-    assert [row["exchange_known_at"] for row in found] == received
-    assert {row["exchange_observed_at"].isoformat() for row in found} == {"2024-01-01T00:00:00+00:00"}
-    assert len({row["exchange_delivery"] for row in found}) == 3
+    assert [row["known_at"] for row in found] == received
+    assert {row["observed_at"].isoformat() for row in found} == {"2024-01-01T00:00:00+00:00"}
+    assert len({row["delivery"] for row in found}) == 3
 
 
 def test_as_of_a_time_what_came_later_was_not_known(house: House) -> None:
     received = filled(house)
     contract = house.exchange.contract("town/readings")
     found = history(house.exchange, contract, where={"meter": "a"}, as_of=received[1])
-    assert [(float(row["use_kwh"]), row["exchange_stands"]) for row in found] == [(5.0, False), (6.0, True)]
+    assert [(float(row["use_kwh"]), row["stands"]) for row in found] == [(5.0, False), (6.0, True)]
     assert history(house.exchange, contract, where={"use_kwh": "7"}, as_of=received[1]) == []
 
 

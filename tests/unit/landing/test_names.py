@@ -37,7 +37,8 @@ def names_in_sql() -> list[str]:
     return sorted({name for name in found if not name.startswith("exchange_")} - {"event_date"})
 
 
-NAMES = names_in_sql()
+# And what history says of a version.
+NAMES = sorted({*names_in_sql(), "observed_at", "known_at", "delivery", "line", "stands"})
 
 
 def counts(receipt: dict[str, Any]) -> tuple[int, ...]:

@@ -108,7 +108,7 @@ def test_history_takes_the_providers_id(house: House, contract: Contract) -> Non
     house.deliver(contract, ROWS)
     house.deliver(contract, ROWS.splitlines()[0] + "\n710017,2024-01-01 00:00,Ann,9\n", name="corrected.csv")
     found = history(house.exchange, contract, where={"meter": "710017"})
-    assert [(row["meter"], int(row["use_kwh"]), row["exchange_stands"]) for row in found] == [
+    assert [(row["meter"], int(row["use_kwh"]), row["stands"]) for row in found] == [
         ("710017", 1, False),
         ("710017", 9, True),
     ]

@@ -245,8 +245,8 @@ def test_of_rows_of_one_line_with_one_key_the_last_stands_wherever_it_is_asked(h
     second = house.deliver(contract, f"{line(8, 5)}\n{line(6, 4)}\n", "back.json")
     assert (second["accepted"], second["duplicates"], second["corrections"]) == (2, 2, 2)
     versions = history(house.exchange, contract, where={"meter": "a"})
-    assert [(version["use_kwh"], version["exchange_line"]) for version in versions] == [(8, 1), (5, 1), (4, 2)]
-    assert [version["exchange_stands"] for version in versions] == [False, False, True]
+    assert [(version["use_kwh"], version["line"]) for version in versions] == [(8, 1), (5, 1), (4, 2)]
+    assert [version["stands"] for version in versions] == [False, False, True]
 
 
 def test_columns_that_become_rows_tell_no_order_of_times(house: House) -> None:
