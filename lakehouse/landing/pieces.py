@@ -186,9 +186,9 @@ def head_of(path: Path, lines: int) -> bytes:
     return b"".join(found)
 
 
-def extents(path: Path, *, skip: int) -> Iterator[Extent]:
+def extents(path: Path, *, skip: int, longer: float = 1) -> Iterator[Extent]:
     """Where the pieces are of the file's lines after the first ``skip``, without a mark of its encoding; the last line
-    has an end in any case. Raises :class:`NotPlain` where one is too long."""
+    has an end in any case. ``longer``: than usual, so many times. Raises :class:`NotPlain` where a line is too long."""
     with path.open("rb") as file:
         for _ in range(skip):
             bounded_line(file)
@@ -197,7 +197,7 @@ def extents(path: Path, *, skip: int) -> Iterator[Extent]:
             start = len(BOM_UTF8)
         size = os.fstat(file.fileno()).st_size
         while start < size:
-            end = _line_end(file, min(start + PIECE_BYTES, size))
+            end = _line_end(file, min(start + int(longer * PIECE_BYTES), size))
             yield Extent(path, start, end)
             start = end
 

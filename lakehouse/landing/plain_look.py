@@ -14,7 +14,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.contested import own_contested
 from lakehouse.landing.moves import rows_move
 from lakehouse.landing.pieces import Places
-from lakehouse.landing.plain_measures import Measured, measure_plain
+from lakehouse.landing.plain_measures import Measured, Measuring
 from lakehouse.landing.plain_rows import PlainFrame, PlainRows
 from lakehouse.landing.profile import spread_of
 from lakehouse.landing.write_plain import Writing
@@ -30,11 +30,11 @@ class PlainLook:
         # Ids are hidden in no draft, and a row that moves is written otherwise.
         self._drafts = not rows_move(contract) and not list(hidden_columns(contract))
         self._pool = ThreadPoolExecutor(1)
-        self._frames: list[PlainFrame] = []
         self._contested: Future[Places] | None = None
         self._drafting: Future[Writing] | None = None
         self._drafted: Future[None] | None = None
-        self._measured: Future[dict[str, Measured]] | None = None
+        self._measuring: Measuring | None = None
+        self._measured: Future[None] | None = None
 
     def __enter__(self) -> PlainLook:
         return self
@@ -46,13 +46,14 @@ class PlainLook:
         """Does nothing where it has begun, or there is no row to look at."""
         if self._contested is not None or not self._plain.rows:
             return
-        frames = self._frames = list(self._plain.frames)
+        frames = list(self._plain.frames)
         self._plain.taken = []
         self._contested = self._pool.submit(own_contested, self._contract, frames)
         if self._drafts:
             self._drafting = self._pool.submit(self._draft, frames, self._contested)
             self._drafted = self._pool.submit(self._write, self._drafting)
-        self._measured = self._pool.submit(self._measure, frames)
+        self._measuring = Measuring(frames, self._contract, spread=spread_of(self._contract))
+        self._measured = self._pool.submit(self._measuring.join)
 
     def begin_again(self) -> None:
         """Looks anew, at the rows as they are now."""
@@ -81,13 +82,13 @@ class PlainLook:
     def measured(self) -> dict[str, Measured]:
         """What a profile asks of them."""
         self.begin()
-        if self._measured is None:
+        if self._measuring is None or self._measured is None:
             return {}
         # Who asks has nothing else to do.
-        return self._measure(self._frames) if self._measured.cancel() else self._measured.result()
-
-    def _measure(self, frames: list[PlainFrame]) -> dict[str, Measured]:
-        return measure_plain(frames, self._contract, spread=spread_of(self._contract))
+        self._measuring.join()
+        if not self._measured.cancel():
+            self._measured.result()
+        return self._measuring.found
 
     def _draft(self, frames: list[PlainFrame], contested: Future[Places]) -> Writing:
         lines = contested.result()

@@ -69,26 +69,36 @@ class _Distinct:
         return (KEPT_HASHES - 1) * HASHES // int(self._kept[-1])
 
 
-def measure_plain(frames: Sequence[PlainFrame], contract: Contract, *, spread: Sequence[str]) -> dict[str, Measured]:
-    """Each column measured; least, greatest and sum of those in ``spread``, and of the time of the event."""
-    event = contract.exchange.time
-    ends = {*spread, event.column} if event else set(spread)
-    found = {column.name: Measured() for column in contract.columns}
-    distinct = {name: _Distinct() for name in found}
-    for frame in (one.loaded(list(found)) for one in frames):
-        for name, one in found.items():
+class Measuring:
+    """Each column of plain rows measured; least, greatest and sum of those in ``spread``, and of the time of the event.
+    As many threads measure as join in, each a column at a time."""
+
+    def __init__(self, frames: Sequence[PlainFrame], contract: Contract, *, spread: Sequence[str]) -> None:
+        event = contract.exchange.time
+        self._frames, self._spread = frames, set(spread)
+        self._ends = {*spread, event.column} if event else set(spread)
+        self.found = {column.name: Measured() for column in contract.columns}
+        # One for all threads: each takes what comes next.
+        self._left = iter(list(self.found))
+
+    def join(self) -> None:
+        """Measures until no column is left that nobody has begun."""
+        for name in self._left:
+            self._measure(name, self.found[name])
+
+    def _measure(self, name: str, one: Measured) -> None:
+        distinct = _Distinct()
+        for frame in (frame.loaded([name]) for frame in self._frames):
             held, coding = frame.column(name)
             weighed = coding.weighed(held)
             one.values += weighed.number
-            distinct[name].add(weighed.hashable)
-            if name in ends:
+            distinct.add(weighed.hashable)
+            if name in self._ends:
                 least, most = weighed.ends()
                 one.least, one.most = _of(min, one.least, least), _of(max, one.most, most)
-            if name in spread:
+            if name in self._spread:
                 one.total += weighed.total()
-    for name, one in found.items():
-        one.distinct = distinct[name].count()
-    return found
+        one.distinct = distinct.count()
 
 
 def _of(choose: Any, known: Any, new: Any) -> Any:

@@ -40,7 +40,7 @@ def profile_delivery(
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
 
-    ``measured``: what :func:`lakehouse.landing.plain_measures.measure_plain` made of the plain ones and of those that
+    ``measured``: what :class:`lakehouse.landing.plain_measures.Measuring` made of the plain ones and of those that
     were taken out of them since. ``sample``: some of all of them, for deciles.
     Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
     """

@@ -40,6 +40,8 @@ FIRST_LINES = 20
 MOST_UNLIKE = 0.05
 # Of the first piece: what tells in which columns values are few. Records are longer than lines of a csv.
 LOOKED_AT_BYTES = 4 << 20
+# Pieces of records, and of so many fewer lines.
+LONGER = 1.7
 # Records at a time.
 BATCH = 262_144
 # What DuckDB reads ahead.
@@ -109,6 +111,7 @@ def _read_alike(
         skip=0,
         # They tell which fields a file has.
         first=RECORDS_LOOKED_AT,
+        longer=LONGER,
     )
 
 

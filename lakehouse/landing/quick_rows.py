@@ -218,9 +218,10 @@ def read_pieces(
     looked_at: int,
     skip: int,
     first: int = 0,
+    longer: float = 1,
 ) -> Rest:
-    """Reads a file's rows after the first ``skip`` lines, several pieces beside each other; the ``first`` of them are
-    left in any case.
+    """Reads a file's rows after the first ``skip`` lines, several pieces beside each other, ``longer`` than usual so
+    many times; the ``first`` of them are left in any case.
 
     ``split`` gives the texts of some ``looked_at`` bytes: these tell in which places values are few. Raises
     :class:`TooFewPlain`, and :class:`lakehouse.landing.text.NotPlain` where the text is to be surveyed first.
@@ -252,7 +253,7 @@ def read_pieces(
         rest.write(head)
         end = Piece(head).plain_end(encoding) if encoding else None
         # Of the first pieces the bytes are read meanwhile.
-        for one, kept, text in in_turn(pool, parsed, extents(file.path, skip=skip + first)):
+        for one, kept, text in in_turn(pool, parsed, extents(file.path, skip=skip + first, longer=longer)):
             end = one_end(end, one)
             rest.write(text)
             rows = looked.result()

@@ -15,7 +15,7 @@ import pytest
 
 from lakehouse.contracts.odcs import Column
 from lakehouse.landing import pieces, plain_rows, quick, quick_rows
-from lakehouse.landing.plain_measures import measure_plain
+from lakehouse.landing.plain_measures import Measuring
 from lakehouse.landing.quick_columns import Planned, Way, read_values
 from lakehouse.landing.quick_rows import Rest
 from lakehouse.landing.text import NotPlain
@@ -291,7 +291,9 @@ def test_distinct_values_are_counted_frame_by_frame(
         times = lines.cast(pl.Datetime("us", "UTC"))
         rows = pl.DataFrame({"exchange_line": lines, "meter": lines % distinct, "read_at": times})
         plain.add(plain_rows.PlainFrame.of(rows))
-    measured = measure_plain(plain.frames, contract, spread=["meter"])["meter"]
+    measuring = Measuring(plain.frames, contract, spread=["meter"])
+    measuring.join()
+    measured = measuring.found["meter"]
     assert measured.distinct == pytest.approx(distinct, rel=allowed)
     assert (measured.values, measured.least, measured.most) == (120_000, 0, distinct - 1)
     assert measured.total == sum(line % distinct for line in range(120_000))
