@@ -46,10 +46,10 @@ IGNORED_PREFIX = "._"
 SHAPEFILE_PARTS = (".shp", ".shx", ".dbf", ".prj", ".cpg")
 BESIDE_SHAPEFILES = (
     ".sbn", ".sbx", ".qix", ".idx", ".fbn", ".fbx", ".ain", ".aih", ".ixs", ".mxs", ".qpj", ".qmd", ".qml", ".cst",
-    ".lyr", ".sld", ".shp.xml", ".dbf.xml",
+    ".lyr", ".sld", ".shp.xml", ".dbf.xml", ".shp.iso.xml", ".shp.ea.iso.xml", ".pdf", ".htm", ".html",
 )  # fmt: skip
-# Unless the dataset takes it as data, a description likewise.
-DESCRIPTION = ".xml"
+# A description likewise, unless the dataset takes its form as data.
+DESCRIPTIONS = {".xml": {"xml"}, ".txt": {"csv", "fixed_width"}}
 SHOWN_MEMBERS = 20
 
 
@@ -98,7 +98,8 @@ def unpack(
     """
     folder.mkdir(parents=True, exist_ok=True)
     try:
-        described = () if any(form.format == "xml" for form in forms) else (DESCRIPTION,)
+        taken = {form.format for form in forms}
+        described = [ending for ending, formats in DESCRIPTIONS.items() if not formats & taken]
         found = _members(path, name, folder, max_bytes, members, (*BESIDE_SHAPEFILES, *described))
     except (*DAMAGED, OSError) as error:
         if not isinstance(error, DAMAGED) and error.errno != errno.EINVAL:

@@ -121,6 +121,10 @@ def test_what_programs_of_maps_write_beside_a_shapefile_is_passed_over(house: Ho
         "layer.sbn": b"\0\0\x27\x0a",
         "layer.qmd": "<qgis/>",
         "layer.CST": "UTF-8",
+        "layer.shp.iso.xml": "<metadata/>",
+        "layer.shp.ea.iso.xml": "<metadata/>",
+        "layer.pdf": "%PDF-1.4",
+        "layer.txt": "Of whom to ask.",
     }
     receipt = house.deliver(contract, zipped(tmp_path / "l", beside=beside), "a.zip")
     assert (receipt["status"], receipt["accepted"]) == ("accepted", 2)
