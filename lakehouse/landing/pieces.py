@@ -22,6 +22,8 @@ from lakehouse.landing.text import NotPlain, refuse_no_text
 
 # Large enough that what is done once a piece does not count, small enough that several fit into memory.
 PIECE_BYTES = 24 << 20
+# Of fewer pieces that are longer some threads would have none.
+SEVERAL = 4
 LINE_END = 10
 LAST_ASCII = 127
 # Below it are the signs that control, line ends among them.
@@ -188,7 +190,8 @@ def head_of(path: Path, lines: int) -> bytes:
 
 def extents(path: Path, *, skip: int, longer: float = 1) -> Iterator[Extent]:
     """Where the pieces are of the file's lines after the first ``skip``, without a mark of its encoding; the last line
-    has an end in any case. ``longer``: than usual, so many times. Raises :class:`NotPlain` where a line is too long."""
+    has an end in any case. ``longer``: than usual, so many times, in a file that gives several of such. Raises
+    :class:`NotPlain` where a line is too long."""
     with path.open("rb") as file:
         for _ in range(skip):
             bounded_line(file)
@@ -196,8 +199,9 @@ def extents(path: Path, *, skip: int, longer: float = 1) -> Iterator[Extent]:
         if start == 0 and file.read(len(BOM_UTF8)) == BOM_UTF8:
             start = len(BOM_UTF8)
         size = os.fstat(file.fileno()).st_size
+        length = int(min(longer * PIECE_BYTES, max(PIECE_BYTES, size / SEVERAL)))
         while start < size:
-            end = _line_end(file, min(start + int(longer * PIECE_BYTES), size))
+            end = _line_end(file, min(start + length, size))
             yield Extent(path, start, end)
             start = end
 
