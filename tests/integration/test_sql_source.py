@@ -216,6 +216,8 @@ def test_a_server_that_is_away_is_asked_again_and_the_pages_go_on_where_they_wer
         ({"mode": "by_key", "key": ("meter",), "table": "gaps"}, "column meter has rows without a value"),
         (CHANGES | {"table": "gaps"}, "changed_at has rows that are to change in the future"),
         (CHANGES | {"changed_at": "secret"}, "secret is of type TEXT and no time of change"),
+        ({"mode": "by_key", "key": ("hash",), "table": "odd"}, "hash is of type BYTEA, which no watermark can hold"),
+        (CHANGES | {"key": ("id", "tags"), "table": "odd"}, "tags is of type .*, which no watermark can hold"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_read_is_refused_with_where_what_and_the_next_step(
@@ -226,7 +228,8 @@ def test_what_cannot_be_read_is_refused_with_where_what_and_the_next_step(
         """
         CREATE VIEW "out; side".slow AS SELECT pg_sleep(1)::text AS meter, id, "Read At", use_kwh FROM "out; side"."order";
         CREATE TABLE "out; side".gaps AS SELECT * FROM "out; side"."order";
-        UPDATE "out; side".gaps SET meter = NULL, changed_at = '2999-01-01' WHERE id = 3
+        UPDATE "out; side".gaps SET meter = NULL, changed_at = '2999-01-01' WHERE id = 3;
+        CREATE TABLE "out; side".odd AS SELECT *, meter::bytea AS hash, ARRAY[meter] AS tags FROM "out; side"."order"
         """,
     )
     sleeps: list[float] = []
