@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from airflow.providers.standard.operators.empty import EmptyOperator
@@ -10,7 +10,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronDataI
 
 from exchange_operators import ExtractOperator, IntakeOperator
 from exchange_triggers import InboxTrigger
-from lakehouse.contracts.derive import clean_asset_uri, dag_id, inbox_prefix, is_asked, landing_asset_uri
+from lakehouse.contracts.derive import clean_asset_uri, dag_id, history_start, inbox_prefix, is_asked, landing_asset_uri
 from lakehouse.contracts.load import read_contracts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
@@ -42,7 +42,6 @@ def dataset_dag(contract: Contract) -> DAG:
     columns = "\n".join(
         f"| `{c.name}` | {c.unit or ''} | {c.classification} | {c.description} |" for c in contract.columns
     )
-    start = datetime.fromisoformat(extension.history_start or "2016-01-01")
     dag = DAG(
         dag_id=dag_id(contract),
         dag_display_name=f"{contract.name} ({contract.key})",
@@ -51,7 +50,7 @@ def dataset_dag(contract: Contract) -> DAG:
         f"Contract version {contract.version}, licence {extension.licence.id}, {extension.licence.attribution}.\n\n"
         f"| column | unit | privacy | meaning |\n|---|---|---|---|\n{columns}",
         schedule=schedule(contract),
-        start_date=start.replace(tzinfo=None),
+        start_date=history_start(contract),
         catchup=False,
         max_active_runs=1,
         tags=["dataset", kind, privacy, contract.provider, *([contract.domain] if contract.domain else [])],

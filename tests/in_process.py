@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from lakehouse.build.run import build
+from lakehouse.contracts.derive import history_start
 from lakehouse.contracts.mart import read_marts
 from lakehouse.exchange import Exchange
 from lakehouse.landing.extract import extract
@@ -34,7 +35,7 @@ def main_job(settings: Settings, inputs: Path) -> Outcome:
         asking = Exchange(settings.model_copy(update={"extract_url": api.base_url}))
         for key, contract in exchange.contracts.items():
             if key in asked:
-                start = datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)
+                start = history_start(contract)
                 extract(asking, contract, start=start, end=since.replace(minute=0, second=0, microsecond=0))
             else:
                 drop(exchange, contract, matched.files.get(key, []))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,11 @@ def loopback_extract(contract: Contract) -> PagedJsonApi | None:
 def is_asked(contract: Contract, *, live: bool) -> bool:
     """Whether the dataset's source is asked for it. Else it is what is dropped."""
     return contract.exchange.extract is not None and (live or loopback_extract(contract) is not None)
+
+
+def history_start(contract: Contract) -> datetime:
+    """From when on a source is asked that is asked by interval."""
+    return datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)
 
 
 def landing_bucket(provider: str) -> str:

@@ -31,6 +31,11 @@ class Extract(BaseModel):
         """Whether the source is asked for a data interval, or for what is new since the watermark."""
         return True
 
+    @property
+    def file_each(self) -> str | None:
+        """The period for each of which the source has a file, if it has: then each is asked for by itself."""
+        return None
+
     def last_bound(self, moment: datetime) -> datetime:
         """The moment, or the last before it, at which an interval that the source is asked for can begin and end."""
         return moment

@@ -329,6 +329,10 @@ class HttpFile(HttpExtract):
     max_bytes: PositiveInt = 10 * 1024**3
 
     @property
+    def file_each(self) -> str | None:
+        return self.every
+
+    @property
     def by_interval(self) -> bool:
         return any(placeholders(text) for text in (self.path, *self.parameters.values()))
 

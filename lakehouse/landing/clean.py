@@ -16,7 +16,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.pseudonymise import Hidden
-from lakehouse.landing.write_plain import partitions_of_plain, write_exact_rows, write_frames
+from lakehouse.landing.write_plain import Writing, partitions_of_plain, write_exact_rows
 from lakehouse.privacy.vault import VaultChanged, VaultState
 from lakehouse.storage.index import clean_files, hold_changes
 from lakehouse.storage.sql import identifier, literal
@@ -184,7 +184,8 @@ def write_partitions(
         exact = write_exact_rows(connection, contract, delivery, plain, hidden, target)
         written = drafted()
         if written is None:
-            written = write_frames(contract, delivery, plain.frames, target, "part-0", hidden.frames(connection))
+            pseudonyms = hidden.frames(connection)
+            written = Writing(contract, delivery, plain.frames, target, "part-0", pseudonyms).finish()
         return _clean_files(contract, delivery["delivery"], hidden, {**written, **exact})
     source = "FROM stored" if moved else "SELECT *, false AS exchange_withdrawn FROM fresh"
     return write_rows(connection, contract, Arrivals.one(delivery), source, rows=rows, folder=folder, hidden=hidden)

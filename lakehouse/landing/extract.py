@@ -12,7 +12,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lakehouse.contracts.extract import HttpFile
+from lakehouse.contracts.derive import history_start
 from lakehouse.contracts.extract_base import HOW_IT_IS_ASKED
 from lakehouse.contracts.extract_stores import SqlRead
 from lakehouse.contracts.odcs import Contract
@@ -81,29 +81,29 @@ def extract(
         given, (start, end) = (start, end), (arguments.last_bound(start), arguments.last_bound(end))
         if start >= end:
             progress(
-                f"{contract.key}: {given[0]:%Y-%m-%d %H:%M} to {given[1]:%Y-%m-%d %H:%M}: less than the source can be "
-                "asked for; it comes with the interval in which it is whole"
+                f"{contract.key}: {_shown(given)}: less than the source can be asked for; it comes with the interval "
+                "in which it is whole"
             )
             return Extracted()
     total = Extracted()
     done = _read_since(exchange, contract, again_before)
-    every = arguments.every if isinstance(arguments, HttpFile) else None
     absent: dict[Window, NotThere] = {}
-    for window in windows(start, end, arguments.window_days if arguments.by_interval else None, every=every):
+    days, period = arguments.window_days if arguments.by_interval else None, arguments.file_each
+    for window in windows(start, end, days, every=period):
         if window in done:
             continue
         try:
             found = _extract_window(exchange, contract, connector, window)
         except NotThere as error:
-            if every is None or not error.empty:
+            if period is None or not error.empty:
                 raise
             absent[window] = error
-            progress(f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: not there: {error}")
+            progress(f"{contract.key}: {_shown(window)}: not there: {error}")
             continue
         total += found
         progress(
-            f"{contract.key}: {window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}: {found.rows:,} rows in "
-            f"{found.pages} pages from {address}; {found.sealed} pages are new"
+            f"{contract.key}: {_shown(window)}: {found.rows:,} rows in {found.pages} pages from {address}; "
+            f"{found.sealed} pages are new"
         )
     if total.pages:
         # Else each day without a file would be asked for for ever.
@@ -111,14 +111,18 @@ def extract(
             _cover(exchange, contract, window, Extracted())
             del absent[window]
     for window, missing in absent.items():
-        if every is not None and _is_due(contract, window, every):
+        if period and _is_due(contract, period, window):
             raise missing
     return total
 
 
-def _is_due(contract: Contract, window: Window, every: str) -> bool:
+def _shown(window: Window) -> str:
+    return f"{window[0]:%Y-%m-%d %H:%M} to {window[1]:%Y-%m-%d %H:%M}"
+
+
+def _is_due(contract: Contract, period: str, window: Window) -> bool:
     """Whether the file of a window's period should be there: once that is over, and as late as was promised."""
-    over = max(end for _, end in periods(*window, every))
+    [(_, over)] = periods(*window, period)
     return over + (contract.promised("latency") or timedelta()) <= datetime.now(UTC)
 
 
@@ -307,13 +311,8 @@ def missed(exchange: Exchange, contract: Contract, *, before: datetime) -> list[
         )
     )
     begun: datetime | None = first["start"] if first else None
-    if begun is None and isinstance(contract.exchange.extract, HttpFile) and contract.exchange.extract.every:
+    if begun is None and contract.exchange.extract and contract.exchange.extract.file_each:
         begun = history_start(contract)
     if begun is None or begun >= before:
         return []
     return uncovered(exchange, contract, start=max(begun, before - _LOOK_BACK), end=before)
-
-
-def history_start(contract: Contract) -> datetime:
-    """From when on a source is asked that is asked by interval."""
-    return datetime.fromisoformat(contract.exchange.history_start or "2016-01-01").replace(tzinfo=UTC)

@@ -46,15 +46,15 @@ def write_exact_rows(
     hidden: Hidden,
     folder: Path,
 ) -> dict[Path, int]:
-    """Writes the rows of ``fresh_exact`` into files of their own, beside those of ``plain``, as :func:`write_frames`
-    does."""
+    """Writes the rows of ``fresh_exact`` into files of their own, beside those of ``plain``. Returns how many rows each
+    holds."""
     more = PlainRows(contract, folder.with_name("more"))
     more.folder.mkdir()
     names = ", ".join(identifier(name) for name in plain.columns)
     found = connection.execute(f"SELECT exchange_line, {names} FROM fresh_exact ORDER BY exchange_line")
     for batch in found.to_arrow_reader(BATCH):
         more.add(PlainFrame.of(pl.DataFrame(batch).cast(plain.schema)))
-    return write_frames(contract, delivery, more.frames, folder, "part-1", hidden.frames(connection))
+    return Writing(contract, delivery, more.frames, folder, "part-1", hidden.frames(connection)).finish()
 
 
 class Writing:
@@ -86,26 +86,17 @@ class Writing:
         for path, parts in self._left:
             _write(path, parts, _form(self._contract, parts), self._delivery, self._pseudonyms)
 
+    def finish(self) -> dict[Path, int]:
+        """Writes all, several files beside each other. Returns how many rows each holds."""
+        with ThreadPoolExecutor(WRITERS) as pool:
+            for one in [pool.submit(self.join) for _ in range(WRITERS)]:
+                one.result()
+        return self.rows
+
     def give_up(self) -> None:
         """Leaves the files that nobody has begun."""
         for _ in self._left:
             pass
-
-
-def write_frames(
-    contract: Contract,
-    delivery: dict[str, Any],
-    frames: Sequence[PlainFrame],
-    folder: Path,
-    name: str,
-    pseudonyms: Mapping[str, pl.DataFrame],
-) -> dict[Path, int]:
-    """Writes frames as :class:`Writing` does. Returns how many rows each file holds."""
-    writing = Writing(contract, delivery, frames, folder, name, pseudonyms)
-    with ThreadPoolExecutor(WRITERS) as pool:
-        for one in [pool.submit(writing.join) for _ in range(WRITERS)]:
-            one.result()
-    return writing.rows
 
 
 def _in_files(frames: Sequence[PlainFrame]) -> list[list[PlainFrame]]:

@@ -14,10 +14,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from lakehouse.contracts.derive import dag_id
+from lakehouse.contracts.derive import dag_id, history_start
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.extract import history_start, uncovered
+from lakehouse.landing.extract import uncovered
 from lakehouse.landing.scorecard import overdue
 from lakehouse.landing.seal import is_waited_for
 from lakehouse.landing.strays import stray_files

@@ -10,7 +10,7 @@ from lakehouse.sources.http import Answer, HttpConnector, HttpSource
 from lakehouse.sources.http_file import fetch_changed, refuse_web_page
 from lakehouse.sources.naming import safe
 from lakehouse.sources.page import Asked, Page
-from lakehouse.sources.paging import ByPlace, at
+from lakehouse.sources.paging import ByPlace, at, list_at
 from lakehouse.sources.walk import walk
 
 # What a portal says of a file that it keeps itself. Of a file elsewhere it does not hear of changes.
@@ -102,10 +102,7 @@ class CkanConnector(HttpConnector[Ckan]):
         return result
 
     def _records(self, answer: Answer, document: Any) -> list[Any]:
-        result = self._result(answer, document)
-        records = result.get("records")
-        if records is None and "records" in result:
-            return []  # as some servers write an empty list
+        records = list_at(self._result(answer, document), "records")
         if not isinstance(records, list):
             raise self._http.error(f"GET {answer.url} has no list at 'result.records'")
         if records:

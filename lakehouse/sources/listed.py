@@ -25,32 +25,40 @@ class Listed:
     version: str
 
 
-def new_files(
-    listed: Iterable[Listed], asked: Asked, *, address: str, fetch: Callable[[Listed, Path], bool]
-) -> Iterator[Page]:
+Fetch = Callable[[Listed, Path], bool]
+
+
+def new_files(listed: Iterable[Listed], asked: Asked, *, address: str, fetch: Fetch) -> Iterator[Page]:
     """Yield a page for each file whose version was not read before.
 
-    The watermark holds the version of every file that is still there. `fetch` writes the file, and answers
-    whether it is the one that was listed: one that is gone or was changed meanwhile is left for the next time. One
-    that it raises FileRefused for holds up no other; the first is raised at the end.
+    The watermark holds the version of every file that is still there. `fetch`: see `fetched`.
     """
     files = list(listed)
     before = (asked.watermark or {}).get("files", {})
     known = {file.name: before[file.name] for file in files if file.name in before}
+    new = [file for file in files if known.get(file.name) != file.version]
+    for file, _ in fetched(new, asked, fetch):
+        known[file.name] = file.version
+        yield file_page(file, asked, address=address, watermark={"files": dict(known)})
+
+
+def fetched(files: Iterable[Listed], asked: Asked, fetch: Fetch) -> Iterator[tuple[Listed, bool]]:
+    """Yield the files that came, and whether none before was refused.
+
+    `fetch` writes a file, and answers whether it is the one that was listed: one that is gone or was changed meanwhile
+    is left for the next time. One that it raises FileRefused for holds up no other; the first is raised at the end.
+    """
     refused: list[FileRefused] = []
     for file in files:
-        if known.get(file.name) == file.version:
-            continue
         try:
-            if not fetch(file, asked.folder / page_name(file.name)):
-                continue
+            came = fetch(file, asked.folder / page_name(file.name))
         except FileRefused as error:
             refused.append(error)
             if len(refused) == _MOST_REFUSED:
                 break
             continue
-        known[file.name] = file.version
-        yield file_page(file, asked, address=address, watermark={"files": dict(known)})
+        if came:
+            yield file, not refused
     if refused:
         raise refused[0]
 

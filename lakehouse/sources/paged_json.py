@@ -23,7 +23,7 @@ from lakehouse.sources.paging import (
     cursor,
     for_good,
     header_link,
-    is_there,
+    list_at,
     names_next,
 )
 from lakehouse.sources.walk import walk
@@ -119,9 +119,7 @@ class PagedJsonConnector(HttpConnector[PagedJsonApi]):
             raise self._http.error(
                 f"GET {answer.url} answered a JSON {type(document).__name__} where an object was due"
             )
-        records = at(document, arguments.records)
-        if records is None and is_there(document, arguments.records):
-            return []  # as some servers write an empty list
+        records = list_at(document, arguments.records)
         if not isinstance(records, list):
             raise self._malformed(answer.url, document)
         return records

@@ -254,6 +254,12 @@ def is_there(document: Any, path: str) -> bool:
     return _found(document, path) is not _NOTHING
 
 
+def list_at(document: Any, path: str) -> Any:
+    """What is at a dotted path, or None; where null is there an empty list, as some servers write it so."""
+    found = at(document, path)
+    return [] if found is None and is_there(document, path) else found
+
+
 def at(document: Any, path: str) -> Any:
     """The value at a dotted path, or None; the document itself for an empty path.
 

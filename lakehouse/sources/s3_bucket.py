@@ -16,7 +16,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError, ClientError
 
 from lakehouse.contracts.extract_stores import S3Bucket
-from lakehouse.sources.listed import FileRefused, Listed, file_page, new_files, page_name
+from lakehouse.sources.listed import FileRefused, Listed, fetched, file_page, new_files
 from lakehouse.sources.page import Asked, Page, SourceError
 from lakehouse.sources.patience import Patience
 from lakehouse.storage.lake import is_unfinished
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _TRANSFER = TransferConfig(multipart_chunksize=8 << 20, max_concurrency=4)
 _STEPS = {
     "403": "set EXCHANGE_CREDENTIAL_<PROVIDER> to access key:secret key of somebody who may list and read it",
-    "archived": "it is in an archive: ask the provider to restore it, or leave it out by `pattern`",
+    "InvalidObjectState": "it is in an archive: ask the provider to restore it, or leave it out by `pattern`",
     "404": "there is no such bucket: correct the location of the contract's server",
 }
 
@@ -84,19 +84,10 @@ class S3BucketConnector:
 
     def _behind(self, asked: Asked) -> Iterator[Page]:
         last = (asked.watermark or {}).get("start_after")
-        refused: FileRefused | None = None
-        for file in self._list(start_after=last):
-            try:
-                if not self._fetch(file, asked.folder / page_name(file.name)):
-                    continue
-            except FileRefused as error:
-                refused = refused or error
-                continue
+        for file, none_refused in fetched(self._list(start_after=last), asked, self._fetch):
             # One that was refused is asked for again, and so is what lies behind it.
-            last = last if refused else file.name
+            last = file.name if none_refused else last
             yield file_page(file, asked, address=self._root, watermark={"start_after": last})
-        if refused is not None:
-            raise refused
 
     def _list(self, start_after: str | None = None) -> Iterator[Listed]:
         """Objects in the order of their keys, a thousand a request."""
@@ -128,11 +119,12 @@ class S3BucketConnector:
         try:
             self._patiently(get)
         except ClientError as error:
-            if error.response["Error"]["Code"] in ("404", "NoSuchKey", "412", "PreconditionFailed"):
+            code, status = error.response["Error"]["Code"], _status(error)
+            if code in ("404", "NoSuchKey", "412", "PreconditionFailed"):
                 return False
-            if (status := _status(error)) != "403":
+            if status != "403":
                 raise
-            step = _STEPS["archived" if error.response["Error"].get("Code") == "InvalidObjectState" else status]
+            step = _STEPS.get(code, _STEPS[status])
             raise FileRefused(f"{self._root}{file.name} could not be read ({_told(error)}); {step}") from None
         return True
 
