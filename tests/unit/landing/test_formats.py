@@ -8,7 +8,7 @@ import json
 import random
 import zipfile
 from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -219,115 +219,6 @@ def test_parquet_types_become_the_contract_s(house: House) -> None:
     assert faults(receipt) == {("not_a_number", "share"): (1, 2, "nan")}
 
 
-def test_a_workbook_with_a_title_dates_and_empty_rows(house: House) -> None:
-    columns = [
-        column("id", "integer", key=1),
-        column("day", "date", required=True, parse={"formats": ["%d.%m.%Y"]}),
-        column("at", "timestamp", parse={"zone": "UTC"}),
-        column("price", "number"),
-        column("note", "string"),
-    ]
-    form = {"format": "xlsx", "sheet": "Data", "header_row": 3, "decimal": ","}
-    contract = house.contract(columns, forms=[form])
-    book = openpyxl.Workbook()
-    sheet = book.create_sheet("Data")
-    sheet["A1"] = "Prices"
-    for row, values in {
-        3: ["id", "day", "at", "price", "note"],
-        4: [1, date(2024, 1, 31), datetime(2024, 1, 31, 7, 30), 1234.5, "007"],
-        6: [2, "01.02.2024", None, "12,25", "x"],
-        7: [3.5, date(2024, 1, 31), None, 1, None],
-    }.items():
-        for place, value in enumerate(values, 1):
-            sheet.cell(row, place, value)
-    receipt = house.deliver(contract, saved(book), "d.xlsx")
-    assert house.clean(contract, 'exchange_line, day, "at", price, note', "1") == [
-        (4, date(2024, 1, 31), datetime(2024, 1, 31, 7, 30, tzinfo=UTC), Decimal("1234.500"), "007"),
-        (6, date(2024, 2, 1), None, Decimal("12.250"), "x"),
-    ]
-    assert faults(receipt) == {("not_a_whole_number", "id"): (1, 7, "3.5")}
-
-
-def test_errors_and_times_without_a_day_are_no_empty_cells(house: House) -> None:
-    at = column("at", "timestamp", parse={"zone": "UTC"})
-    columns = [column("id", "integer", key=1), at, column("n", "number"), column("s", "string")]
-    contract = house.contract(columns, kind="snapshot", forms=[{"format": "xlsx"}])
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    day = datetime(2024, 1, 31)
-    cells = [[1, day, "#DIV/0!", "a"], [2, time(8, 30), 1, "b"], [3, day, 1, "#N/A"], [4, day, 1, None]]
-    for values in [["id", "at", "n", "s"], *cells]:
-        sheet.append(values)
-    receipt = house.deliver(contract, saved(book), "d.xlsx")
-    assert [(e["rule"], e["column"], e["first_line"], e["value"]) for e in receipt["errors"]] == [
-        ("mangled_by_excel", "s", 4, "#N/A"),
-        ("not_a_number", "n", 2, "#DIV/0!"),
-        ("not_a_timestamp", "at", 3, "1899-12-31 08:30:00"),
-    ]
-    assert house.clean(contract, "id, s") == [(4, None)]
-
-
-def test_numbers_of_more_digits_than_excel_keeps_are_no_ids(house: House) -> None:
-    columns = [
-        column("id", "string", key=1),
-        column("other", "integer"),
-        column("size", "number", physicalType="DOUBLE"),
-    ]
-    contract = house.contract(columns, kind="snapshot", forms=[{"format": "xlsx"}])
-    book = openpyxl.Workbook()
-    sheet = book.active
-    assert sheet is not None
-    # The fourth has the digits of a binary number by chance, and the fifth as many as Excel keeps.
-    cells: list[list[Any]] = [
-        [571313174001234567, 1, 1],
-        ["571313174001234567", 2, 571313174001234567],
-        ["b", 571313174001234567, 1],
-        ["571313174001234624", 3, 1],
-        [571313174001234, -571313174001234, 1],
-        [1234567890123456.5, 1, 1],
-        ["c", -1e40, 1],
-    ]
-    for values in [[], [None, "id", "other", "size"], *([None, *row] for row in cells)]:
-        sheet.append(values)
-    receipt = house.deliver(contract, saved(book), "d.xlsx")
-    assert faults(receipt) == {
-        ("mangled_by_excel", "id"): (2, 3, "5.7131317400123462E+17"),
-        ("mangled_by_excel", "other"): (2, 5, "5.7131317400123462E+17"),
-        ("not_an_integer", "other"): (1, 9, "-1.0000000000000000E+40"),
-    }
-    assert "no more than 15 digits" in receipt["errors"][0]["expected"]
-    assert house.clean(contract, "id, other, size", "exchange_line") == [
-        ("571313174001234567", 2, 5.713131740012346e17),
-        ("571313174001234624", 3, 1.0),
-        ("571313174001234", -571313174001234, 1.0),
-    ]
-
-
-@pytest.mark.parametrize(("kind", "accepted"), [("string", 1), ("number", 2)])
-def test_long_numbers_in_columns_that_become_rows_are_none_where_digits_count(
-    house: House, kind: str, accepted: int
-) -> None:
-    physical = {"physicalType": "DOUBLE"} if kind == "number" else {}
-    columns = [column("day", "date", key=1), column("meter", "string", key=2), column("id", kind, **physical)]
-    form = {"format": "xlsx", "unpivot": {"columns": "m.*", "name": "meter", "value": "id"}}
-    contract = house.contract(columns, forms=[form])
-    book = openpyxl.Workbook()
-    for values in [["day", "m1", "m2"], [date(2024, 1, 31), 571313174001234567, 5]]:
-        assert book.active is not None
-        book.active.append(values)
-    receipt = house.deliver(contract, saved(book), "d.xlsx")
-    assert (receipt["delivered"], receipt["accepted"]) == (2, accepted)
-
-
-def test_a_sheet_before_the_data_is_named(house: House) -> None:
-    contract = house.contract(READINGS, forms=[{"format": "xlsx"}])
-    book = openpyxl.load_workbook(io.BytesIO(as_xlsx()))
-    book.create_sheet("Cover", 0)
-    receipt = house.deliver(contract, saved(book), "d.xlsx")
-    assert "Only the first sheet was read, 'Cover'; there are also 'Sheet'." in receipt["message"]
-
-
 def test_a_column_of_parquet_may_be_called_as_duckdb_s_own(house: House) -> None:
     contract = house.contract(READINGS, forms=[{"format": "parquet"}])
     sink = io.BytesIO()
@@ -361,13 +252,6 @@ def test_text_of_parquet_without_its_mark_is_text(house: House) -> None:
     assert house.clean(contract, "meter, use_kwh") == [("æ1", Decimal("1.500"))]
     receipt = house.deliver(contract, parquet(("meter", ["æ1".encode("latin-1")]), *columns), "b.parquet")
     assert (receipt["errors"][0]["rule"], "'meter'" in receipt["message"]) == ("wrong_encoding", True)
-
-
-def test_a_workbook_without_the_sheet_is_refused(house: House) -> None:
-    contract = house.contract(READINGS, forms=[{"format": "xlsx", "sheet": "Nope"}])
-    receipt = house.deliver(contract, as_xlsx(), "d.xlsx")
-    assert receipt["errors"][0]["rule"] == "no_such_sheet"
-    assert "Nope" in receipt["message"]
 
 
 def test_a_zip_of_several_files_is_one_delivery(house: House) -> None:
