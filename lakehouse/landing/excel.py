@@ -68,13 +68,18 @@ def name_excel(connection: duckdb.DuckDBPyConnection, contract: Contract, form: 
     if not isinstance(form, CsvForm):
         return
     struck = connection.execute("SELECT DISTINCT column_name FROM faults WHERE column_name IS NOT NULL").fetchall()
-    for column in (contract.column(name) for (name,) in sorted(struck)):
-        for condition, done in _marks(column, form):
-            connection.execute(
-                f"UPDATE faults SET rule = {literal(RULE)}, expected = expected || {literal(f'; {done}')} "
-                f"WHERE column_name = {literal(column.name)} AND NOT warning AND {condition} "
-                "AND (rule IN ('wrong_form', 'too_short') OR starts_with(rule, 'not_a'))"
-            )
+    done = [
+        f"WHEN column_name = {literal(column.name)} AND {condition} THEN {literal(f'; {words}')}"
+        for column in (contract.column(name) for (name,) in sorted(struck))
+        for condition, words in _marks(column, form)
+    ]
+    if done:
+        connection.execute(
+            f"UPDATE faults SET rule = {literal(RULE)}, expected = faults.expected || found.done FROM ("
+            f"SELECT rowid AS place, CASE {' '.join(done)} END AS done FROM faults WHERE NOT warning AND value IS NOT "
+            "NULL AND (rule IN ('wrong_form', 'too_short') OR starts_with(rule, 'not_a'))) AS found "
+            "WHERE faults.rowid = found.place AND found.done IS NOT NULL"
+        )
 
 
 def _marks(column: Column, form: CsvForm) -> Iterator[tuple[str, str]]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import duckdb
@@ -22,7 +23,7 @@ from lakehouse.landing.clean import CleanFile, Standing, StandingChanged
 from lakehouse.landing.erased import erased_from
 from lakehouse.landing.joined import is_joinable
 from lakehouse.landing.load import load
-from lakehouse.landing.receipt import Sender, receipt_html, receipt_json
+from lakehouse.landing.receipt import Sender, prepare_pages, receipt_html, receipt_json
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.repeats import repeats
 from lakehouse.landing.reseal import went_whole, with_erased, without_erased
@@ -76,6 +77,7 @@ def load_pages(
     page = _pending(exchange, contract, after="")
     if not page:
         return
+    Thread(target=prepare_pages, daemon=True).start()
     with workbench(exchange, contract) as (connection, folder):
         while page:
             last = page[-1]["delivery"]
@@ -250,15 +252,19 @@ def _take_in(
         with tempfile.TemporaryDirectory(dir=scratch) as name, suppress(StandingChanged):
             loaded = load(exchange, contract, delivery, connection, Path(name))
             receipt = with_erased(loaded.receipt, erased_rows) if erased_rows else loaded.receipt
-            if loaded.fault_rows:
-                exchange.lake.upload("quarantine", faults_key(receipt), loaded.faults)
-            upload_clean(exchange, loaded.files)
+            faults = {faults_key(receipt): loaded.faults} if loaded.fault_rows else {}
+            upload_clean(exchange, loaded.files, faults=faults)
             return record(exchange, delivery, receipt, files=loaded.files, standing=loaded.standing)
 
 
-def upload_clean(exchange: Exchange, files: list[CleanFile]) -> None:
+def upload_clean(exchange: Exchange, files: Sequence[CleanFile], *, faults: Mapping[str, Path] | None = None) -> None:
+    """Clean files, and those of ``faults`` by their key in the bucket ``quarantine``."""
+    uploads = [
+        *(("quarantine", key, path) for key, path in (faults or {}).items()),
+        *(("clean", file.key, file.path) for file in files),
+    ]
     with ThreadPoolExecutor(UPLOADS) as pool:
-        list(pool.map(lambda file: exchange.lake.upload("clean", file.key, file.path), files))
+        list(pool.map(lambda one: exchange.lake.upload(*one), uploads))
 
 
 def _take_erased_out(

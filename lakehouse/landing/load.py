@@ -31,7 +31,7 @@ from lakehouse.landing.plain_look import PlainLook
 from lakehouse.landing.plain_measures import sample_typed
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import changed_units, levels
-from lakehouse.landing.profile import profile_delivery
+from lakehouse.landing.profile import measure_exact, profile_delivery
 from lakehouse.landing.pseudonymise import Hidden, hide_ids
 from lakehouse.landing.quick import read_quickly
 from lakehouse.landing.quick_rows import number_rest
@@ -261,17 +261,14 @@ def _reconciled(
     faults, fault_rows = write_faults(connection, folder)
     if moves:
         hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
-    profile, alarms = profile_delivery(
-        exchange, contract, delivery, connection, tally.delivered, plain, look.measured(), sample
-    )
-    warnings = [
+    told = [
         *_warnings(connection, contract, tally),
         *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
         *unit_changes,
-        *alarms,
     ]
     errors = summarise_faults(connection, contract, warnings=False) if refused else []
-    # Last, for the plain rows are being written meanwhile.
+    exact = measure_exact(connection, contract, plain, sample)
+    # Last, for the plain rows are being written and measured meanwhile.
     files = write_partitions(
         connection=connection,
         contract=contract,
@@ -283,6 +280,10 @@ def _reconciled(
         drafted=look.drafted,
         moved=moves,
     )
+    profile, alarms = profile_delivery(
+        exchange, contract, delivery, connection, tally.delivered, plain, look.measured(), exact
+    )
+    warnings = [*told, *alarms]
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,

@@ -52,7 +52,12 @@ class Room(local):
 
     def filled(self, file: int, start: int, size: int) -> bytes:
         """So many bytes of an open file, or fewer at its end."""
-        if self._bytes.seek(0, os.SEEK_END) < size:
+        known = self._bytes.seek(0, os.SEEK_END)
+        if known < size // 2:
+            # To make so much room would fill it with zeros first, and hold Python's lock meanwhile.
+            self._bytes = BytesIO(os.pread(file, size, start))
+            return self._bytes.getvalue()
+        if known < size:
             self._bytes.seek(size - 1)
             self._bytes.write(b"\0")
         self._bytes.truncate(size)

@@ -75,7 +75,10 @@ class PlainLook:
         if not np.array_equal(taken, self._contested.result()):
             writing.give_up()
             return None
+        # Who asks has nothing else to do.
         writing.join()
+        if self._measuring is not None:
+            self._measuring.join()
         self._drafted.result()
         return writing.rows
 
@@ -84,7 +87,6 @@ class PlainLook:
         self.begin()
         if self._measuring is None or self._measured is None:
             return {}
-        # Who asks has nothing else to do.
         self._measuring.join()
         if not self._measured.cancel():
             self._measured.result()

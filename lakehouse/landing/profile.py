@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -28,6 +29,24 @@ FEW = 0.01
 INNER_DECILES = [number / 10 for number in range(1, 10)]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Exact:
+    """Of the good rows that DuckDB has: how many, and what was measured of each column, but for ``plain`` rows that
+    were taken out; and the inner deciles of all rows."""
+
+    rows: int
+    columns: dict[str, Measured]
+    deciles: dict[str, list[float] | None]
+
+
+def measure_exact(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows, sample: Sample) -> Exact:
+    """``sample``: some of all rows, for deciles."""
+    spread = spread_of(contract)
+    columns = _measure_columns(connection, contract, spread, plain.taken)
+    (rows,) = connection.execute("SELECT count(*) FROM exact_typed").fetchone() or (0,)
+    return Exact(rows=rows, columns=columns, deciles=_deciles(connection, spread, sample))
+
+
 def profile_delivery(
     exchange: Exchange,
     contract: Contract,
@@ -36,16 +55,16 @@ def profile_delivery(
     delivered: int,
     plain: PlainRows,
     measured: dict[str, Measured],
-    sample: Sample,
+    exact: Exact,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The profile of the good rows, in ``typed``, with its alarms in words; and those as warnings of the receipt.
 
     ``measured``: what :class:`lakehouse.landing.plain_measures.Measuring` made of the plain ones and of those that
-    were taken out of them since. ``sample``: some of all of them, for deciles.
+    were taken out of them since; ``exact``: of the others.
     Of a private column it holds shares alone, and the newest event of a private time by the end of its day.
     """
     before = past_profiles(exchange, contract, before=delivery["delivery"])
-    profile = _profile(connection, contract, delivery["received_at"], plain, measured, sample)
+    profile = _profile(connection, contract, delivery["received_at"], plain, measured, exact)
     last = last_arrival(exchange, contract, delivery["delivery"])
     return judge_profile(contract, delivery, profile, delivered=delivered, before=before, last=last)
 
@@ -90,18 +109,14 @@ def _profile(
     received: datetime,
     plain: PlainRows,
     measured: dict[str, Measured],
-    sample: Sample,
+    exact: Exact,
 ) -> dict[str, Any]:
-    """One query over the rows that DuckDB has, and the plain ones as measured; of many rows some give the deciles."""
-    spread = spread_of(contract)
-    found = _measure_exact(connection, contract, spread, plain.taken)
-    (exact,) = connection.execute("SELECT count(*) FROM exact_typed").fetchone() or (0,)
-    rows = exact + plain.rows
+    found = exact.columns
+    rows = exact.rows + plain.rows
     for name, more in measured.items():
         found[name].add(more)
-    if measured and exact > FEW * rows:
+    if measured and exact.rows > FEW * rows:
         _count_distinct(connection, found)
-    deciles = _deciles(connection, spread, sample)
     columns: dict[str, dict[str, Any]] = {}
     for name, one in found.items():
         columns[name] = {
@@ -109,8 +124,8 @@ def _profile(
             # The count of distinct values is an estimate.
             "distinct_share": min(1.0, share_of(one.distinct, one.values)),
         }
-        if name in spread:
-            inner = deciles[name]
+        if name in exact.deciles:
+            inner = exact.deciles[name]
             columns[name] |= {
                 "quantiles": [float(one.least), *inner, float(one.most)] if inner and one.values else None,
                 "mean": one.total / one.values if one.values else None,
@@ -125,10 +140,10 @@ def _profile(
     }
 
 
-def _measure_exact(
+def _measure_columns(
     connection: duckdb.DuckDBPyConnection, contract: Contract, spread: list[str], taken: Sequence[Places]
 ) -> dict[str, Measured]:
-    """The good rows that DuckDB has, but for those on the lines ``taken``, column by column."""
+    """The good rows that DuckDB has, but for those on the lines ``taken``."""
     event = contract.exchange.time
     asked = []
     for column in contract.columns:

@@ -232,6 +232,11 @@ def render(template: str, **values: Any) -> bytes:
     return _environment().get_template(template).render(**values).encode()
 
 
+def prepare_pages() -> None:
+    """Makes the page ready, which takes as long as loading a small delivery: best while something else is read."""
+    _environment().get_template("receipt.html")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(

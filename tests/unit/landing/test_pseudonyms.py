@@ -235,8 +235,8 @@ def test_what_was_judged_by_the_vault_of_before_is_judged_anew(
     house.deliver(contract, ROWS)
     uploaded, drawn = intaking.upload_clean, list[str]()
 
-    def meanwhile(exchange: Any, files: Any) -> None:
-        uploaded(exchange, files)
+    def meanwhile(exchange: Any, files: Any, **more: Any) -> None:
+        uploaded(exchange, files, **more)
         if not drawn:
             drawn.extend(house.people(contract, "customer", ["Cy"]))
             assert forget(house.exchange, contract, pseudonym=None, erasure="another") == 1

@@ -124,8 +124,8 @@ def test_a_delivery_that_was_judged_under_the_former_epoch_is_judged_anew(
 
     uploaded = intaking.upload_clean
 
-    def meanwhile(exchange: Any, files: Any) -> None:
-        uploaded(exchange, files)
+    def meanwhile(exchange: Any, files: Any, **more: Any) -> None:
+        uploaded(exchange, files, **more)
         monkeypatch.setattr(intaking, "upload_clean", uploaded)
         rotate(filled.exchange, "town", dry_run=False)
 
