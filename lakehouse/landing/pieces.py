@@ -130,7 +130,8 @@ class Piece:
         """Where the lines at these places end, in bytes: where they are few, without looking for all."""
         if len(places) > FEW_LINES * self.lines:
             return self.ends[places]
-        words = np.searchsorted(self._ended, places, side="right")
+        # Of one type: all of the others would be made of the wider one first.
+        words = np.searchsorted(self._ended, places.astype(np.int32), side="right")
         bits = self._end_bits[words]
         before = places - (self._ended[words] - np.bitwise_count(bits))
         # Ends before the wanted one in its word are the lowest bits: these are taken away, the lowest of each at once.
@@ -144,6 +145,10 @@ class Piece:
         """Whether line ends are all that is beyond ASCII or controls something. One look tells: of bytes as whole
         numbers with a sign, those beyond ASCII are the least, and then come the signs that control."""
         return int((pl.Series(self.bytes_.view(np.int8)) < USUAL).sum()) == self.lines
+
+    def count(self, byte: bytes) -> int:
+        """As that of ``text``, which holds Python's lock meanwhile."""
+        return int((pl.Series(self.bytes_) == byte[0]).sum())
 
     def has(self, byte: bytes) -> bool:
         """As ``in``, which holds Python's lock meanwhile."""
@@ -242,7 +247,7 @@ def wrong_fields(
     places = np.flatnonzero(short)
     if len(places) <= FEW_SHORT * piece.lines:
         # Then the sum tells whether one has more.
-        found = int((pl.Series(piece.bytes_) == delimiter[0]).sum()) - piece.gathered(places).count(delimiter)
+        found = piece.count(delimiter) - piece.gathered(places).count(delimiter)
         if found == between * (piece.lines - len(places)):
             return np.array(short, bool)
     counts = piece.count_each(delimiter)

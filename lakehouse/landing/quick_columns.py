@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from enum import Enum
 from threading import Lock
@@ -38,8 +38,8 @@ MOST_DIGITS = 12
 BLOCK = 1 << 15
 # Of the lines: more empty cells than this are read once more as text, to see whether they are empty.
 FEW = 0.01
-# Distinct texts of a column that are kept from piece to piece.
-MOST_KNOWN = 50_000
+# Distinct texts of a column that are kept from piece to piece, unless a piece has so few that these are typed at once.
+MOST_KNOWN, FEW_TEXTS = 50_000, 1000
 NO_TEXTS = pl.Series([], dtype=pl.String)
 # A column with fewer distinct texts than this, of those looked at, is typed text by text.
 FEW_DISTINCT = 0.2
@@ -270,11 +270,18 @@ class TextTyping:
             found = found.sort("exchange_line")
         return Typed(held=found["value"], doubtful=found["broken"].to_numpy())
 
+    def _typed_few(self, texts: pl.Series) -> Typed:
+        typed = self._typed(texts)
+        # A copy: DuckDB's own memory has room for a million rows, and would be kept from piece to piece.
+        return replace(typed, held=typed.held.gather(np.arange(len(texts))))
+
     def _numbered(self, texts: pl.Series) -> pa.Table:
         table = pl.DataFrame({"exchange_line": np.arange(len(texts)), self._column.name: texts})
         return table.to_arrow(compat_level=pl.CompatLevel.newest())
 
     def _typed_once(self, texts: pl.Series) -> Typed:
+        if len(texts) <= FEW_TEXTS:
+            return self._typed_few(texts)
         given = pl.DataFrame({"text": texts})
         known = self._known if self._known is not None and self._known.height <= MOST_KNOWN else None
         new = given
@@ -283,10 +290,8 @@ class TextTyping:
             new = given.filter(found["doubtful"].is_null()) if found["doubtful"].null_count() else given.clear()
         if known is None or not new.is_empty():
             new = new.unique(maintain_order=True)
-            typed = self._typed(new["text"])
-            # A copy: DuckDB's own memory has room for a million rows, and would be kept from piece to piece.
-            values = typed.held.gather(np.arange(new.height))
-            more = new.with_columns(value=values, doubtful=pl.Series(typed.doubtful))
+            typed = self._typed_few(new["text"])
+            more = new.with_columns(value=typed.held, doubtful=pl.Series(typed.doubtful))
             known = more if known is None else pl.concat([known, more])
             found = _joined(given, known)
         self._known = known

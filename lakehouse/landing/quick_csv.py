@@ -5,10 +5,12 @@ A csv line is plain only where its fields are as many as the header's.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 
 import duckdb
+import numpy as np
 import polars as pl
 
 from lakehouse.contracts.forms import CsvForm
@@ -17,6 +19,7 @@ from lakehouse.landing.columns import header_names, selected
 from lakehouse.landing.pieces import Marks, Piece, wrong_fields
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.quick_columns import (
+    Coded,
     Planned,
     by_name,
     is_decimal,
@@ -136,9 +139,10 @@ def _parse(reader: _Reader, piece: Piece, rows: QuickRows) -> Kept:
     if frame.height != piece.lines:
         return Kept.nothing(piece.lines)
     doubtful = _doubtful(piece, reader, quotes, frame)
-    exponents = reader.decimals and _has_exponents(piece)
+    columns = by_name(frame)
+    exponents = reader.decimals and _may_have_exponents(piece, columns.values())
     texts = partial(reader.read, text, quoted=bool(quotes), typed=False)
-    return rows.typed(by_name(frame), doubtful, texts, exponents=exponents)
+    return rows.typed(columns, doubtful, texts, exponents=exponents)
 
 
 def _doubtful(piece: Piece, reader: _Reader, quotes: Quotes | None, frame: pl.DataFrame) -> Marks:
@@ -157,6 +161,22 @@ def _wrong_fields(piece: Piece, reader: _Reader, quotes: Quotes | None, short: M
         return wrong_fields(piece, delimiter, between, short)
     within = partial(quotes.delimiters_within, piece, delimiter)
     return wrong_fields(piece, delimiter, between, short, within) | quotes.odd
+
+
+def _may_have_exponents(piece: Piece, columns: Iterable[pl.Series | Coded]) -> bool:
+    """Whether an ``e`` may stand in a number. None does where all of the piece stand in ``columns`` of few texts."""
+    letters = piece.count(b"e") + piece.count(b"E")
+    in_texts = sum(_letters_in(one) for one in columns if isinstance(one, Coded))
+    return letters > in_texts and _has_exponents(piece)
+
+
+def _letters_in(texts: Coded) -> int:
+    letters = texts.each.str.count_matches("[eE]")
+    if not letters.sum():
+        return 0
+    # Behind the last place is that of rows without a text.
+    rows = np.bincount(texts.places.to_numpy(), minlength=len(letters))[: len(letters)]
+    return int(letters.to_numpy() @ rows)
 
 
 def _has_exponents(piece: Piece) -> bool:
