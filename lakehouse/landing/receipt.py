@@ -74,7 +74,9 @@ def summarise_faults(
     rows = connection.execute(
         f"""
         SELECT rule, column_name, rows, first.line, first.member, first.value, first.expected FROM (
-            SELECT rule, column_name, count(*) AS rows, arg_min(faults, (part, line, ordinal)) AS first
+            SELECT rule, column_name, count(*) AS rows, arg_min(
+                {{line: line, member: member, value: value, expected: expected}}, (part, line, ordinal)
+            ) AS first
             FROM faults WHERE warning = {warnings} GROUP BY rule, column_name
         ) ORDER BY rows DESC, rule, column_name
         """

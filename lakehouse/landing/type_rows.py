@@ -226,23 +226,29 @@ def _collect(
 ) -> None:
     """The faults of the rows that have any: their text is typed a second time, the rest is not kept."""
     first = part * PART_LINES
-    connection.execute(
-        f"CREATE OR REPLACE TEMP TABLE struck_rows AS SELECT exchange_line - {first} AS exchange_line "
-        f"FROM exact_rows WHERE exchange_line >= {first} AND (exchange_bad OR exchange_warned)"
-    )
+    against = list(enumerate(found))
     # A line may hold several rows, of which some are good.
     source = "FROM typed_rest WHERE exchange_bad OR exchange_warned"
     if file.whole:
+        connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE struck_rows AS SELECT exchange_line - {first} AS exchange_line "
+            f"FROM exact_rows WHERE exchange_line >= {first} AND (exchange_bad OR exchange_warned)"
+        )
         source = _marked(contract, file, found, "(FROM delivered SEMI JOIN struck_rows USING (exchange_line))")
+    else:
+        # Each rule costs each row its part, and few of them are broken.
+        asked = ", ".join(f"bool_or({_mark(number)})" for number, _ in against)
+        broken = connection.execute(f"SELECT {asked} FROM typed_rest").fetchone() or ()
+        against = [one for one, struck in zip(against, broken, strict=True) if struck]
     named = ", ".join(
         f"({number}, {literal(rule.rule)}, {literal(rule.column) if rule.column else 'NULL'}, "
         f"{literal(rule.expected)}, {rule.warning})"
-        for number, rule in enumerate(found)
+        for number, rule in against
     )
-    struck = ", ".join(
+    faults = ", ".join(
         f"CASE WHEN {_mark(number)} AND {'NOT ' if rule.warning else ''}exchange_bad "
         f"THEN {{number: {number}, value: {_value_of(contract, rule)}}} END"
-        for number, rule in enumerate(found)
+        for number, rule in against
     )
     row = ", ".join(f"{literal(c.name)}: {text_of(c)}" for c in contract.columns)
     connection.execute(
@@ -252,7 +258,7 @@ def _collect(
                row_text
         FROM (
             -- Filtered first: what stands beside unnest is made anew for each of its rows.
-            SELECT exchange_line, exchange_ordinal, unnest(list_filter([{struck}], lambda s: s IS NOT NULL)) AS struck,
+            SELECT exchange_line, exchange_ordinal, unnest(list_filter([{faults}], lambda s: s IS NOT NULL)) AS struck,
                    to_json({{{row}}})::VARCHAR AS row_text
             FROM ({source})
         )
