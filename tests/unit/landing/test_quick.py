@@ -14,7 +14,7 @@ import polars as pl
 import pytest
 
 from lakehouse.contracts.odcs import Column
-from lakehouse.landing import pieces, plain_rows, quick, quick_rows
+from lakehouse.landing import pieces, plain_rows, quick, quick_csv, quick_rows
 from lakehouse.landing.plain_measures import Measuring
 from lakehouse.landing.quick_columns import Planned, Way, read_values
 from lakehouse.landing.quick_rows import Rest
@@ -206,6 +206,35 @@ def test_a_nul_in_a_text_refuses_its_row_whichever_way_it_went(
         ("wrong_encoding", "no\N{SYMBOL FOR NULL}te"),
         ("not_an_integer", "70\N{SYMBOL FOR NULL}"),
     }
+
+
+def test_an_exponent_among_texts_with_its_letter_is_found(
+    tmp_path: Path, ways: list[Rest | None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of -5.94E-10 the exact way makes 0.000001: no reader's own opinion may stand."""
+    rows = [
+        [str(n), "2024-05-05 10:00:00", "1.5", "0", "1", "ok", ("here", "There")[n % 2], "true"] for n in range(900)
+    ]
+    sought: list[bool] = []
+    scan = quick_csv._has_exponents
+
+    def counted(piece: pieces.Piece) -> bool:
+        sought.append(scan(piece))
+        return sought[-1]
+
+    monkeypatch.setattr(quick_csv, "_has_exponents", counted)
+    landed(tmp_path / "plain", csv_of(rows), "a.csv", {"format": "csv"})
+    assert sought == []
+    rows[500][2], rows[501][3] = "1.5e1", "-5.94E-10"
+    text = csv_of(rows)
+    quickly = landed(tmp_path / "quick", text, "a.csv", {"format": "csv"})
+    assert True in sought
+    assert ways[1] is not None
+    with_exponents = {n for n, line in enumerate(text.splitlines(), 1) if "1.5e1" in line or "5.94E-10" in line}
+    assert len(with_exponents) == 2
+    assert with_exponents <= set(ways[1].lines.tolist())
+    quick_rows.LEAST_BYTES = 1 << 40
+    assert landed(tmp_path / "exact", text, "a.csv", {"format": "csv"}) == quickly
 
 
 @pytest.mark.parametrize("piece", [20_000, 60])
