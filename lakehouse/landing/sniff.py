@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,7 @@ from lakehouse.landing.lines import lines_of
 from lakehouse.landing.read import names_in_parquet, read_file
 from lakehouse.landing.read_csv import lines_for_excel
 from lakehouse.landing.read_layer import GEOMETRY, layers_of
+from lakehouse.landing.read_xlsx import with_times_of_day
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile, unpack
 from lakehouse.settings import Settings
@@ -246,26 +248,40 @@ def _sniff_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sn
 
 def _sniff_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
     workbook = fastexcel.read_excel(file.path)
-    sheets = {
-        name: workbook.load_sheet(name, header_row=None, skip_rows=0, n_rows=HEADER_ROWS, dtypes="string")
-        .to_arrow()
-        .to_pylist()
-        for name in workbook.sheet_names
-    }
-    sheet, rows = max(sheets.items(), key=lambda named: sum(map(_filled, named[1])))
-    filled = [_filled(row) for row in rows] or [0]
-    header = filled.index(max(filled))
-    columns, ignored = _named([value or "" for value in rows[header].values()] if rows else [])
+    sheets: dict[str, list[list[str | None]]] = {}
+    cells: dict[str, float] = {}
+    for name in workbook.sheet_names:
+        sheet = workbook.load_sheet(name, header_row=None, skip_rows=0, n_rows=HEADER_ROWS, dtypes="string")
+        rows = [list(row.values()) for row in with_times_of_day(sheet.to_arrow()).to_pylist()]
+        sheets[name] = rows
+        # As if the rows below were filled as these are.
+        cells[name] = sum(map(_filled, rows)) / max(len(rows), 1) * sheet.total_height
+    # Of sheets that nobody sees none is delivered, unless there is no other.
+    seen = [name for name in sheets if workbook.load_sheet(name, n_rows=0).visible == "visible"]
+    chosen = max(seen or sheets, key=cells.__getitem__)
+    rows = sheets[chosen]
+    header = _header_of(rows)
+    columns, ignored = _named([value or "" for value in rows[header]] if rows else [])
     reasons = {
         "header_row": "the first row that is filled to the end",
         "sheet": f"the fullest of {', '.join(sheets)}",
     }
-    form = XlsxForm(header_row=header + 1, sheet=sheet if len(sheets) > 1 else None)
+    form = XlsxForm(header_row=header + 1, sheet=chosen if len(sheets) > 1 else None)
     return Sniffed(form=form, reasons=reasons, columns=columns, ignored=ignored)
 
 
-def _filled(row: dict[str, Any]) -> int:
-    return sum(value is not None for value in row.values())
+def _header_of(rows: list[list[str | None]]) -> int:
+    """The first row that is filled to the end; or the one above it, where the rows are numbered in a column that has
+    no name, as pandas writes them."""
+    filled = [_filled(row) for row in rows] or [0]
+    fullest = filled.index(max(filled))
+    above, below = (rows[fullest - 1], rows[fullest]) if fullest else ([], [])
+    unnamed = above and above[0] is None and filled[fullest - 1] == filled[fullest] - 1
+    return fullest - 1 if unnamed and re.fullmatch(r"\d+", below[0] or "") else fullest
+
+
+def _filled(row: list[str | None]) -> int:
+    return sum(value is not None for value in row)
 
 
 def _sniff_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:

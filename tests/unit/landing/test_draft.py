@@ -8,7 +8,7 @@ import itertools
 import json
 import zipfile
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -252,6 +252,42 @@ def test_tables(tmp_path: Path, form: str) -> None:
     assert contract.column("hour_utc").parse.zone == "UTC"
     assert contract.column("spot_price_dkk").unit == "DKK"
     assert landed(tmp_path, contract, path)["accepted"] == 24
+
+
+def test_workbook_of_a_pandas_table_behind_a_short_one_and_a_hidden_one(tmp_path: Path) -> None:
+    path = tmp_path / "sample.xlsx"
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "Codes"
+    for number in range(20):
+        book.active.append([number] * 6)
+    hidden = book.create_sheet("Old")
+    hidden.sheet_state = "hidden"
+    data = book.create_sheet("Målinger")
+    data.append([None, "måler", "dag", "kl", "forbrug"])
+    for number in range(60):
+        row = [number, f"M{number}", datetime(2024, 1, 1) + timedelta(days=number), time(number % 24, 30), number / 3]
+        data.append(row)
+        hidden.append(row * 2)
+    book.save(path)
+    contract = drafted(tmp_path, path)
+    assert (contract.exchange.delivery.forms[0].sheet, contract.exchange.delivery.forms[0].header_row) == (
+        "Målinger", 1,
+    )  # fmt: skip
+    assert types(contract) == {"maaler": "string", "dag": "date", "kl": "integer", "forbrug": "number"}
+    assert contract.column("kl").parse.seconds_of_day
+    receipt = landed(tmp_path, contract, path)
+    assert (receipt["accepted"], receipt["warnings"]) == (60, [])
+
+
+def test_years_of_two_digits(tmp_path: Path) -> None:
+    path = tmp_path / "sample.csv"
+    rows = "".join(f"{n};{n:02d}.01.24;{n:02d}-01-24 08:30\n" for n in range(1, 29))
+    path.write_text(f"nr;dag;tid\n{rows}")
+    contract = drafted(tmp_path, path)
+    assert contract.column("dag").parse.formats == ("%d.%m.%y",)
+    assert contract.column("tid").parse.formats == ("%d-%m-%y %H:%M",)
+    assert landed(tmp_path, contract, path)["accepted"] == 28
 
 
 def test_names_and_units() -> None:
