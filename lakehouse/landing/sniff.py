@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,17 +78,17 @@ def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, dataset: str, 
     ``folder`` is for what opening the sample needs. Raises :class:`DeliveryRefused` where it cannot be opened,
     or holds no rows.
     """
-    files = _open(sample, folder)
-    named = [file for file in files if file.member and _names(file.name, dataset)]
-    file = named[0] if named and len(files) > 1 else files[0]
+    named, all_files = _named_members(sample, dataset)
+    files = _open(sample, folder, named)
+    file = files[0]
     try:
         found = _SNIFFERS[file.form.format](connection, file)
         read_as_text(connection, file, found)
     except (duckdb.Error, fastexcel.FastExcelError) as error:
         problem = f"{file.name} cannot be read as {file.form.format}: {str(error).splitlines()[0]}."
         raise DeliveryRefused("unreadable", problem, "Is the file whole? Try another sample.") from error
-    found.files = len(files)
-    if named and len(files) > 1:
+    found.files = all_files if named else len(files)
+    if named:
         found.member = file.name
     if not connection.execute("SELECT count(*) > 0 FROM sample_text").fetchall()[0][0]:
         raise DeliveryRefused("no_rows", f"{file.name} holds no rows.", "Draft from a sample with data in it.")
@@ -99,8 +101,21 @@ def _names(file: str, dataset: str) -> bool:
     return f"_{dataset}".endswith(f"_{stem}")
 
 
-def _open(sample: Path, folder: Path) -> list[PlainFile]:
-    """Through intake's own door, in the first encoding that fits every byte."""
+def _named_members(sample: Path, dataset: str) -> tuple[list[str], int]:
+    """The files of a zip of tables that have the dataset's name, and how many there are of all: what the others are
+    does not matter then. None of a workbook, or of a shapefile, whose parts have one name."""
+    if not zipfile.is_zipfile(sample):
+        return [], 1
+    with zipfile.ZipFile(sample) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    whole = any(name == "[Content_Types].xml" or name.lower().endswith(".shp") for name in names)
+    named = [name for name in names if _names(name, dataset)] if len(names) > 1 and not whole else []
+    return named, len(names)
+
+
+def _open(sample: Path, folder: Path, members: list[str]) -> list[PlainFile]:
+    """Through intake's own door, in the first encoding that fits every byte; of a zip only ``members``, if any."""
+    wanted = [escape(name) for name in members]
     encodings = ["utf-8"]
     refused: DeliveryRefused | None = None
     for encoding in encodings:
@@ -111,7 +126,9 @@ def _open(sample: Path, folder: Path) -> list[PlainFile]:
         )  # fmt: skip
         limit = Settings().max_unpacked_bytes
         try:
-            files = unpack(path=sample, name=sample.name, forms=forms, folder=folder / encoding, max_bytes=limit)
+            files = unpack(
+                path=sample, name=sample.name, forms=forms, folder=folder / encoding, max_bytes=limit, members=wanted
+            )
         except DeliveryRefused as refusal:
             if refused is not None or refusal.rule not in ("wrong_encoding", "unknown_format"):
                 raise refused or refusal from None

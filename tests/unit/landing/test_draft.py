@@ -221,6 +221,19 @@ def test_json_with_nested_records(tmp_path: Path, form: str) -> None:
     assert (receipt["accepted"], receipt["refused"]) == (40, 0)
 
 
+def test_an_id_of_text_is_in_the_key_and_what_is_the_same_everywhere_is_not(tmp_path: Path) -> None:
+    path = tmp_path / "sample.json"
+    entities = [
+        {"id": f"urn:ngsi-ld:Sensor:{n}", "type": "Sensor", "no2": {"type": "Property", "value": n * 0.5},
+         "dateObserved": f"2024-05-01T10:{n:02d}:00Z"}
+        for n in range(20)
+    ]  # fmt: skip
+    path.write_text(json.dumps(entities))
+    contract = drafted(tmp_path, path)
+    assert [column.source for column in contract.primary_key] == ["id", "dateObserved"]
+    assert landed(tmp_path, contract, path)["accepted"] == 20
+
+
 def test_geojson(tmp_path: Path) -> None:
     path = tmp_path / "sample.geojson"
     features = [
@@ -341,6 +354,9 @@ def test_one_table_of_a_timetable_s_zip_is_drafted_by_its_name(tmp_path: Path) -
     with zipfile.ZipFile(sample, "w") as archive:
         archive.writestr("stops.txt", "stop_id,stop_name\ns1,A\ns2,B\n")
         archive.writestr("stop_times.txt", "trip_id,departure_time\nt1,8:05:00\nt2,25:35:10\n")
+        # What else lies there does not matter.
+        archive.writestr("transfers.txt", "")
+        archive.writestr("licence.pdf", b"%PDF-1.7\0")
     contract = drafted(tmp_path, sample, dataset="gtfs_stop_times")
     assert contract.exchange.delivery.members == ("stop_times.txt",)
     assert contract.column("departure_time").parse.seconds_of_day
