@@ -49,7 +49,7 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
         refusal.problem += others
         raise
     if rounded := [int(place[1:]) for place in decimals if _holds(rows.column(place), ROUNDED)]:
-        rows = _with_all_decimals(rows, file, form, {place: named[place] for place in rounded})
+        rows = _with_all_decimals(connection, rows, file, form, {place: named[place] for place in rounded})
     connection.register("sheet_rows", rows)
     if cut := _columns_of_long_numbers(connection, exact):
         rows = _with_cut_numbers(rows, file, form, {place: named[place] for place in cut})
@@ -132,7 +132,9 @@ def _places_of(types: tuple[str, ...], found: dict[str, str], form: XlsxForm, co
     ]
 
 
-def _with_all_decimals(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]) -> pa.RecordBatch:
+def _with_all_decimals(
+    connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]
+) -> pa.RecordBatch:
     """Numbers with the 15 digits that Excel keeps, where the reader's text has fewer. ``places`` as below."""
     columns = rows.columns
     numbers = (
@@ -154,8 +156,10 @@ def _with_all_decimals(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, pl
         )
         rounded = pc.cast(pc.if_else(plain, texts, None), pa.float64())
         cut = pc.fill_null(pc.not_equal(rounded, exact), False)
-        shown = np.char.mod("%.15g", exact.filter(cut).to_numpy(False))
-        columns[place] = pc.replace_with_mask(texts, cut, pa.array(shown, pa.string()))
+        connection.register("cut_numbers", pa.table({"number": exact.filter(cut)}))
+        shown = connection.execute("SELECT printf('%.15g', number) AS shown FROM cut_numbers").to_arrow_table()
+        connection.unregister("cut_numbers")
+        columns[place] = pc.replace_with_mask(texts, cut, shown.column("shown").combine_chunks())
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 

@@ -373,7 +373,9 @@ def _flat(record: dict[str, Any]) -> tuple[list[FoundColumn], list[str]]:
     pending: list[tuple[tuple[str, ...], Any]] = [((name,), child) for name, child in record.items()]
     for steps, node in pending:
         dotted = ".".join(steps)
-        if isinstance(node, dict) and node and "." not in steps[-1]:
+        if isinstance(node, dict) and node.keys() == {"type", "coordinates"} and '"' not in dotted:
+            columns.append(FoundColumn(source=dotted, path=dotted if len(steps) > 1 else None, geometry="geojson"))
+        elif isinstance(node, dict) and node and "." not in steps[-1]:
             pending += [((*steps, name), child) for name, child in node.items()]
         elif isinstance(node, list | dict) or '"' in dotted or (len(steps) > 1 and "." in steps[-1]):
             left_out.append(dotted)

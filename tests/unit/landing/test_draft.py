@@ -221,16 +221,19 @@ def test_json_with_nested_records(tmp_path: Path, form: str) -> None:
     assert (receipt["accepted"], receipt["refused"]) == (40, 0)
 
 
-def test_an_id_of_text_is_in_the_key_and_what_is_the_same_everywhere_is_not(tmp_path: Path) -> None:
+def test_entities_of_ngsi_ld_are_known_by_their_id_and_keep_their_place(tmp_path: Path) -> None:
     path = tmp_path / "sample.json"
     entities = [
         {"id": f"urn:ngsi-ld:Sensor:{n}", "type": "Sensor", "no2": {"type": "Property", "value": n * 0.5},
-         "dateObserved": f"2024-05-01T10:{n:02d}:00Z"}
+         "dateObserved": f"2024-05-01T10:{n:02d}:00Z",
+         "location": {"type": "GeoProperty", "value": {"type": "Point", "coordinates": [12.5, 55 + n / 100]}}}
         for n in range(20)
     ]  # fmt: skip
     path.write_text(json.dumps(entities))
     contract = drafted(tmp_path, path)
     assert [column.source for column in contract.primary_key] == ["id", "dateObserved"]
+    assert contract.column("location_value").parse.geometry == "geojson"
+    assert contract.exchange.delivery.ignored_columns == ()
     assert landed(tmp_path, contract, path)["accepted"] == 20
 
 
