@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
 
 import duckdb
 import fastexcel
@@ -43,6 +45,7 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
         found = header_names(names, contract, line=form.header_row, place=lambda number: f"c{number}")
         exact = _places_of(("string", "integer"), found, form, contract)
         decimals = _places_of(("string", "number"), found, form, contract)
+        numbers = _places_of(("integer", "number"), found, form, contract) if form.decimal == "," else []
         found = with_lists(found, form.unpivot)
         selection = selected(contract, found)
     except DeliveryRefused as refusal:
@@ -50,6 +53,8 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
         raise
     if rounded := [int(place[1:]) for place in decimals if _holds(rows.column(place), ROUNDED)]:
         rows = _with_all_decimals(connection, rows, file, form, {place: named[place] for place in rounded})
+    if pointed := [int(place[1:]) for place in numbers if _holds(rows.column(place), r"\.")]:
+        rows = _with_marked_texts(rows, file, form, {place: named[place] for place in pointed})
     connection.register("sheet_rows", rows)
     if cut := _columns_of_long_numbers(connection, exact):
         rows = _with_cut_numbers(rows, file, form, {place: named[place] for place in cut})
@@ -137,17 +142,7 @@ def _with_all_decimals(
 ) -> pa.RecordBatch:
     """Numbers with the 15 digits that Excel keeps, where the reader's text has fewer. ``places`` as below."""
     columns = rows.columns
-    numbers = (
-        fastexcel.read_excel(file.path)
-        .load_sheet(
-            form.sheet or 0,
-            header_row=None,
-            skip_rows=0,
-            dtypes=dict.fromkeys(places.values(), "float"),
-            use_columns=list(places.values()),
-        )
-        .to_arrow()
-    )
+    numbers = _cells(file, form, places.values(), "float")
     for place, name in places.items():
         exact, texts = numbers.column(name), columns[place]
         plain = pc.and_(
@@ -161,6 +156,26 @@ def _with_all_decimals(
         connection.unregister("cut_numbers")
         columns[place] = pc.replace_with_mask(texts, cut, shown.column("shown").combine_chunks())
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _with_marked_texts(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]) -> pa.RecordBatch:
+    """Text with a point, where that of numbers has a decimal comma, with the mark by which Excel knows a text: 1.234
+    may be a thousand, and would pass for the number that it looks like. ``places`` as below."""
+    columns = rows.columns
+    numbers = _cells(file, form, places.values(), "boolean")
+    for place, name in places.items():
+        texts = columns[place]
+        marked = pc.and_(pc.is_null(numbers.column(name)), pc.fill_null(pc.match_substring(texts, "."), False))
+        columns[place] = pc.if_else(marked, pc.binary_join_element_wise("'", texts, ""), texts)
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _cells(file: PlainFile, form: XlsxForm, names: Iterable[str], type_: Literal["float", "boolean"]) -> pa.RecordBatch:
+    """Columns as the reader takes them for this type. To it a number may be true or false, and a text may not."""
+    sheet = fastexcel.read_excel(file.path).load_sheet(
+        form.sheet or 0, header_row=None, skip_rows=0, dtypes=dict.fromkeys(names, type_), use_columns=list(names)
+    )
+    return sheet.to_arrow()
 
 
 def _columns_of_long_numbers(connection: duckdb.DuckDBPyConnection, places: list[str]) -> list[int]:
@@ -182,15 +197,11 @@ def _with_cut_numbers(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, pla
     ``places``: columns, with the names that the reader has for them.
     """
     columns = rows.columns
-    sheet = fastexcel.read_excel(file.path)
+    numbers = _cells(file, form, places.values(), "boolean")
     for place, name in places.items():
-        # To its reader a number may be true or false, and a text may not.
-        numbers = sheet.load_sheet(
-            form.sheet or 0, header_row=None, skip_rows=0, dtypes={name: "boolean"}, use_columns=[name]
-        ).to_arrow()
         texts = columns[place].cast(pa.string())
         long = pc.fill_null(pc.match_substring_regex(texts, f"^-?[0-9]{{{CUT_DIGITS},}}"), False)
-        cut = pc.and_(long, pc.is_valid(numbers.column(0)))
+        cut = pc.and_(long, pc.is_valid(numbers.column(name)))
         shown = np.char.mod("%.16E", pc.cast(texts.filter(cut), pa.float64()).to_numpy(False))
         columns[place] = pc.replace_with_mask(texts, cut, pa.array(shown, pa.string()))
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)

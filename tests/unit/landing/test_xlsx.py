@@ -86,6 +86,20 @@ def test_a_number_keeps_all_the_decimals_that_excel_keeps(house: House) -> None:
     ]
 
 
+def test_text_with_a_point_is_no_number_where_texts_have_a_decimal_comma(house: House) -> None:
+    columns = [column("id", "integer", key=1), column("v", "number")]
+    contract = house.contract(columns, kind="snapshot", forms=[{"format": "xlsx", "decimal": ","}])
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    cells: list[Any] = [1.234, "1,234", "1.234", 1.5, None]
+    for values in [["id", "v"], *([number, cell] for number, cell in enumerate(cells, 1))]:
+        book.active.append(values)
+    receipt = house.deliver(contract, saved(book), "d.xlsx")
+    # Danish for a thousand and more, and none knows whether it was meant so.
+    assert faults(receipt) == {("not_a_number", "v"): (1, 4, "'1.234")}
+    assert house.clean(contract, "v", "id") == [(Decimal("1.234"),), (Decimal("1.234"),), (Decimal("1.500"),), (None,)]
+
+
 def test_a_time_of_day_is_read_as_excel_shows_it_in_cells_and_names_of_columns(house: House) -> None:
     columns = [
         column("day", "date", key=1),
