@@ -20,8 +20,6 @@ DATE = r"\d{1,2}[-./]\d{1,2}[-./](?:\d{2}|\d{4})(?: \d{1,2}[:.]\d{2}(?:[:.]\d{2}
 SHORT_DATE = rf"{MONTH}[- ]\d{{2}}|\d{{1,2}}[-. ]+{MONTH}(?:[- ]\d{{2,4}})?"
 SERIAL = r"[2-6]\d{4}(?:[.,]\d+)?"
 ZEROS = 4
-# On which Excel has every time of day that has no day.
-DAY_ZERO = "1899-12-31"
 SHOWN_ERROR = "Excel shows an error, or a column too narrow, so"
 CUT = "Excel has cut the number to a few digits"
 # A number in a workbook that has lost its last digits, as its reader shows it.
@@ -30,18 +28,10 @@ KEPT = "Excel keeps no more than 15 digits of a number: its cell is to be text"
 
 
 def excel_rules(contract: Contract, form: FileForm) -> Iterator[Rule]:
-    """Rules for what any column would otherwise take: an error of Excel's, a long number cut to a few digits, a time
-    of day without a day."""
+    """Rules for what any column would otherwise take: an error of Excel's, a long number cut to a few digits."""
     if not isinstance(form, CsvForm | XlsxForm):
         return
     for column in contract.columns:
-        if isinstance(form, XlsxForm) and column.logicalType in ("date", "timestamp"):
-            yield Rule(
-                rule=f"not_a_{column.logicalType}",
-                column=column.name,
-                condition=f"starts_with({text_of(column)}, '{DAY_ZERO}')",
-                expected=f"a {column.logicalType}; the cell has a time of day, and no day",
-            )
         text = text_of(column)
         if isinstance(form, XlsxForm) and column.logicalType in ("string", "integer") and not column.parse.geometry:
             long = f"contains({text}, 'E+') AND regexp_full_match({text}, {literal(LONG_NUMBER)})"

@@ -50,10 +50,17 @@ def guess_key(*, connection: duckdb.DuckDBPyConnection, guesses: list[Guess], ti
     correction meets the row it corrects in one partition.
     """
     rows = connection.execute("SELECT count(*) FROM sample_text").fetchall()[0][0]
-    filled = [g for g in guesses if g.nulls == 0 and not g.parse.geometry and (not g.time or g is time)]
+    # What is the same in every row tells none apart, and would stand for what does.
+    filled = [
+        g
+        for g in guesses
+        if g.nulls == 0 and not g.parse.geometry and (g is time or (not g.time and (g.distinct > 1 or rows == 1)))
+    ]
     fixed = [time] if time else []
     free = [g for g in filled if g is not time]
-    named = [g for g in free if names_a_thing(g.found.source) and not is_row_number(g.found.source)]
+    # An id that is text is not the number of a row.
+    numbers = [g for g in free if g.logical == "integer" and is_row_number(g.found.source)]
+    named = [g for g in free if names_a_thing(g.found.source) and g not in numbers]
     texts = [g for g in free if g.logical == "string" and g.length <= LONG_TEXT and g not in named]
     counts = [g for g in free if g.logical == "integer" and g not in named]
     # An event is of something: time alone is its key only where nothing has a name.

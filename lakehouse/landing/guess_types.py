@@ -10,9 +10,10 @@ from typing import Any
 import duckdb
 
 from lakehouse.contracts.extension import ParseRule
-from lakehouse.contracts.forms import CsvForm, FileForm
+from lakehouse.contracts.forms import CsvForm, FileForm, XlsxForm
 from lakehouse.contracts.odcs import Column
 from lakehouse.landing.local_time import is_nonexistent
+from lakehouse.landing.row_rules import FOUR_DIGIT_YEARS
 from lakehouse.landing.sniff import FoundColumn
 from lakehouse.landing.values import CLAIMS_OFFSET, local_of, text_of, typed_rows
 from lakehouse.storage.sql import identifier, literal
@@ -29,7 +30,10 @@ WKT = r"(?i)\s*(multi)?(point|linestring|polygon)\s*(z|m|zm)?\s*\(.*"
 TIME_NAME = re.compile(
     r"time|date|stamp|dato|tid|zeit|updated|reported|epoch|(^|_)(at|ts|dt|day|dag)($|_)", re.IGNORECASE
 )
-DAYS = ("%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y")
+DAYS = (
+    "%d/%m/%Y", "%d-%m-%Y", "%d.%m.%Y", "%m/%d/%Y", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y",
+    "%d/%m/%y", "%d-%m-%y", "%d.%m.%y", "%m/%d/%y", "%d-%b-%y",
+)  # fmt: skip
 CLOCKS = ("%H:%M", "%H:%M:%S", "%H:%M:%S.%f", "%H.%M")
 DIGITS = {8: ("%Y%m%d",), 10: ("%Y%m%d%H",), 12: ("%Y%m%d%H%M",), 14: ("%Y%m%d%H%M%S",)}
 # Seconds from 2000 to 2040: a count in this range, in a column with a name of time, is hardly anything else.
@@ -193,6 +197,9 @@ def _type(
         return "string", None, ParseRule(geometry="wkt"), "every value is a geometry as WKT"
     if _holds(connection, "lower(t) IN ('true', 'false', 'yes', 'no')"):
         return "boolean", None, ParseRule(), "every value is yes or no"
+    if isinstance(form, XlsxForm) and _holds(connection, r"regexp_full_match(t, '\d{4}-\d{2}-\d{2} 00:00:00')"):
+        # Excel has no days but as the midnight that they begin with.
+        return "date", None, ParseRule(), "every cell is a day, without a time"
     for logical, parse, why in _times(connection, found, distinct):
         if _passes(connection, form, _column("probe", logical, None, parse)):
             return logical, None, parse, why
@@ -254,6 +261,8 @@ def _passes(connection: duckdb.DuckDBPyConnection, form: FileForm, column: Colum
     """Whether intake would take every value."""
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS SELECT 0 AS exchange_line, t AS probe FROM probed")
     wrong = "probe IS NULL" + (" OR NOT isfinite(probe)" if column.logicalType != "boolean" else "")
+    if column.logicalType in ("date", "timestamp"):
+        wrong += f" OR probe NOT BETWEEN {FOUR_DIGIT_YEARS}"
     rows = typed_rows([column], form)
     return not connection.execute(f"SELECT count(*) FROM ({rows}) WHERE {wrong}").fetchall()[0][0]
 

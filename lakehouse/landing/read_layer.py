@@ -21,6 +21,10 @@ LAKE_CRS = "EPSG:4326"
 GEOMETRY = "geometry"
 # All of a shapefile but its .cpg.
 PARTS = (".shx", ".dbf", ".prj", ".shp")
+# What GDAL calls the systems of a GeoPackage by which it says that it knows none.
+UNDEFINED = ("Undefined Cartesian SRS", "Undefined geographic SRS")
+# What stands for a shape in the receipt that cannot be shown.
+UNREAD = "a curve, or a damaged shape"
 # GDAL's number of a row, where the file has none of its own.
 MADE_UP = ("fid", "ogc_fid")
 
@@ -35,10 +39,11 @@ def read_layer(
     says, or in one that is not read.
     """
     layer = _layer(connection, file, form)
-    source = (
+    opened = (
         f"st_read({literal(_gdal_path(file, form))}, layer={literal(layer['name'])}, "
-        f"allowed_drivers=[{literal(DRIVERS[form.format])}])"
+        f"allowed_drivers=[{literal(DRIVERS[form.format])}]"
     )
+    source = f"{opened})"
     described = connection.execute(f"DESCRIBE FROM {source}").fetchall()
     shapes = [name for name, type_, *_ in described if type_.startswith("GEOMETRY")]
     encoding = _encoding(file, form)
@@ -49,12 +54,21 @@ def read_layer(
         for name, type_, *_ in described
         if name not in shapes
     }
+    shape = identifier(shapes[0]) if shapes else ""
     if shapes:
-        found[GEOMETRY] = f"ST_AsText({_in_lake_crs(connection, file, form, layer, identifier(shapes[0]))})"
-    connection.execute(
-        "CREATE OR REPLACE TEMP TABLE delivered_rows AS "
-        f"SELECT row_number() OVER () AS exchange_line, {selected(contract, found)} FROM {source}"
+        found[GEOMETRY] = f"ST_AsText({_in_lake_crs(connection, file, form, layer, shape)})"
+    delivered = (
+        "CREATE OR REPLACE TEMP TABLE delivered_rows AS SELECT row_number() OVER () AS exchange_line, {} FROM {}"
     )
+    try:
+        connection.execute(delivered.format(selected(contract, found), source))
+    except duckdb.InvalidInputException:
+        if not shapes:
+            raise
+        # One by one, so that no row but its own is refused for a shape that cannot be read.
+        read = _in_lake_crs(connection, file, form, layer, f"ST_GeomFromWKB({shape})")
+        found[GEOMETRY] = f"CASE WHEN {shape} IS NOT NULL THEN coalesce(TRY(ST_AsText({read})), {literal(UNREAD)}) END"
+        connection.execute(delivered.format(selected(contract, found), f"{opened}, keep_wkb=true)"))
     connection.execute("CREATE OR REPLACE TEMP VIEW delivered AS FROM delivered_rows")
     return [name for name in found if name.lower() not in MADE_UP]
 
@@ -148,6 +162,8 @@ def _in_lake_crs(
 ) -> str:
     """SQL of the geometry with longitude and latitude, in that order."""
     stated = (layer["geometry_fields"] or [{}])[0].get("crs") or {}
+    if stated.get("name") in UNDEFINED:
+        stated = {}
     named = f"{stated['auth_name']}:{stated['auth_code']}" if stated.get("auth_name") else stated.get("wkt")
     crs = named or form.crs
     if not crs:

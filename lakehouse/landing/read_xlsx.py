@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterable
+from typing import Literal
 
 import duckdb
 import fastexcel
@@ -24,6 +26,10 @@ SHOWN_ERRORS = {
 }  # fmt: skip
 # From so many digits on a number is not what was written: Excel keeps 15, and other programs write it as binary.
 CUT_DIGITS = 16
+# How the reader begins a cell that has a time of day and no day: with the day 0 of Excel.
+DAY_ZERO = "1899-12-31 "
+# A number as text has no more decimals than the reader rounds to; of a smaller one it leaves a zero.
+ROUNDED = r"^-?(?:0|[0-9]+\.[0-9]{9})$"
 
 
 def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: XlsxForm, contract: Contract) -> list[str]:
@@ -37,12 +43,18 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
     names = [column[header].as_py() or "" for column in rows.columns] if header < rows.num_rows else []
     try:
         found = header_names(names, contract, line=form.header_row, place=lambda number: f"c{number}")
-        exact = _where_digits_count(found, form, contract)
+        exact = _places_of(("string", "integer"), found, form, contract)
+        decimals = _places_of(("string", "number"), found, form, contract)
+        numbers = _places_of(("integer", "number"), found, form, contract) if form.decimal == "," else []
         found = with_lists(found, form.unpivot)
         selection = selected(contract, found)
     except DeliveryRefused as refusal:
         refusal.problem += others
         raise
+    if rounded := [int(place[1:]) for place in decimals if _holds(rows.column(place), ROUNDED)]:
+        rows = _with_all_decimals(connection, rows, file, form, {place: named[place] for place in rounded})
+    if pointed := [int(place[1:]) for place in numbers if _holds(rows.column(place), r"\.")]:
+        rows = _with_marked_texts(rows, file, form, {place: named[place] for place in pointed})
     connection.register("sheet_rows", rows)
     if cut := _columns_of_long_numbers(connection, exact):
         rows = _with_cut_numbers(rows, file, form, {place: named[place] for place in cut})
@@ -82,7 +94,7 @@ def _sheet(file: PlainFile, form: XlsxForm) -> tuple[pa.RecordBatch, str]:
     others = ""
     if form.sheet is None and len(named) > 1:
         others = f" Only the first sheet was read, {named[0]}; there are also {', '.join(named[1:])}."
-    return (_with_errors(rows, errors) if errors else rows), others
+    return with_times_of_day(_with_errors(rows, errors) if errors else rows), others
 
 
 def _with_errors(rows: pa.RecordBatch, errors: fastexcel.CellErrors) -> pa.RecordBatch:
@@ -101,15 +113,69 @@ def _with_errors(rows: pa.RecordBatch, errors: fastexcel.CellErrors) -> pa.Recor
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
 
 
-def _where_digits_count(found: dict[str, str], form: XlsxForm, contract: Contract) -> list[str]:
-    """The places of texts and whole numbers, those that become rows among them."""
-    exact = {column.source for column in contract.columns if column.logicalType in ("string", "integer")}
-    listed = form.unpivot.columns if form.unpivot and form.unpivot.value in exact else None
+def with_times_of_day(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Cells with a time of day as Excel shows them, names of columns among them."""
+    columns = [
+        pc.replace_substring_regex(column, f"^{DAY_ZERO}", "") if _holds(column, f"^{DAY_ZERO}") else column
+        for column in rows.columns
+    ]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _holds(column: pa.Array, pattern: str) -> bool:
+    return pa.types.is_string(column.type) and pc.any(pc.match_substring_regex(column, pattern)).as_py() is True
+
+
+def _places_of(types: tuple[str, ...], found: dict[str, str], form: XlsxForm, contract: Contract) -> list[str]:
+    """The places of columns of these types, those that become rows among them."""
+    sources = {column.source for column in contract.columns if column.logicalType in types}
+    listed = form.unpivot.columns if form.unpivot and form.unpivot.value in sources else None
     return [
         place
         for name, place in found.items()
-        if place and (name in exact or (listed is not None and re.fullmatch(listed, name)))
+        if place and (name in sources or (listed is not None and re.fullmatch(listed, name)))
     ]
+
+
+def _with_all_decimals(
+    connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]
+) -> pa.RecordBatch:
+    """Numbers with the 15 digits that Excel keeps, where the reader's text has fewer. ``places`` as below."""
+    columns = rows.columns
+    numbers = _cells(file, form, places.values(), "float")
+    for place, name in places.items():
+        exact, texts = numbers.column(name), columns[place]
+        plain = pc.and_(
+            pc.fill_null(pc.match_substring_regex(texts, r"^-?[0-9]{1,15}(?:\.[0-9]{1,9})?$"), False),
+            pc.is_valid(exact),
+        )
+        rounded = pc.cast(pc.if_else(plain, texts, None), pa.float64())
+        cut = pc.fill_null(pc.not_equal(rounded, exact), False)
+        connection.register("cut_numbers", pa.table({"number": exact.filter(cut)}))
+        shown = connection.execute("SELECT printf('%.15g', number) AS shown FROM cut_numbers").to_arrow_table()
+        connection.unregister("cut_numbers")
+        columns[place] = pc.replace_with_mask(texts, cut, shown.column("shown").combine_chunks())
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _with_marked_texts(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]) -> pa.RecordBatch:
+    """Text with a point, where that of numbers has a decimal comma, with the mark by which Excel knows a text: 1.234
+    may be a thousand, and would pass for the number that it looks like. ``places`` as below."""
+    columns = rows.columns
+    numbers = _cells(file, form, places.values(), "boolean")
+    for place, name in places.items():
+        texts = columns[place]
+        marked = pc.and_(pc.is_null(numbers.column(name)), pc.fill_null(pc.match_substring(texts, "."), False))
+        columns[place] = pc.if_else(marked, pc.binary_join_element_wise("'", texts, ""), texts)
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _cells(file: PlainFile, form: XlsxForm, names: Iterable[str], type_: Literal["float", "boolean"]) -> pa.RecordBatch:
+    """Columns as the reader takes them for this type. To it a number may be true or false, and a text may not."""
+    sheet = fastexcel.read_excel(file.path).load_sheet(
+        form.sheet or 0, header_row=None, skip_rows=0, dtypes=dict.fromkeys(names, type_), use_columns=list(names)
+    )
+    return sheet.to_arrow()
 
 
 def _columns_of_long_numbers(connection: duckdb.DuckDBPyConnection, places: list[str]) -> list[int]:
@@ -131,15 +197,11 @@ def _with_cut_numbers(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, pla
     ``places``: columns, with the names that the reader has for them.
     """
     columns = rows.columns
-    sheet = fastexcel.read_excel(file.path)
+    numbers = _cells(file, form, places.values(), "boolean")
     for place, name in places.items():
-        # To its reader a number may be true or false, and a text may not.
-        numbers = sheet.load_sheet(
-            form.sheet or 0, header_row=None, skip_rows=0, dtypes={name: "boolean"}, use_columns=[name]
-        ).to_arrow()
         texts = columns[place].cast(pa.string())
         long = pc.fill_null(pc.match_substring_regex(texts, f"^-?[0-9]{{{CUT_DIGITS},}}"), False)
-        cut = pc.and_(long, pc.is_valid(numbers.column(0)))
+        cut = pc.and_(long, pc.is_valid(numbers.column(name)))
         shown = np.char.mod("%.16E", pc.cast(texts.filter(cut), pa.float64()).to_numpy(False))
         columns[place] = pc.replace_with_mask(texts, cut, pa.array(shown, pa.string()))
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)

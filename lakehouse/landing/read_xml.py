@@ -32,6 +32,9 @@ PROBLEMS = {
     "ERR_DOCUMENT_END": (
         "a document has one outermost element", "Put all within one, or deliver a file for each, and nothing behind it."
     ),
+    "ERR_RESERVED_XML_NAME": (
+        "something stands before its first line", "Let the document begin with <?xml, without a blank before it."
+    ),
     "ERR_RESOURCE_LIMIT": (
         "a text may have 10 MB, and elements may stand 256 deep in one another",
         "Deliver it with shorter texts, or leave those out that are no values.",

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from glob import escape
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +30,7 @@ from lakehouse.landing.lines import lines_of
 from lakehouse.landing.read import names_in_parquet, read_file
 from lakehouse.landing.read_csv import lines_for_excel
 from lakehouse.landing.read_layer import GEOMETRY, layers_of
+from lakehouse.landing.read_xlsx import with_times_of_day
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile, unpack
 from lakehouse.settings import Settings
@@ -74,17 +78,17 @@ def sniff(*, connection: duckdb.DuckDBPyConnection, sample: Path, dataset: str, 
     ``folder`` is for what opening the sample needs. Raises :class:`DeliveryRefused` where it cannot be opened,
     or holds no rows.
     """
-    files = _open(sample, folder)
-    named = [file for file in files if file.member and _names(file.name, dataset)]
-    file = named[0] if named and len(files) > 1 else files[0]
+    named, all_files = _named_members(sample, dataset)
+    files = _open(sample, folder, named)
+    file = files[0]
     try:
         found = _SNIFFERS[file.form.format](connection, file)
         read_as_text(connection, file, found)
     except (duckdb.Error, fastexcel.FastExcelError) as error:
         problem = f"{file.name} cannot be read as {file.form.format}: {str(error).splitlines()[0]}."
         raise DeliveryRefused("unreadable", problem, "Is the file whole? Try another sample.") from error
-    found.files = len(files)
-    if named and len(files) > 1:
+    found.files = all_files if named else len(files)
+    if named:
         found.member = file.name
     if not connection.execute("SELECT count(*) > 0 FROM sample_text").fetchall()[0][0]:
         raise DeliveryRefused("no_rows", f"{file.name} holds no rows.", "Draft from a sample with data in it.")
@@ -97,8 +101,21 @@ def _names(file: str, dataset: str) -> bool:
     return f"_{dataset}".endswith(f"_{stem}")
 
 
-def _open(sample: Path, folder: Path) -> list[PlainFile]:
-    """Through intake's own door, in the first encoding that fits every byte."""
+def _named_members(sample: Path, dataset: str) -> tuple[list[str], int]:
+    """The files of a zip of tables that have the dataset's name, and how many there are of all: what the others are
+    does not matter then. None of a workbook, or of a shapefile, whose parts have one name."""
+    if not zipfile.is_zipfile(sample):
+        return [], 1
+    with zipfile.ZipFile(sample) as archive:
+        names = [info.filename for info in archive.infolist() if not info.is_dir()]
+    whole = any(name == "[Content_Types].xml" or name.lower().endswith(".shp") for name in names)
+    named = [name for name in names if _names(name, dataset)] if len(names) > 1 and not whole else []
+    return named, len(names)
+
+
+def _open(sample: Path, folder: Path, members: list[str]) -> list[PlainFile]:
+    """Through intake's own door, in the first encoding that fits every byte; of a zip only ``members``, if any."""
+    wanted = [escape(name) for name in members]
     encodings = ["utf-8"]
     refused: DeliveryRefused | None = None
     for encoding in encodings:
@@ -109,7 +126,9 @@ def _open(sample: Path, folder: Path) -> list[PlainFile]:
         )  # fmt: skip
         limit = Settings().max_unpacked_bytes
         try:
-            files = unpack(path=sample, name=sample.name, forms=forms, folder=folder / encoding, max_bytes=limit)
+            files = unpack(
+                path=sample, name=sample.name, forms=forms, folder=folder / encoding, max_bytes=limit, members=wanted
+            )
         except DeliveryRefused as refusal:
             if refused is not None or refusal.rule not in ("wrong_encoding", "unknown_format"):
                 raise refused or refusal from None
@@ -246,26 +265,40 @@ def _sniff_parquet(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sn
 
 def _sniff_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
     workbook = fastexcel.read_excel(file.path)
-    sheets = {
-        name: workbook.load_sheet(name, header_row=None, skip_rows=0, n_rows=HEADER_ROWS, dtypes="string")
-        .to_arrow()
-        .to_pylist()
-        for name in workbook.sheet_names
-    }
-    sheet, rows = max(sheets.items(), key=lambda named: sum(map(_filled, named[1])))
-    filled = [_filled(row) for row in rows] or [0]
-    header = filled.index(max(filled))
-    columns, ignored = _named([value or "" for value in rows[header].values()] if rows else [])
+    sheets: dict[str, list[list[str | None]]] = {}
+    cells: dict[str, float] = {}
+    for name in workbook.sheet_names:
+        sheet = workbook.load_sheet(name, header_row=None, skip_rows=0, n_rows=HEADER_ROWS, dtypes="string")
+        rows = [list(row.values()) for row in with_times_of_day(sheet.to_arrow()).to_pylist()]
+        sheets[name] = rows
+        # As if the rows below were filled as these are.
+        cells[name] = sum(map(_filled, rows)) / max(len(rows), 1) * sheet.total_height
+    # Of sheets that nobody sees none is delivered, unless there is no other.
+    seen = [name for name in sheets if workbook.load_sheet(name, n_rows=0).visible == "visible"]
+    chosen = max(seen or sheets, key=cells.__getitem__)
+    rows = sheets[chosen]
+    header = _header_of(rows)
+    columns, ignored = _named([value or "" for value in rows[header]] if rows else [])
     reasons = {
         "header_row": "the first row that is filled to the end",
         "sheet": f"the fullest of {', '.join(sheets)}",
     }
-    form = XlsxForm(header_row=header + 1, sheet=sheet if len(sheets) > 1 else None)
+    form = XlsxForm(header_row=header + 1, sheet=chosen if len(sheets) > 1 else None)
     return Sniffed(form=form, reasons=reasons, columns=columns, ignored=ignored)
 
 
-def _filled(row: dict[str, Any]) -> int:
-    return sum(value is not None for value in row.values())
+def _header_of(rows: list[list[str | None]]) -> int:
+    """The first row that is filled to the end; or the one above it, where the rows are numbered in a column that has
+    no name, as pandas writes them."""
+    filled = [_filled(row) for row in rows] or [0]
+    fullest = filled.index(max(filled))
+    above, below = (rows[fullest - 1], rows[fullest]) if fullest else ([], [])
+    unnamed = above and above[0] is None and filled[fullest - 1] == filled[fullest] - 1
+    return fullest - 1 if unnamed and re.fullmatch(r"\d+", below[0] or "") else fullest
+
+
+def _filled(row: list[str | None]) -> int:
+    return sum(value is not None for value in row)
 
 
 def _sniff_ndjson(connection: duckdb.DuckDBPyConnection, file: PlainFile) -> Sniffed:
@@ -340,7 +373,9 @@ def _flat(record: dict[str, Any]) -> tuple[list[FoundColumn], list[str]]:
     pending: list[tuple[tuple[str, ...], Any]] = [((name,), child) for name, child in record.items()]
     for steps, node in pending:
         dotted = ".".join(steps)
-        if isinstance(node, dict) and node and "." not in steps[-1]:
+        if isinstance(node, dict) and node.keys() == {"type", "coordinates"} and '"' not in dotted:
+            columns.append(FoundColumn(source=dotted, path=dotted if len(steps) > 1 else None, geometry="geojson"))
+        elif isinstance(node, dict) and node and "." not in steps[-1]:
             pending += [((*steps, name), child) for name, child in node.items()]
         elif isinstance(node, list | dict) or '"' in dotted or (len(steps) > 1 and "." in steps[-1]):
             left_out.append(dotted)

@@ -8,7 +8,7 @@ import itertools
 import json
 import zipfile
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -221,6 +221,22 @@ def test_json_with_nested_records(tmp_path: Path, form: str) -> None:
     assert (receipt["accepted"], receipt["refused"]) == (40, 0)
 
 
+def test_entities_of_ngsi_ld_are_known_by_their_id_and_keep_their_place(tmp_path: Path) -> None:
+    path = tmp_path / "sample.json"
+    entities = [
+        {"id": f"urn:ngsi-ld:Sensor:{n}", "type": "Sensor", "no2": {"type": "Property", "value": n * 0.5},
+         "dateObserved": f"2024-05-01T10:{n:02d}:00Z",
+         "location": {"type": "GeoProperty", "value": {"type": "Point", "coordinates": [12.5, 55 + n / 100]}}}
+        for n in range(20)
+    ]  # fmt: skip
+    path.write_text(json.dumps(entities))
+    contract = drafted(tmp_path, path)
+    assert [column.source for column in contract.primary_key] == ["id", "dateObserved"]
+    assert contract.column("location_value").parse.geometry == "geojson"
+    assert contract.exchange.delivery.ignored_columns == ()
+    assert landed(tmp_path, contract, path)["accepted"] == 20
+
+
 def test_geojson(tmp_path: Path) -> None:
     path = tmp_path / "sample.geojson"
     features = [
@@ -252,6 +268,42 @@ def test_tables(tmp_path: Path, form: str) -> None:
     assert contract.column("hour_utc").parse.zone == "UTC"
     assert contract.column("spot_price_dkk").unit == "DKK"
     assert landed(tmp_path, contract, path)["accepted"] == 24
+
+
+def test_workbook_of_a_pandas_table_behind_a_short_one_and_a_hidden_one(tmp_path: Path) -> None:
+    path = tmp_path / "sample.xlsx"
+    book = openpyxl.Workbook()
+    assert book.active is not None
+    book.active.title = "Codes"
+    for number in range(20):
+        book.active.append([number] * 6)
+    hidden = book.create_sheet("Old")
+    hidden.sheet_state = "hidden"
+    data = book.create_sheet("Målinger")
+    data.append([None, "måler", "dag", "kl", "forbrug"])
+    for number in range(60):
+        row = [number, f"M{number}", datetime(2024, 1, 1) + timedelta(days=number), time(number % 24, 30), number / 3]
+        data.append(row)
+        hidden.append(row * 2)
+    book.save(path)
+    contract = drafted(tmp_path, path)
+    assert (contract.exchange.delivery.forms[0].sheet, contract.exchange.delivery.forms[0].header_row) == (
+        "Målinger", 1,
+    )  # fmt: skip
+    assert types(contract) == {"maaler": "string", "dag": "date", "kl": "integer", "forbrug": "number"}
+    assert contract.column("kl").parse.seconds_of_day
+    receipt = landed(tmp_path, contract, path)
+    assert (receipt["accepted"], receipt["warnings"]) == (60, [])
+
+
+def test_years_of_two_digits(tmp_path: Path) -> None:
+    path = tmp_path / "sample.csv"
+    rows = "".join(f"{n};{n:02d}.01.24;{n:02d}-01-24 08:30\n" for n in range(1, 29))
+    path.write_text(f"nr;dag;tid\n{rows}")
+    contract = drafted(tmp_path, path)
+    assert contract.column("dag").parse.formats == ("%d.%m.%y",)
+    assert contract.column("tid").parse.formats == ("%d-%m-%y %H:%M",)
+    assert landed(tmp_path, contract, path)["accepted"] == 28
 
 
 def test_names_and_units() -> None:
@@ -305,6 +357,9 @@ def test_one_table_of_a_timetable_s_zip_is_drafted_by_its_name(tmp_path: Path) -
     with zipfile.ZipFile(sample, "w") as archive:
         archive.writestr("stops.txt", "stop_id,stop_name\ns1,A\ns2,B\n")
         archive.writestr("stop_times.txt", "trip_id,departure_time\nt1,8:05:00\nt2,25:35:10\n")
+        # What else lies there does not matter.
+        archive.writestr("transfers.txt", "")
+        archive.writestr("licence.pdf", b"%PDF-1.7\0")
     contract = drafted(tmp_path, sample, dataset="gtfs_stop_times")
     assert contract.exchange.delivery.members == ("stop_times.txt",)
     assert contract.column("departure_time").parse.seconds_of_day

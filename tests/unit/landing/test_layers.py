@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import sqlite3
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -90,6 +92,44 @@ def test_a_shapefile_without_a_part_is_refused(house: House, tmp_path: Path, wit
     receipt = house.deliver(contract, shapefile(tmp_path / "l", without=without), "a.zip")
     assert list(faults(receipt)) == [("incomplete_shapefile", None)]
     assert without[0] in receipt["message"]
+
+
+def changed(path: Path, statement: str, *values: object) -> bytes:
+    """A GeoPackage after a change that GDAL would not make."""
+    with contextlib.closing(sqlite3.connect(path)) as base:
+        for (name,) in base.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'").fetchall():
+            base.execute(f'DROP TRIGGER "{name}"')
+        base.execute(statement, values)
+        base.commit()
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize("number", [-1, 0])
+def test_a_geopackage_of_an_undefined_system_is_in_the_one_that_the_contract_states(
+    house: House, tmp_path: Path, number: int
+) -> None:
+    path = layer(tmp_path / "l", UTM, driver="GPKG")
+    content = changed(path, "UPDATE gpkg_geometry_columns SET srs_id = ?", number)
+    contract = house.contract(COLUMNS, forms=[{"format": "geopackage"}], kind="snapshot")
+    assert list(faults(house.deliver(contract, content, "a.gpkg"))) == [("no_reference_system", None)]
+    contract = house.contract(COLUMNS, forms=[{"format": "geopackage", "crs": "EPSG:25832"}], kind="snapshot")
+    assert house.deliver(contract, content, "b.gpkg")["accepted"] == 2
+    assert places(house, contract)[0][1][:6] == LON_LAT[0]
+
+
+# A circular string of three points; a line string that breaks off.
+@pytest.mark.parametrize(
+    "shape", [struct.pack("<BII6d", 1, 8, 3, 0, 0, 1, 1, 2, 0), struct.pack("<BII", 1, 2, 2**31 - 1)]
+)
+def test_a_shape_that_cannot_be_read_refuses_its_row_alone(house: House, tmp_path: Path, shape: bytes) -> None:
+    path = layer(tmp_path / "l", UTM, driver="GPKG")
+    blob = b"GP\0\1" + struct.pack("<i", 25832) + shape
+    content = changed(path, "UPDATE layer SET geom = ? WHERE place = 'b'", blob)
+    contract = house.contract(COLUMNS, forms=[{"format": "geopackage"}], kind="snapshot")
+    receipt = house.deliver(contract, content, "a.gpkg")
+    assert faults(receipt) == {("not_a_geometry", "shape"): (1, 2, "a curve, or a damaged shape")}
+    [(place, east, _)] = places(house, contract)
+    assert (place, east[:6]) == ("Nørrebro", LON_LAT[0])
 
 
 BOTH = [{"format": "shapefile"}, {"format": "csv", "delimiter": ";"}]

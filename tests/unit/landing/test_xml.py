@@ -128,6 +128,7 @@ def test_xml_that_is_refused_whole(house: House, document: str, rule: str) -> No
         ("<r><v>\n<meter>" + "x" * 10_100_000 + "</meter></v></r>", 2, "10 MB"),
         ("<r><v><meter>a</meter></v></r>\n<r/>", 2, "one outermost element"),
         ("<r><v>\n<meter>", 2, "may have been cut off"),
+        ('\n<?xml version="1.0"?>\n<r/>', 2, "something stands before its first line"),
     ],
 )
 def test_what_is_wrong_with_xml_is_said_with_its_line(house: House, document: str, line: int, told: str) -> None:
