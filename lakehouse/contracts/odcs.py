@@ -274,7 +274,8 @@ class Contract(Strict):
     version: SemanticVersion
     status: Literal["proposed", "draft", "active", "deprecated", "retired"]
     tenant: Name
-    domain: str | None = None
+    # Of so many letters a tag of Airflow may be.
+    domain: str | None = Field(default=None, max_length=100)
     dataProduct: str | None = None
     description: Description
     tags: list[str] = Field(default_factory=list)

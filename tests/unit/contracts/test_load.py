@@ -149,6 +149,19 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     "row rule": ("WHERE use_kwh", "HAVING use_kwh", "query", "schema[0].quality[0].query", "a row rule reads"),
     "corrections": ("      subject", "      corrections: maybe\n      subject", "maybe", "exchange.corr", "maybe"),
     "schedule": ("      subject", "      schedule: hourly\n      subject", "hourly", "exchange.schedule", "no cron"),
+    "schedule that never comes": (
+        "      subject", "      schedule: 0 0 30 2 *\n      subject", "30 2", "exchange.schedule", "no fixed times",
+    ),
+    "schedule of years that end": (
+        "      subject", "      schedule: 0 0 1 1 * 0 2030\n      subject", "2030", "exchange.schedule", "no fixed times",
+    ),
+    "schedule by lot": (
+        "      subject", "      schedule: R 3 * * *\n      subject", "R 3", "exchange.schedule", "no fixed times",
+    ),
+    "history from the year 1": (
+        "      subject", "      history_start: '0001-01-01'\n      subject", "0001", "exchange.history_start", "before",
+    ),
+    "domain that is no word": ("tenant: town", f"tenant: town\ndomain: {'x' * 101}", "domain", "domain", "100"),
     "encoding": ("{format: csv", "{format: csv, encoding: utf-9", "utf-9", "forms[0].encoding", "utf-9"),
     "two forms": ("format: parquet", "format: csv", "forms:", "exchange.delivery.forms", "2 times"),
     "thousands": ('decimal: ","', 'decimal: ",", thousands: ","', "thousands", "forms[0].thousands", "differ"),
