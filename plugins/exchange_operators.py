@@ -77,7 +77,11 @@ class ExtractOperator(BaseOperator):
 
 class IntakeOperator(BaseOperator):
     """Loads all that waits or is sealed of a dataset. Skipped where no partition has changed, so that its
-    asset is updated, and a build begins, only when there is something to build."""
+    asset is updated, and a build begins, only when there is something to build.
+
+    A second try is never skipped: the one before it may have taken rows in and told nobody. A build that finds nothing
+    new ends at once.
+    """
 
     def __init__(self, *, dataset: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,7 +103,7 @@ class IntakeOperator(BaseOperator):
             totals["deliveries"] += len(page)
             for name in totals.keys() - {"deliveries"}:
                 totals[name] += sum(receipt[name] for receipt in page)
-        if not totals["accepted"]:
+        if not totals["accepted"] and context["ti"].try_number == 1:
             count = totals["deliveries"]
             found = f"{count} deliveries brought no new row" if count else "nothing was delivered"
             raise AirflowSkipException(f"{self.dataset}: {found}")
