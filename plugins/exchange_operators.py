@@ -114,12 +114,24 @@ class StraysOperator(BaseOperator):
     """Refuses what lies in an inbox outside the folders of its provider's datasets; nothing of it is lost."""
 
     def execute(self, context: Any) -> list[str]:
+        from lakehouse.contracts.load import contract_keys
         from lakehouse.exchange import Exchange
         from lakehouse.landing.strays import refuse_strays
+        from lakehouse.storage.lake import StorageError
 
         exchange = Exchange.from_environment()
-        providers = sorted({contract.provider for contract in exchange.contracts.values()})
-        return [receipt["file"] for provider in providers for receipt in refuse_strays(exchange, provider)]
+        files: list[str] = []
+        failed: list[StorageError] = []
+        for provider in sorted({provider for provider, _ in contract_keys(exchange.settings.contracts_path)}):
+            try:
+                files += [receipt["file"] for receipt in refuse_strays(exchange, provider)]
+            except StorageError as error:
+                # The others' files are answered all the same.
+                self.log.error("%s: %s", provider, error)
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return files
 
 
 class BuildOperator(BaseOperator):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from lakehouse.contracts.document import YamlDocument, YamlFault
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.forms import FileForm
-from lakehouse.contracts.odcs import LIFTED, Contract, PrivacyClass
+from lakehouse.contracts.odcs import LIFTED, NAME, Contract, PrivacyClass
 from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
@@ -87,8 +87,22 @@ def contract_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*/*{SUFFIX}"))
 
 
+def contract_keys(folder: Path) -> list[tuple[str, str]]:
+    """Provider and dataset of all contracts by their place, sorted; no file is read, so that none has a fault."""
+    places = [(path.parent.name, path.name.removesuffix(SUFFIX)) for path in contract_paths(folder)]
+    return [place for place in places if all(map(NAME.fullmatch, place))]
+
+
 def read_contracts(folder: Path) -> dict[str, Contract]:
     """All contracts by ``provider/dataset``. Raises :class:`ContractError` with the faults of all files."""
+    contracts, faults = sound_contracts(folder)
+    if faults:
+        raise ContractError(faults)
+    return contracts
+
+
+def sound_contracts(folder: Path) -> tuple[dict[str, Contract], list[Fault]]:
+    """Those without a fault by ``provider/dataset``, and the faults of all others."""
     contracts: dict[str, Contract] = {}
     faults: list[Fault] = []
     for path in contract_paths(folder):
@@ -99,9 +113,9 @@ def read_contracts(folder: Path) -> dict[str, Contract]:
         else:
             contracts[contract.key] = contract
     faults.extend(_two_types(folder, contracts))
-    if faults:
-        raise ContractError(faults)
-    return contracts
+    unsound = {fault.file for fault in faults}
+    sound = {key: it for key, it in contracts.items() if f"{folder.name}/{key}{SUFFIX}" not in unsound}
+    return sound, faults
 
 
 def _two_types(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
