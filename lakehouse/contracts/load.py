@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from lakehouse.contracts.derive import dag_id
 from lakehouse.contracts.document import YamlDocument, YamlFault
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.forms import FileForm
@@ -113,6 +114,7 @@ def sound_contracts(folder: Path) -> tuple[dict[str, Contract], list[Fault]]:
         else:
             contracts[contract.key] = contract
     faults.extend(_two_types(folder, contracts))
+    faults.extend(_one_name(folder, contracts))
     unsound = {fault.file for fault in faults}
     sound = {key: it for key, it in contracts.items() if f"{folder.name}/{key}{SUFFIX}" not in unsound}
     return sound, faults
@@ -137,6 +139,23 @@ def _two_types(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
                     problem=f"{column.name!r} is of type {column.logicalType} here and of type {known} in {other.key}: "
                     "an id of a provider has one type",
                 )
+
+
+def _one_name(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
+    """Of two datasets with one name for their DAG one would have none, and its model would read the other's rows."""
+    first: dict[str, Contract] = {}
+    for contract in contracts.values():
+        other = first.setdefault(dag_id(contract), contract)
+        if other is not contract:
+            path = folder / contract.provider / f"{contract.dataset}{SUFFIX}"
+            shown = str(path.relative_to(folder.parent))
+            yield Fault(
+                file=shown,
+                line=line_of(read_yaml(path, shown=shown), ("tenant",)),
+                field="tenant",
+                problem=f"{contract.key} and {other.key} are both {dag_id(contract)} where one name stands for both "
+                "provider and dataset: give the dataset another name",
+            )
 
 
 def read_yaml(path: Path, *, shown: str) -> YamlDocument:

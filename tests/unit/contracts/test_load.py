@@ -237,6 +237,19 @@ def test_faults_of_all_files_come_together(tmp_path: Path) -> None:
     }
 
 
+def test_two_datasets_whose_dag_would_have_one_name(tmp_path: Path) -> None:
+    for provider, dataset in (("town", "east__readings"), ("town__east", "readings")):
+        text = GOOD.replace("tenant: town", f"tenant: {provider}").replace("name: readings", f"name: {dataset}")
+        path = tmp_path / "contracts" / provider / f"{dataset}.odcs.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text.replace("id: town.readings", f"id: {provider}.{dataset}"), encoding="utf-8")
+    with pytest.raises(ContractError, match="are both town__east__readings") as caught:
+        read_contracts(tmp_path / "contracts")
+    [fault] = caught.value.faults
+    assert (fault.file, fault.field) == ("contracts/town__east/readings.odcs.yaml", "tenant")
+    assert fault.line == line_with(path.read_text(), "tenant")
+
+
 def test_a_file_that_is_no_text_or_no_mapping(tmp_path: Path) -> None:
     assert "not a mapping" in faults(tmp_path, "- a\n")[0].problem
     assert "not a mapping" in faults(tmp_path, "")[0].problem
