@@ -9,12 +9,12 @@ from airflow.sdk import DAG, Asset, AssetAny
 
 from exchange_operators import BuildOperator, BuildVerdictOperator
 from lakehouse.contracts.derive import clean_asset_uri
-from lakehouse.contracts.load import read_contracts
+from lakehouse.contracts.load import contract_keys
 from lakehouse.settings import Settings
 
 settings = Settings()
-contracts = read_contracts(Path(settings.contracts_path))
-assets = [Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract)) for contract in contracts.values()]
+keys = ["/".join(place) for place in contract_keys(Path(settings.contracts_path))]
+assets = [Asset(name=f"clean {key}", uri=clean_asset_uri(key)) for key in keys]
 
 with DAG(
     dag_id="build",

@@ -1,4 +1,7 @@
-"""One DAG a contract: a scheduled extract and its intake, or the intake of what a provider drops."""
+"""One DAG a contract: a scheduled extract and its intake, or the intake of what a provider drops.
+
+A contract with a fault has none until it is mended; ``contract_faults.py`` has Airflow show what is wrong with it.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from airflow.sdk import DAG, Asset, AssetOrTimeSchedule, AssetWatcher, CronDataI
 from exchange_operators import ExtractOperator, IntakeOperator
 from exchange_triggers import InboxTrigger
 from lakehouse.contracts.derive import clean_asset_uri, dag_id, history_start, inbox_prefix, is_asked, landing_asset_uri
-from lakehouse.contracts.load import read_contracts
+from lakehouse.contracts.load import sound_contracts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
 
@@ -65,7 +68,7 @@ def dataset_dag(contract: Contract) -> DAG:
             # On a busy machine Airflow's own requests can time out; what was taken in before stands.
             retries=1,
             retry_delay=timedelta(seconds=10),
-            outlets=[Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract))],
+            outlets=[Asset(name=f"clean {contract.key}", uri=clean_asset_uri(contract.key))],
             doc_md="Seal, parse, type, quarantine, write clean partitions and the provider's receipt.",
         )
         if extension.extract:
@@ -84,5 +87,5 @@ def dataset_dag(contract: Contract) -> DAG:
     return dag
 
 
-for contract in read_contracts(Path(settings.contracts_path)).values():
+for contract in sound_contracts(Path(settings.contracts_path))[0].values():
     globals()[dag_id(contract)] = dataset_dag(contract)

@@ -10,13 +10,13 @@ from airflow.sdk import DAG, Asset, AssetAny, AssetOrTimeSchedule, AssetWatcher,
 from exchange_operators import StraysOperator
 from exchange_triggers import InboxTrigger
 from lakehouse.contracts.derive import inbox_prefix
-from lakehouse.contracts.load import read_contracts
+from lakehouse.contracts.load import contract_keys
 from lakehouse.settings import Settings
 
 settings = Settings()
 folders: dict[str, list[str]] = {}
-for contract in read_contracts(Path(settings.contracts_path)).values():
-    folders.setdefault(contract.provider, []).append(inbox_prefix(contract.dataset))
+for provider, dataset in contract_keys(Path(settings.contracts_path)):
+    folders.setdefault(provider, []).append(inbox_prefix(dataset))
 assets = [
     Asset(
         name=f"strays {provider}",

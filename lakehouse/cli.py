@@ -9,6 +9,7 @@ from typing import Annotated
 
 import duckdb
 import typer
+from pydantic import ValidationError
 from sqlalchemy.exc import OperationalError
 
 from lakehouse.commands import (
@@ -47,7 +48,7 @@ from lakehouse.contracts.load import ContractError
 from lakehouse.exchange import Exchange, UnknownDataset
 from lakehouse.privacy.keys import KeyFault
 from lakehouse.release.listing import NoSuchRelease, ReleaseGone
-from lakehouse.settings import PROJECT, Settings
+from lakehouse.settings import PROJECT, Settings, setting_faults
 from lakehouse.storage.lake import StorageError
 
 # Each module adds its commands.
@@ -79,10 +80,7 @@ def main() -> None:
         for fault in error.faults:
             err.print(str(fault))
         sys.exit(REFUSED)
-    except Refused as error:
-        err.print(str(error))
-        sys.exit(REFUSED)
-    except ReleaseGone as error:
+    except (Refused, ReleaseGone) as error:
         err.print(str(error))
         sys.exit(REFUSED)
     except (StorageError, OperationalError, KeyFault, duckdb.IOException) as error:
@@ -90,6 +88,11 @@ def main() -> None:
         sys.exit(REFUSED)
     except (WrongUse, UnknownDataset, NoSuchRelease) as error:
         err.print(str(error))
+        sys.exit(WRONG_USE)
+    except ValidationError as error:
+        if error.title != Settings.__name__:
+            raise
+        err.print("\n".join(setting_faults(error)))
         sys.exit(WRONG_USE)
 
 

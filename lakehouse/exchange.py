@@ -10,7 +10,7 @@ from pathlib import Path
 import duckdb
 
 from lakehouse.contracts.derive import landing_bucket
-from lakehouse.contracts.load import read_contracts
+from lakehouse.contracts.load import ContractError, read_contracts, sound_contracts
 from lakehouse.contracts.odcs import Contract
 from lakehouse.settings import Settings
 from lakehouse.storage.index import Index
@@ -64,12 +64,21 @@ class Exchange:
         """Raises :class:`lakehouse.contracts.load.ContractError` with all faults of all files."""
         return read_contracts(self.settings.contracts_path)
 
+    @property
+    def sound_contracts(self) -> dict[str, Contract]:
+        """Those that have no fault."""
+        try:
+            return self.contracts
+        except ContractError:
+            return sound_contracts(self.settings.contracts_path)[0]
+
     def contract(self, key: str) -> Contract:
-        """Raises :class:`UnknownDataset` where there is none of that name."""
-        if key not in self.contracts:
+        """One that has no fault, whatever others have. Raises :class:`UnknownDataset` where there is none of that
+        name, or :class:`lakehouse.contracts.load.ContractError` where it may be one that has."""
+        if key not in (contracts := self.sound_contracts):
             known = ", ".join(sorted(self.contracts))
             raise UnknownDataset(f"no contract for {key!r}; there are contracts for: {known}")
-        return self.contracts[key]
+        return contracts[key]
 
     def init(self) -> list[str]:
         """Makes home, index and the buckets that the contracts call for. Returns the buckets. Idempotent."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -73,6 +74,18 @@ class Settings(BaseSettings):
     )
     airflow_port: int = Field(default=8080, description="port of Airflow's pages under `exchange airflow`")
 
+    @field_validator("inbox_events")
+    @classmethod
+    def _http_address(cls, url: str | None) -> str | None:
+        try:
+            parts = urlsplit(url or "")
+            good = url is None or (parts.scheme == "http" and parts.port and parts.path in ("", "/"))
+        except ValueError:  # no port at all
+            good = False
+        if not good:
+            raise ValueError("is no address as http://<triggerer>:<port>")
+        return url
+
     @cached_property
     def home_path(self) -> Path:
         return (self.home or self.project / ".exchange").absolute()
@@ -108,3 +121,12 @@ class Settings(BaseSettings):
     @property
     def expectations_path(self) -> Path:
         return self.project / "expectations"
+
+
+def setting_faults(error: ValidationError) -> list[str]:
+    """A line for each variable that has a wrong value; the value may be a secret, and is not repeated."""
+    prefix = Settings.model_config["env_prefix"]
+    return [
+        f"{prefix}{'.'.join(map(str, fault['loc'])).upper()}: {fault['msg'].removeprefix('Value error, ')}"
+        for fault in error.errors(include_input=False, include_url=False)
+    ]

@@ -77,7 +77,11 @@ class ExtractOperator(BaseOperator):
 
 class IntakeOperator(BaseOperator):
     """Loads all that waits or is sealed of a dataset. Skipped where no partition has changed, so that its
-    asset is updated, and a build begins, only when there is something to build."""
+    asset is updated, and a build begins, only when there is something to build.
+
+    A second try is never skipped: the one before it may have taken rows in and told nobody. A build that finds nothing
+    new ends at once.
+    """
 
     def __init__(self, *, dataset: str, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -99,7 +103,7 @@ class IntakeOperator(BaseOperator):
             totals["deliveries"] += len(page)
             for name in totals.keys() - {"deliveries"}:
                 totals[name] += sum(receipt[name] for receipt in page)
-        if not totals["accepted"]:
+        if not totals["accepted"] and context["ti"].try_number == 1:
             count = totals["deliveries"]
             found = f"{count} deliveries brought no new row" if count else "nothing was delivered"
             raise AirflowSkipException(f"{self.dataset}: {found}")
@@ -110,12 +114,24 @@ class StraysOperator(BaseOperator):
     """Refuses what lies in an inbox outside the folders of its provider's datasets; nothing of it is lost."""
 
     def execute(self, context: Any) -> list[str]:
+        from lakehouse.contracts.load import contract_keys
         from lakehouse.exchange import Exchange
         from lakehouse.landing.strays import refuse_strays
+        from lakehouse.storage.lake import StorageError
 
         exchange = Exchange.from_environment()
-        providers = sorted({contract.provider for contract in exchange.contracts.values()})
-        return [receipt["file"] for provider in providers for receipt in refuse_strays(exchange, provider)]
+        files: list[str] = []
+        failed: list[StorageError] = []
+        for provider in sorted({provider for provider, _ in contract_keys(exchange.settings.contracts_path)}):
+            try:
+                files += [receipt["file"] for receipt in refuse_strays(exchange, provider)]
+            except StorageError as error:
+                # The others' files are answered all the same.
+                self.log.error("%s: %s", provider, error)
+                failed.append(error)
+        if failed:
+            raise failed[0]
+        return files
 
 
 class BuildOperator(BaseOperator):

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from airflow.triggers.base import BaseEventTrigger, TriggerEvent
 
 if TYPE_CHECKING:
-    from lakehouse.landing.arrivals import Arrival
+    from lakehouse.landing.arrivals import Arrival, Arrivals
     from lakehouse.landing.doorbell import Doorbell
 
 _log = logging.getLogger(__name__)
 LONGEST_PAUSE_SECONDS = 60.0
+# Airflow keeps them with the event, and hands them to each task of the run.
+NAMED_FILES = 100
 
 
 class InboxTrigger(BaseEventTrigger):
@@ -39,7 +41,7 @@ class InboxTrigger(BaseEventTrigger):
         return ("inbox", self.provider)
 
     @classmethod
-    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[frozenset[Arrival]]:
+    async def open_shared_stream(cls, kwargs: dict[str, Any]) -> AsyncIterator[Arrivals]:
         """All that waits, at every look, so that a trigger that joins late misses nothing.
 
         Where the store rings when something is put, an inbox in which nothing moves is looked into once a minute.
@@ -61,23 +63,22 @@ class InboxTrigger(BaseEventTrigger):
                 _log.warning("inbox of %s: %s; asked again in %.0f s", provider, error, pause)
             await (doorbell.wait(provider, pause) if doorbell else asyncio.sleep(pause))
 
-    async def filter_shared_stream(
-        self, shared_stream: AsyncIterator[frozenset[Arrival]]
-    ) -> AsyncIterator[TriggerEvent]:
+    async def filter_shared_stream(self, shared_stream: AsyncIterator[Arrivals]) -> AsyncIterator[TriggerEvent]:
         fired: frozenset[Arrival] = frozenset()
         async for waiting in shared_stream:
-            ours = frozenset(arrival for arrival in waiting if self._is_ours(arrival[0]))
+            # By the folder: to look at each of a million files here would hold up all other triggers.
+            mine = [files for folder, files in waiting.items() if (folder in self.folders) is not self.outside]
+            ours: frozenset[Arrival] = frozenset().union(*mine)
             if new := ours - fired:
-                yield TriggerEvent({"files": sorted(key for key, _ in new)})  # type: ignore[no-untyped-call]
+                first = sorted(key for key, _ in new)[:NAMED_FILES]
+                more = {"more": len(new) - len(first)} if len(new) > len(first) else {}
+                yield TriggerEvent({"files": first, **more})  # type: ignore[no-untyped-call]
             fired = ours
 
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """For a triggerer that shares nothing."""
         async for event in self.filter_shared_stream(self.open_shared_stream({"provider": self.provider})):
             yield event
-
-    def _is_ours(self, key: str) -> bool:
-        return key.startswith(tuple(self.folders)) is not self.outside
 
 
 @cache

@@ -47,9 +47,9 @@ def inbox_prefix(dataset: str) -> str:
     return f"inbox/{dataset}/"
 
 
-def clean_asset_uri(contract: Contract) -> str:
-    """The Airflow asset that intake updates when it has changed a dataset's partitions."""
-    return f"exchange://clean/{contract.provider}/{contract.dataset}"
+def clean_asset_uri(key: str) -> str:
+    """The Airflow asset that intake updates when it has changed the partitions of ``provider/dataset``."""
+    return f"exchange://clean/{key}"
 
 
 def landing_asset_uri(contract: Contract) -> str:

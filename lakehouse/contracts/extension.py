@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from datetime import datetime
 from typing import Annotated, Literal
 from zoneinfo import ZoneInfo, available_timezones
 
-from croniter import croniter
+from croniter import CroniterBadDateError, croniter
 from pydantic import AfterValidator, Field
 
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.forms import FileForm, Strict
+
+# A sixth are seconds; a seventh were years, which end.
+MOST_CRON_FIELDS = 6
+# croniter's R, as in R * * * *: another minute each time that it is read.
+DRAWN_BY_LOT = re.compile(r"(?<![a-z])r(?![a-z])", re.IGNORECASE)
 
 
 def _known_zone(zone: str) -> str:
@@ -22,6 +29,14 @@ def _known_zone(zone: str) -> str:
 def _known_cron(schedule: str) -> str:
     if not croniter.is_valid(schedule):
         raise ValueError(f"{schedule!r} is no cron expression; use five fields, as '17 * * * *'")
+    # Airflow knows no run of such a one, and then reads no other DAG either.
+    never = f"{schedule!r} comes at no fixed times again and again; use five fields, as '17 * * * *'"
+    if len(schedule.split()) > MOST_CRON_FIELDS or DRAWN_BY_LOT.search(schedule):
+        raise ValueError(never)
+    try:
+        croniter(schedule, datetime(2020, 1, 1)).get_next()
+    except CroniterBadDateError:
+        raise ValueError(never) from None
     return schedule
 
 

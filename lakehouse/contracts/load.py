@@ -9,10 +9,11 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from lakehouse.contracts.derive import dag_id
 from lakehouse.contracts.document import YamlDocument, YamlFault
 from lakehouse.contracts.extract import ExtractArguments
 from lakehouse.contracts.forms import FileForm
-from lakehouse.contracts.odcs import LIFTED, Contract, PrivacyClass
+from lakehouse.contracts.odcs import LIFTED, NAME, Contract, PrivacyClass
 from lakehouse.contracts.rules import contract_faults
 
 SUFFIX = ".odcs.yaml"
@@ -87,8 +88,22 @@ def contract_paths(folder: Path) -> list[Path]:
     return sorted(folder.glob(f"*/*{SUFFIX}"))
 
 
+def contract_keys(folder: Path) -> list[tuple[str, str]]:
+    """Provider and dataset of all contracts by their place, sorted; no file is read, so that none has a fault."""
+    places = [(path.parent.name, path.name.removesuffix(SUFFIX)) for path in contract_paths(folder)]
+    return [place for place in places if all(map(NAME.fullmatch, place))]
+
+
 def read_contracts(folder: Path) -> dict[str, Contract]:
     """All contracts by ``provider/dataset``. Raises :class:`ContractError` with the faults of all files."""
+    contracts, faults = sound_contracts(folder)
+    if faults:
+        raise ContractError(faults)
+    return contracts
+
+
+def sound_contracts(folder: Path) -> tuple[dict[str, Contract], list[Fault]]:
+    """Those without a fault by ``provider/dataset``, and the faults of all others."""
     contracts: dict[str, Contract] = {}
     faults: list[Fault] = []
     for path in contract_paths(folder):
@@ -99,9 +114,10 @@ def read_contracts(folder: Path) -> dict[str, Contract]:
         else:
             contracts[contract.key] = contract
     faults.extend(_two_types(folder, contracts))
-    if faults:
-        raise ContractError(faults)
-    return contracts
+    faults.extend(_one_name(folder, contracts))
+    unsound = {fault.file for fault in faults}
+    sound = {key: it for key, it in contracts.items() if f"{folder.name}/{key}{SUFFIX}" not in unsound}
+    return sound, faults
 
 
 def _two_types(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
@@ -123,6 +139,23 @@ def _two_types(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
                     problem=f"{column.name!r} is of type {column.logicalType} here and of type {known} in {other.key}: "
                     "an id of a provider has one type",
                 )
+
+
+def _one_name(folder: Path, contracts: dict[str, Contract]) -> Iterator[Fault]:
+    """Of two datasets with one name for their DAG one would have none, and its model would read the other's rows."""
+    first: dict[str, Contract] = {}
+    for contract in contracts.values():
+        other = first.setdefault(dag_id(contract), contract)
+        if other is not contract:
+            path = folder / contract.provider / f"{contract.dataset}{SUFFIX}"
+            shown = str(path.relative_to(folder.parent))
+            yield Fault(
+                file=shown,
+                line=line_of(read_yaml(path, shown=shown), ("tenant",)),
+                field="tenant",
+                problem=f"{contract.key} and {other.key} are both {dag_id(contract)} where one name stands for both "
+                "provider and dataset: give the dataset another name",
+            )
 
 
 def read_yaml(path: Path, *, shown: str) -> YamlDocument:

@@ -7,6 +7,7 @@ accept is also accepted by the standard's own package (a test holds them to it).
 
 from __future__ import annotations
 
+import re
 from datetime import date, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -18,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 from lakehouse.contracts.extension import DatasetExtension, ParseRule
 from lakehouse.contracts.extract_stores import OTHER_DATABASES, READ_DATABASES
 
-Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]{0,62}$")]
+NAME = re.compile(r"^[a-z][a-z0-9_]{0,62}$")
+Name = Annotated[str, StringConstraints(pattern=NAME.pattern)]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
 LIFTED = "customProperties."
 LIFTED_PROPERTIES = ("exchange", "unit", "issuer", "parse", "published_contact")
@@ -274,7 +276,8 @@ class Contract(Strict):
     version: SemanticVersion
     status: Literal["proposed", "draft", "active", "deprecated", "retired"]
     tenant: Name
-    domain: str | None = None
+    # Of so many letters a tag of Airflow may be.
+    domain: str | None = Field(default=None, max_length=100)
     dataProduct: str | None = None
     description: Description
     tags: list[str] = Field(default_factory=list)

@@ -11,6 +11,8 @@ from lakehouse.contracts.extract_stores import OTHER_DATABASES, OTHERS, SqlRead
 from lakehouse.contracts.form_rules import Place, form_faults
 from lakehouse.contracts.odcs import Column, Contract
 
+# Airflow reckons from the first day of an extract, and backwards as well: the year 1 has none before it.
+OLDEST_YEAR = 1800
 RESERVED = ("event_date",)  # names the folders of partitions
 DECIMAL = re.compile(r"DECIMAL\((\d{1,2}),\s*(\d{1,2})\)", re.IGNORECASE)
 # DuckDB's expressions are RE2's: they run in linear time and so have none of these.
@@ -204,6 +206,9 @@ def _reference_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
         yield ("exchange", "delivery", "forms"), "a table is delivered as Parquet: add {format: parquet}"
     if extension.history_start is not None:
         try:
-            date.fromisoformat(extension.history_start)
+            first = date.fromisoformat(extension.history_start)
         except ValueError:
             yield ("exchange", "history_start"), f"{extension.history_start!r} is no date, as 2024-01-31"
+        else:
+            if first.year < OLDEST_YEAR:
+                yield ("exchange", "history_start"), f"{extension.history_start!r} lies before {OLDEST_YEAR}"

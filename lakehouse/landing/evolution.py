@@ -186,7 +186,7 @@ def _other_delimiter(contract: Contract, form: CsvForm, found: Iterable[str]) ->
 def _other_dataset(exchange: Exchange, contract: Contract, form: FileForm, found: Iterable[str]) -> str | None:
     """The dataset of the same provider whose required columns the file has; of several the one it fits best."""
     names, best = set(found), (0, "")
-    for other in exchange.contracts.values():
+    for other in exchange.sound_contracts.values():
         required = {_name(column, form) for column in other.columns if column.required and not _of_root(column, form)}
         if other.provider == contract.provider and other.key != contract.key and required <= names:
             known = sum(_name(column, form) in names for column in other.columns)

@@ -83,14 +83,33 @@ def seal_inbox(exchange: Exchange, contract: Contract, *, progress: Progress = l
 
 
 def seal_pages(exchange: Exchange, contract: Contract, *, progress: Progress = lambda _: None) -> Iterator[list[str]]:
-    """The same, some files at a time, of an inbox that is listed no further than they go: memory holds a page."""
-    sender, done = Sender.of(contract), 0
+    """The same, some files at a time, of an inbox that is listed no further than they go: memory holds a page.
+
+    A page of which no file may be read holds up neither the others nor what is sealed already: where there is nothing
+    of either it is raised at the end.
+    """
+    sender, done, refused = Sender.of(contract), 0, list[AccessRefused]()
     for page in pages(_waiting(exchange, contract)):
-        sealed = [name for name in seal_entries(exchange, sender, settled(exchange, page)) if name is not None]
+        try:
+            sealed = [name for name in seal_entries(exchange, sender, settled(exchange, page)) if name is not None]
+        except AccessRefused as refusal:
+            refused.append(refusal)
+            continue
         done += len(sealed)
         if done > len(sealed):
             progress(f"{contract.key}: {done:,} files sealed")
         yield sealed
+    if refused:
+        others = done or exchange.index.row(
+            sa.select(deliveries.c.delivery)
+            .where(
+                deliveries.c.provider == contract.provider,
+                deliveries.c.dataset == contract.dataset,
+                deliveries.c.status == "sealed",
+            )
+            .limit(1)
+        )
+        _tell_refused(refused, of=len(refused) + bool(others))
 
 
 def pages(entries: Iterable[Entry]) -> Iterator[list[Entry]]:

@@ -7,6 +7,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from lakehouse.contracts.derive import inbox_prefix, landing_bucket
+from lakehouse.contracts.load import contract_keys
 from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import record, write_receipt
 from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry
@@ -70,4 +71,5 @@ def _refusal(exchange: Exchange, sender: Sender, delivery: dict[str, Any]) -> di
 
 
 def _datasets(exchange: Exchange, provider: str) -> list[str]:
-    return sorted(contract.dataset for contract in exchange.contracts.values() if contract.provider == provider)
+    """By the places of their contracts: what is for one whose contract has a fault is no stray."""
+    return [dataset for owner, dataset in contract_keys(exchange.settings.contracts_path) if owner == provider]

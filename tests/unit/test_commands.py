@@ -72,6 +72,27 @@ def test_what_cannot_be_done_is_told_without_a_traceback(
     assert "No files found" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("THREADS", "many", "a valid integer"),
+        ("INBOX_EVENTS", "127.0.0.1:8090", "http://<triggerer>:<port>"),
+        ("INBOX_EVENTS", "https://127.0.0.1:8090", "http://<triggerer>:<port>"),
+        ("INBOX_EVENTS", "http://127.0.0.1", "http://<triggerer>:<port>"),
+        ("INBOX_EVENTS", "http://127.0.0.1:bell", "http://<triggerer>:<port>"),
+        ("INBOX_EVENTS", "http://127.0.0.1:8090/bell", "http://<triggerer>:<port>"),
+    ],
+)
+def test_a_wrong_setting_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(f"EXCHANGE_{name}", value)
+    assert run(monkeypatch, "receipts") == 2
+    line = capsys.readouterr().err
+    assert line.startswith(f"EXCHANGE_{name}: ")
+    assert told in line
+
+
 def test_private_rows_are_shown_to_staff_alone(
     at: Mini, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -149,6 +149,19 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
     "row rule": ("WHERE use_kwh", "HAVING use_kwh", "query", "schema[0].quality[0].query", "a row rule reads"),
     "corrections": ("      subject", "      corrections: maybe\n      subject", "maybe", "exchange.corr", "maybe"),
     "schedule": ("      subject", "      schedule: hourly\n      subject", "hourly", "exchange.schedule", "no cron"),
+    "schedule that never comes": (
+        "      subject", "      schedule: 0 0 30 2 *\n      subject", "30 2", "exchange.schedule", "no fixed times",
+    ),
+    "schedule of years that end": (
+        "      subject", "      schedule: 0 0 1 1 * 0 2030\n      subject", "2030", "exchange.schedule", "no fixed times",
+    ),
+    "schedule by lot": (
+        "      subject", "      schedule: R 3 * * *\n      subject", "R 3", "exchange.schedule", "no fixed times",
+    ),
+    "history from the year 1": (
+        "      subject", "      history_start: '0001-01-01'\n      subject", "0001", "exchange.history_start", "before",
+    ),
+    "domain that is no word": ("tenant: town", f"tenant: town\ndomain: {'x' * 101}", "domain", "domain", "100"),
     "encoding": ("{format: csv", "{format: csv, encoding: utf-9", "utf-9", "forms[0].encoding", "utf-9"),
     "two forms": ("format: parquet", "format: csv", "forms:", "exchange.delivery.forms", "2 times"),
     "thousands": ('decimal: ","', 'decimal: ",", thousands: ","', "thousands", "forms[0].thousands", "differ"),
@@ -222,6 +235,19 @@ def test_faults_of_all_files_come_together(tmp_path: Path) -> None:
         "contracts/town/readings.odcs.yaml",
         "contracts/town/other.odcs.yaml",
     }
+
+
+def test_two_datasets_whose_dag_would_have_one_name(tmp_path: Path) -> None:
+    for provider, dataset in (("town", "east__readings"), ("town__east", "readings")):
+        text = GOOD.replace("tenant: town", f"tenant: {provider}").replace("name: readings", f"name: {dataset}")
+        path = tmp_path / "contracts" / provider / f"{dataset}.odcs.yaml"
+        path.parent.mkdir(parents=True)
+        path.write_text(text.replace("id: town.readings", f"id: {provider}.{dataset}"), encoding="utf-8")
+    with pytest.raises(ContractError, match="are both town__east__readings") as caught:
+        read_contracts(tmp_path / "contracts")
+    [fault] = caught.value.faults
+    assert (fault.file, fault.field) == ("contracts/town__east/readings.odcs.yaml", "tenant")
+    assert fault.line == line_with(path.read_text(), "tenant")
 
 
 def test_a_file_that_is_no_text_or_no_mapping(tmp_path: Path) -> None:

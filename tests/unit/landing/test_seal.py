@@ -232,6 +232,30 @@ def test_a_file_that_may_not_be_read_holds_up_no_other(house: House, monkeypatch
     assert [receipt["file"] for receipt in intake(house.exchange, contract)] == ["closed.csv"]
 
 
+def test_a_page_of_files_that_may_not_be_read_holds_up_neither_the_next_nor_what_is_sealed(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    contract = house.contract()
+    download, lake = house.exchange.lake.download, house.exchange.lake
+
+    def refused(bucket: str, key: str, path: Path) -> Path:
+        if "closed" in key:
+            raise AccessRefused(f"{key}: Permission denied")
+        return download(bucket, key, path)
+
+    monkeypatch.setattr("lakehouse.landing.seal.PAGE_FILES", 1)
+    monkeypatch.setattr(lake, "download", refused)
+    for name in ("closed.csv", "closed too.csv", "open.csv"):
+        house.drop(contract, GOOD, name)
+    assert [receipt["file"] for receipt in intake(house.exchange, contract)] == ["open.csv"]
+    answer = house.folder / "answer.csv"
+    answer.write_text(GOOD.replace("a,", "b,"))
+    seal_page(house.exchange, contract, name="answer.csv", path=answer, source={})
+    assert [receipt["file"] for receipt in intake(house.exchange, contract)] == ["answer.csv"]
+    with pytest.raises(AccessRefused):
+        intake(house.exchange, contract)
+
+
 def test_a_young_file_is_waited_for_and_a_growing_one_left(house: House) -> None:
     contract = house.contract()
     patient = Exchange(house.exchange.settings.model_copy(update={"settle_seconds": 0.6}))

@@ -39,6 +39,10 @@ def put(inbox: Path, key: str, *, age: float = 60, text: str = "a") -> None:
 
 def fired(trigger: Any, *steps: Callable[[], Any]) -> list[list[str]]:
     """What fires while the steps are done, one before each look into the inbox."""
+    return [payload["files"] for payload in payloads(trigger, *steps)]
+
+
+def payloads(trigger: Any, *steps: Callable[[], Any]) -> list[dict[str, Any]]:
 
     async def looks() -> AsyncIterator[Any]:
         stream = trigger.open_shared_stream({"provider": trigger.provider})
@@ -46,8 +50,8 @@ def fired(trigger: Any, *steps: Callable[[], Any]) -> list[list[str]]:
             step()
             yield await anext(stream)
 
-    async def collect() -> list[list[str]]:
-        return [event.payload["files"] async for event in trigger.filter_shared_stream(looks())]
+    async def collect() -> list[dict[str, Any]]:
+        return [event.payload async for event in trigger.filter_shared_stream(looks())]
 
     return asyncio.run(collect())
 
@@ -82,6 +86,20 @@ def test_a_file_outside_the_known_folders_fires_the_trigger_for_strays(inbox: Pa
         put(inbox, key)
     strays = InboxTrigger(provider="town", folders=PARKING + TRAFFIC, outside=True)
     assert fired(strays, nothing, nothing) == [["inbox/c.csv", "inbox/parkings/b.csv"]]
+
+
+def test_a_file_whose_time_is_still_to_come_fires_at_once(inbox: Path) -> None:
+    """As one has that a copy brought along from a machine whose clock is wrong."""
+    put(inbox, "parking/a.csv", age=-86_400)
+    assert fired(InboxTrigger(provider="town", folders=PARKING), nothing, nothing) == [["inbox/parking/a.csv"]]
+
+
+def test_of_very_many_files_an_event_names_the_first(inbox: Path) -> None:
+    for number in range(120):
+        put(inbox, f"parking/2024/{number:03}.csv")
+    put(inbox, "traffic/another.csv")
+    [payload] = payloads(InboxTrigger(provider="town", folders=PARKING), nothing)
+    assert payload == {"files": [f"inbox/parking/2024/{number:03}.csv" for number in range(100)], "more": 20}
 
 
 def test_a_store_that_does_not_answer_is_asked_again(inbox: Path, monkeypatch: pytest.MonkeyPatch) -> None:

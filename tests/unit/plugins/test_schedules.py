@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from lakehouse.contracts.derive import dag_id, is_asked
-from lakehouse.contracts.load import read_contracts
+from lakehouse.contracts.load import ContractError, read_contracts
 from lakehouse.settings import PROJECT
 from tests.airflow_plugins import DAG, AssetOrTimeSchedule
 
 
-def dags(name: str, *, schedules: bool, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+def dags(name: str, *, schedules: bool, monkeypatch: pytest.MonkeyPatch, project: Path = PROJECT) -> dict[str, Any]:
     monkeypatch.setenv("EXCHANGE_SCHEDULES", str(schedules).lower())
-    monkeypatch.setenv("EXCHANGE_PROJECT", str(PROJECT))
+    monkeypatch.setenv("EXCHANGE_PROJECT", str(project))
     found = runpy.run_path(str(PROJECT / "dags" / name)).values()
     return {dag.dag_id: dag for dag in found if isinstance(dag, DAG)}
 
@@ -66,3 +68,30 @@ def test_no_source_keeps_a_slot_for_ever(monkeypatch: pytest.MonkeyPatch) -> Non
     tasks = [task for dag in made.values() for task in dag.tasks if task.task_id == "extract"]
     assert tasks
     assert {task.execution_timeout for task in tasks} == {timedelta(days=1)}
+
+
+def test_a_contract_with_a_fault_takes_away_its_own_dag_alone_and_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(PROJECT / "tests" / "mini" / "contracts", tmp_path / "contracts")
+
+    def made(name: str) -> dict[str, Any]:
+        return dags(name, schedules=True, monkeypatch=monkeypatch, project=tmp_path)
+
+    whole = {name: made(name) for name in ("datasets.py", "strays.py", "contract_faults.py")}
+    awaited = runpy.run_path(str(PROJECT / "dags" / "build.py"))["assets"]
+    assert whole["contract_faults.py"] == {}
+    broken = tmp_path / "contracts" / "city" / "sensors.odcs.yaml"
+    broken.write_text("tenant: [city\n")
+    assert made("datasets.py").keys() == whole["datasets.py"].keys() - {"city__sensors"}
+    assert runpy.run_path(str(PROJECT / "dags" / "build.py"))["assets"] == awaited
+    assert _folders(made("strays.py")["strays"]) == _folders(whole["strays.py"]["strays"])
+    with pytest.raises(ContractError, match=r"contracts/city/sensors.odcs.yaml:"):
+        made("contract_faults.py")
+    # What is no name of a dataset brings no DAG down either.
+    broken.rename(broken.with_name("Sensors (old).odcs.yaml"))
+    assert made("strays.py").keys() == {"strays"}
+
+
+def _folders(dag: Any) -> list[Any]:
+    return [watcher.trigger.serialize()[1] for a in dag.schedule.asset_condition.objects for watcher in a.watchers]
