@@ -48,10 +48,11 @@ class Part:
 
 @dataclass(kw_only=True)
 class Trial:
-    """What later deliveries are judged by, where nothing is stored: the clean files by delivery, and of bytes that
-    were loaded the last receipt."""
+    """What later deliveries are judged by, where nothing is stored: the clean files and receipts by delivery, and of
+    bytes that were loaded the last receipt."""
 
     files: dict[str, Sequence[CleanFile]] = field(default_factory=dict)
+    told: dict[str, dict[str, Any]] = field(default_factory=dict)
     receipts: dict[str, dict[str, Any]] = field(default_factory=dict)
     dry: bool = False
 
@@ -83,7 +84,16 @@ def judge_again(
         place.mkdir()
         members = batch_of(left, odd, again=True) if joinable else []
         if len(members) > 1:
-            taken = load_together(exchange, contract, members, connection, place, instead=trial.files, trial=trial.dry)
+            taken = load_together(
+                exchange,
+                contract,
+                members,
+                connection,
+                place,
+                instead=trial.files,
+                told=trial.told,
+                trial=trial.dry,
+            )
             odd |= taken.odd
             done = [left.popleft() for _ in taken.receipts]
             if done:
@@ -97,6 +107,7 @@ def judge_again(
                 part = _judge_one(exchange, contract, delivery, connection, place, trial)
                 parts.append(replace(part, receipts=[_with_gone(receipt, gone) for receipt in part.receipts]))
         if parts:
+            trial.told |= {receipt["delivery"]: receipt for receipt in parts[-1].receipts}
             trial.files[parts[-1].members[0]["delivery"]] = parts[-1].files
     return parts
 
@@ -142,7 +153,9 @@ def _judge_one(
     if repeated is None and delivery["raw_key"] is None:
         repeated = went_whole(Sender.of(contract), delivery)
     if repeated is None:
-        loaded = load(exchange, contract, delivery, connection, folder, instead=trial.files, trial=trial.dry)
+        loaded = load(
+            exchange, contract, delivery, connection, folder, instead=trial.files, told=trial.told, trial=trial.dry
+        )
     else:
         create_tables(connection, contract)
         faults, rows = write_faults(connection, folder)

@@ -71,6 +71,7 @@ def load_together(
     folder: Path,
     *,
     instead: Mapping[str, Sequence[CleanFile]] | None = None,
+    told: Mapping[str, dict[str, Any]] | None = None,
     trial: bool = False,
 ) -> Together:
     """Loads sealed deliveries, in their order, as far as they go together; nothing in the lake is changed, but that
@@ -84,7 +85,7 @@ def load_together(
         connection=connection,
         folder=folder,
         members=members,
-        past=Past.of(exchange, contract, members),
+        past=Past.of(exchange, contract, members, told),
         end=len(members),
     )
     joined = _join(batch)

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing import plausibility
 from lakehouse.landing.clean import StandingChanged
 from lakehouse.landing.intake import intake, record, workbench
 from lakehouse.landing.load import load
@@ -218,3 +219,19 @@ def test_a_delivery_judged_by_rows_that_a_replay_took_away_is_judged_anew(house:
             record(house.exchange, dict(row), loaded.receipt, files=loaded.files, standing=loaded.standing)
     assert receipts(house)["late.csv"]["duplicates"] == 1
     assert datetime.now(UTC) > datetime.fromisoformat(receipts(house)["late.csv"]["replayed_at"])
+
+
+def test_a_unit_is_held_to_the_deliveries_before_and_not_to_those_that_came_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plausibility, "HISTORY", 3)
+    contract = house.contract(thresholds={"max_refused_share": 1, "unit_change": "ignore"})
+    # From the third day on in Wh, as was agreed.
+    for day in range(1, 7):
+        rows = [f"{meter},2024-01-{day:02d} 00:00,{1 if day < 3 else 1000}\n" for meter in range(40)]
+        house.deliver(contract, HEADER + "".join(rows), f"{day}.csv")
+    mended = mend(house)
+    assert mended.exchange.thresholds.unit_change == "refuse"
+    told = replay(house.exchange, mended, dry_run=True)
+    assert replay(house.exchange, mended) == told
+    assert [receipt["accepted"] for receipt in receipts(house).values()] == [40] * 6
