@@ -27,9 +27,17 @@ WHY = "a person's right to erasure (GDPR article 17)"
 def take_erased_out(
     exchange: Exchange, contract: Contract, delivery: dict[str, Any], connection: duckdb.DuckDBPyConnection
 ) -> int:
-    """Rows of erased people are taken out of what was sealed before anything else reads it. Returns how many."""
+    """Rows of erased people are taken out of what was sealed before anything else reads it. Returns how many.
+
+    The delivery's ``raw_key`` is then that of what is left, ``None`` where nothing is.
+    """
     erased = erased_from(exchange, contract)
     if erased is None:
+        return 0
+    # Of deliveries of the same bytes, which share what was sealed, one may have been here since this one was read.
+    mine = deliveries.c.delivery == delivery["delivery"]
+    delivery["raw_key"] = exchange.index.rows(sa.select(deliveries.c.raw_key).where(mine))[0]["raw_key"]
+    if delivery["raw_key"] is None:
         return 0
     try:
         rows, delivery["raw_key"] = without_erased(exchange, contract, erased, delivery["raw_key"], connection)

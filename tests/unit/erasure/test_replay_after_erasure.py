@@ -62,11 +62,14 @@ def test_rows_of_the_person_in_a_file_that_nobody_could_read_do_not_come_in_by_a
     house.deliver(contract, f"meter,read_at,use_kwh\n{PERSON},2024-01-01 00:00,1\n", "one.csv")
     erase(house.exchange, contract, subject=PERSON, reason="asked for it")
     renamed = f"maaler,read_at,use_kwh\n{PERSON},2024-01-02 00:00,1\n{OTHER},2024-01-02 00:00,1\n"
-    assert house.deliver(contract, renamed, "two.csv")["status"] == "refused"
+    # Twice the same bytes, of which one object is sealed.
+    for name in ("two.csv", "three.csv"):
+        assert house.deliver(contract, renamed, name)["status"] == "refused"
     contract = mended(house, [{**METER, "physicalName": "maaler"}, READ_AT, USE])
     replay(house.exchange, contract)
     two = receipts(house)["two.csv"]
     assert (two["delivered"], two["accepted"], two["refused"]) == (2, 1, 1)
+    assert receipts(house)["three.csv"]["status"] == "repeated"
     assert house.clean(contract, "meter") == [tuple(house.people(contract, "meter", [OTHER]))]
     assert house.people(contract, "meter", [PERSON]) == [None]
     raw = [house.exchange.lake.read_bytes("raw", entry.key) for entry in house.exchange.lake.list("raw")]
