@@ -245,7 +245,9 @@ def _reconciled(
 ) -> Loaded:
     moves = rows_move(contract)
     hidden = hidden_ids(exchange, contract, connection, plain, trial)
-    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
+    partitions = (
+        standing_partitions(exchange, contract, instead) if moves else touched_partitions(connection, contract, plain)
+    )
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
     standing = replace(standing, vault=hidden.state)
     earlier = clean_rows(contract, standing.urls, before=delivery["delivery"]) if standing.urls else None

@@ -244,7 +244,9 @@ def _reconciled(
     plain, first = PlainRows(contract, batch.folder), batch.members[0]["delivery"]
     moves = rows_move(contract)
     hidden = hidden_ids(exchange, contract, connection, plain, trial)
-    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
+    partitions = (
+        standing_partitions(exchange, contract, instead) if moves else touched_partitions(connection, contract, plain)
+    )
     standing = standing_files(exchange, contract, partitions, before=first, instead=instead)
     standing = replace(standing, vault=hidden.state)
     rows = hidden.known(clean_rows(contract, standing.urls, before=first)) if standing.urls else None

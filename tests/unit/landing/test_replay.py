@@ -21,7 +21,7 @@ from lakehouse.landing.replay import replay
 from lakehouse.landing.seal import seal_inbox
 from lakehouse.storage.index import clean_files, deliveries, replaced_files
 from tests.dying import dies_everywhere
-from tests.unit.landing.conftest import METER, READ_AT, House, column
+from tests.unit.landing.conftest import METER, READ_AT, USE, House, column
 
 HEADER = "meter,read_at,use_kwh\n"
 FIRST = f"{HEADER}a,2024-01-01 00:00,5\na,2024-01-01 01:00,-3\na,2024-01-02 00:00,7\n"
@@ -235,3 +235,20 @@ def test_a_unit_is_held_to_the_deliveries_before_and_not_to_those_that_came_late
     told = replay(house.exchange, mended, dry_run=True)
     assert replay(house.exchange, mended) == told
     assert [receipt["accepted"] for receipt in receipts(house).values()] == [40] * 6
+
+
+def test_a_trial_knows_the_partitions_that_it_made_itself(house: House) -> None:
+    moving = [METER, {**column("read_at", "timestamp", parse={"zone": "UTC"}), "required": True}, USE]
+    contract = house.contract(moving, kind="snapshot")
+    house.deliver(contract, f"{HEADER}a,2024-01-01 00:00,5\n", "first.csv")
+    house.deliver(contract, f"{HEADER}a,2024-01-02 00:00,6\n", "second.csv")
+    house.deliver(contract, f"{HEADER}a,2024-01-02 00:00,6\nb,2024-01-02 00:00,1\n", "third.csv")
+    # A row's place among the days says nothing of its key: a correction takes it to another day.
+    house.contract(moving)
+    path = house.exchange.settings.contracts_path / "town" / "readings.odcs.yaml"
+    path.write_text(path.read_text().replace("version: 1.0.0", "version: 1.1.0"))
+    house.exchange.__dict__.pop("contracts", None)
+    mended = house.exchange.contract(contract.key)
+    told = replay(house.exchange, mended, dry_run=True)
+    assert [(entry.after["accepted"], entry.after["duplicates"]) for entry in told] == [(1, 0), (1, 0), (1, 1)]
+    assert replay(house.exchange, mended) == told
