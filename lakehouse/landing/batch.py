@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -41,10 +41,17 @@ class Past:
     loaded: dict[str, Before]
 
     @classmethod
-    def of(cls, exchange: Exchange, contract: Contract, members: Sequence[Delivery]) -> Past:
+    def of(
+        cls,
+        exchange: Exchange,
+        contract: Contract,
+        members: Sequence[Delivery],
+        told: Mapping[str, dict[str, Any]] | None = None,
+    ) -> Past:
+        """``told``: receipts by delivery that take the place of those in the index."""
         first = members[0]["delivery"]
         return cls(
-            levels=deque(known_levels(exchange, contract), maxlen=HISTORY),
+            levels=deque(known_levels(exchange, contract, before=first, told=told), maxlen=HISTORY),
             profiles=deque(past_profiles(exchange, contract, before=first), maxlen=PROFILES),
             last=last_arrival(exchange, contract, first),
             loaded=loaded_before(exchange, contract, [member["sha256"] for member in members], before=first),

@@ -17,6 +17,7 @@ from lakehouse.landing.intake import (
     faults_key,
 )
 from lakehouse.landing.judge_again import Part
+from lakehouse.landing.reseal import erased_rows
 from lakehouse.storage.index import (
     clean_files,
 )
@@ -80,10 +81,14 @@ def _released(
     exchange: Exchange, before: dict[str, Any], after: dict[str, Any], faults: Path | None, folder: Path
 ) -> int:
     """Rows that were refused and are not any more; ``faults`` holds those that are refused now."""
+    if after is before:
+        return 0  # it cannot be read again
     if before["status"] == "refused":
         return int(after["delivered"] - after["refused"])
-    if not before["refused"] or faults is None:
-        return int(before["refused"])
+    # Rows of erased people are counted as refused, and are in no quarantine.
+    refused = int(before["refused"]) - erased_rows(before)
+    if not refused or faults is None:
+        return refused
     # A copy: another replay may exchange the object while it is read.
     kept = exchange.lake.download("quarantine", faults_key(before), folder / f"{before['delivery']}-before.parquet")
     with exchange.duckdb() as connection:

@@ -106,23 +106,38 @@ def refuse_changed_types(
         return
     columns = [FoundColumn(source=column.source, path=column.parse.path) for column in changed]
     guesses = {guess.found.source: guess for guess in _guesses(connection, file, columns)}
-    retyped = {column.name: guesses[column.source] for column in changed if column.source in guesses}
-    found = ", ".join(
-        f"{column.source!r} is no {column.logicalType} any more"
-        + (f" but looks like {retyped[column.name].logical}" if column.name in retyped else "")
-        for column in changed
-    )
+    guessed = [(column, guesses.get(column.source)) for column in changed]
+    retyped = {column.name: guess for column, guess in guessed if guess and _is_retyped(column, guess)}
+    draft = draft_change(contract, exchange.settings.contracts_path, renamed={}, retyped=retyped, added=[])
     raise DeliveryRefused(
         "type_changed",
-        f"Not one value is of the contract's type: {found}.",
-        "Deliver the column as the contract states it, or ask the exchange to take the drafted change.",
+        f"Not one value is of the contract's type: {', '.join(_retyped(*one) for one in guessed)}.",
+        "Deliver the column as the contract states it, or ask the exchange to take "
+        + ("the drafted change." if retyped else "this form."),
         change={
             "contract_has": [f"{column.source}: {column.logicalType}" for column in changed],
-            "file_has": [f"{source}: {guess.logical}" for source, guess in guesses.items()],
+            "file_has": [f"{column.source}: {_found_type(column, guess)}" for column, guess in guessed if guess],
             "likely_renames": [],
-            "draft": draft_change(contract, exchange.settings.contracts_path, renamed={}, retyped=retyped, added=[]),
+            # Of a value's form there is none: with another version alone the file would be refused again.
+            "draft": draft if retyped else "",
         },
     )
+
+
+def _is_retyped(column: Column, guess: Guess) -> bool:
+    return guess.logical != column.logicalType or (guess.physical or column.physicalType) != column.physicalType
+
+
+def _found_type(column: Column, guess: Guess) -> str:
+    if _is_retyped(column, guess):
+        return guess.logical
+    rule = f"{guess.parse.epoch} since 1970" if guess.parse.epoch else ", ".join(guess.parse.formats)
+    return f"{guess.logical} in another form" + (f" ({rule})" if rule else "")
+
+
+def _retyped(column: Column, guess: Guess | None) -> str:
+    looks = "" if guess is None else f" but looks like {_found_type(column, guess)}"
+    return f"{column.source!r} is no {column.logicalType} any more{looks}"
 
 
 def reordered_columns(

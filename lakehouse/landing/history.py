@@ -85,8 +85,10 @@ def _versions(contract: Contract, rows: str, where: Mapping[str, str], as_of: da
     matches = " AND ".join(f"{identifier(name)} = {literal(value)}" for name, value in where.items())
     time = contract.exchange.time
     observed = identifier(time.column) if time else "NULL"
+    # A row without a line was not delivered: it takes an older version out of the partition that its key has left.
+    rows = f"FROM ({rows}) WHERE exchange_line > 0"
     if as_of is not None:
-        rows = f"FROM ({rows}) WHERE exchange_known_at <= TIMESTAMPTZ {literal(as_of.isoformat())}"
+        rows += f" AND exchange_known_at <= TIMESTAMPTZ {literal(as_of.isoformat())}"
     return f"""
         WITH known AS MATERIALIZED (
             FROM ({rows}) SEMI JOIN (SELECT DISTINCT {keys} FROM ({rows}) WHERE {matches}) USING ({keys})

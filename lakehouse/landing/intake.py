@@ -24,9 +24,8 @@ from lakehouse.landing.erased import erased_from
 from lakehouse.landing.joined import is_joinable
 from lakehouse.landing.load import load
 from lakehouse.landing.receipt import Sender, prepare_pages, receipt_html, receipt_json
-from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.repeats import repeats
-from lakehouse.landing.reseal import went_whole, with_erased, without_erased
+from lakehouse.landing.reseal import take_erased_out, went_whole, with_erased
 from lakehouse.landing.seal import seal_pages
 from lakehouse.landing.together import Together, load_together
 from lakehouse.storage.index import (
@@ -245,7 +244,7 @@ def _take_in(
     repeated = repeats(exchange, contract, delivery)
     if repeated is not None:
         return record(exchange, delivery, repeated)
-    erased_rows = _take_erased_out(exchange, contract, delivery, connection)
+    erased_rows = take_erased_out(exchange, contract, delivery, connection)
     if delivery["raw_key"] is None:
         return record(exchange, delivery, went_whole(Sender.of(contract), delivery))
     while True:
@@ -265,20 +264,6 @@ def upload_clean(exchange: Exchange, files: Sequence[CleanFile], *, faults: Mapp
     ]
     with ThreadPoolExecutor(UPLOADS) as pool:
         list(pool.map(lambda one: exchange.lake.upload(*one), uploads))
-
-
-def _take_erased_out(
-    exchange: Exchange, contract: Contract, delivery: dict[str, Any], connection: duckdb.DuckDBPyConnection
-) -> int:
-    """Rows of erased people are taken out of what was sealed before anything else reads it."""
-    erased = erased_from(exchange, contract)
-    if erased is None:
-        return 0
-    try:
-        rows, delivery["raw_key"] = without_erased(exchange, contract, erased, delivery["raw_key"], connection)
-    except (DeliveryRefused, duckdb.Error):
-        return 0  # it will be refused as it is, with the reason
-    return rows
 
 
 def record(

@@ -107,12 +107,14 @@ def load(
     folder: Path,
     *,
     instead: Mapping[str, Sequence[CleanFile]] | None = None,
+    told: Mapping[str, dict[str, Any]] | None = None,
     trial: bool = False,
 ) -> Loaded:
     """Reads a sealed delivery, its row of the index, and writes below ``folder``; nothing in the lake is changed, but
     that salts of new people are drawn where it is no ``trial``.
 
-    ``instead``: see :func:`lakehouse.landing.clean.standing_files`.
+    ``instead``: see :func:`lakehouse.landing.clean.standing_files`; ``told``: receipts by delivery, in the place of
+    those of the index.
     Raises :class:`lakehouse.landing.clean.StandingChanged` where others took in people meanwhile.
     """
     create_tables(connection, contract)
@@ -135,7 +137,7 @@ def load(
                 tally.bad += struck
                 look.begin_again()
             return _reconciled(
-                exchange, contract, delivery, connection, folder, tally, plain, look, instead or {}, trial
+                exchange, contract, delivery, connection, folder, tally, plain, look, instead or {}, told, trial
             )
     except DeliveryRefused as refusal:
         return _refused(contract, delivery, connection, folder, tally, refusal)
@@ -238,11 +240,14 @@ def _reconciled(
     plain: PlainRows,
     look: PlainLook,
     instead: Mapping[str, Sequence[CleanFile]],
+    told: Mapping[str, dict[str, Any]] | None,
     trial: bool,
 ) -> Loaded:
     moves = rows_move(contract)
     hidden = hidden_ids(exchange, contract, connection, plain, trial)
-    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
+    partitions = (
+        standing_partitions(exchange, contract, instead) if moves else touched_partitions(connection, contract, plain)
+    )
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
     standing = replace(standing, vault=hidden.state)
     earlier = clean_rows(contract, standing.urls, before=delivery["delivery"]) if standing.urls else None
@@ -255,13 +260,13 @@ def _reconciled(
     refuse_beyond_threshold(contract, tally.delivered, refused, checks)
     sample = sample_typed(connection, contract, plain, tally.delivered)
     level = levels(connection, contract, sample)
-    unit_changes = changed_units(exchange, contract, level)
+    unit_changes = changed_units(exchange, contract, level, before=delivery["delivery"], told=told)
     refuse_changed_units(contract, unit_changes)
     stored = withdraw_moved(connection, contract, rows) if moves else result.accepted
     faults, fault_rows = write_faults(connection, folder)
     if moves:
         hidden.pass_on(connection, "FROM stored WHERE exchange_line = 0")
-    told = [
+    noticed = [
         *_warnings(connection, contract, tally),
         *reordered_columns(exchange, contract, delivery, tally.order, tally.delivered),
         *unit_changes,
@@ -283,7 +288,7 @@ def _reconciled(
     profile, alarms = profile_delivery(
         exchange, contract, delivery, connection, tally.delivered, plain, look.measured(), exact
     )
-    warnings = [*told, *alarms]
+    warnings = [*noticed, *alarms]
     receipt = build_receipt(
         sender=Sender.of(contract),
         delivery=delivery,

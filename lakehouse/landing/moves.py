@@ -6,12 +6,14 @@ the old one would stand there for ever: so the delivery writes it there once mor
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import duckdb
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.clean import partition_of
+from lakehouse.landing.clean import CleanFile, partition_of
 from lakehouse.storage.index import clean_files
 from lakehouse.storage.sql import identifier
 
@@ -22,14 +24,20 @@ def rows_move(contract: Contract) -> bool:
     return time is not None and all(column.name != time.column for column in contract.primary_key)
 
 
-def standing_partitions(exchange: Exchange, contract: Contract) -> list[str]:
-    """All partitions of a dataset: any may hold the older version of a key."""
+def standing_partitions(
+    exchange: Exchange, contract: Contract, instead: Mapping[str, Sequence[CleanFile]]
+) -> list[str]:
+    """All partitions of a dataset: any may hold the older version of a key.
+
+    ``instead``: see :func:`lakehouse.landing.clean.standing_files`; the index need not know of theirs.
+    """
     rows = exchange.index.rows(
         sa.select(clean_files.c.partition)
         .where(clean_files.c.provider == contract.provider, clean_files.c.dataset == contract.dataset)
         .distinct()
     )
-    return sorted(row["partition"] for row in rows)
+    written = {file.partition for files in instead.values() for file in files}
+    return sorted(written.union(row["partition"] for row in rows))
 
 
 def without_withdrawn(standing: str) -> str:

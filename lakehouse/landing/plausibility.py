@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from math import log
 from statistics import median
 from typing import Any
@@ -19,6 +20,7 @@ from lakehouse.storage.index import deliveries
 from lakehouse.storage.sql import identifier
 
 RULE = "unit_changed"
+TAKEN = ("accepted", "partly_accepted")
 # What a value is multiplied by when its unit becomes the next smaller one, and units between which that is so.
 FACTORS = {
     1000.0: "kWh and Wh, m3 and litres, km and m",
@@ -81,19 +83,28 @@ def level_of(column: Column, middle: float | None, values: int) -> dict[str, flo
     return {"median": float(f"{middle:.3g}"), "values": values} if enough and middle else None
 
 
-def known_levels(exchange: Exchange, contract: Contract) -> list[dict[str, dict[str, float]]]:
-    """The levels of the last deliveries that were taken, the newest first."""
+def known_levels(
+    exchange: Exchange, contract: Contract, *, before: str, told: Mapping[str, dict[str, Any]] | None = None
+) -> list[dict[str, dict[str, float]]]:
+    """The levels of the last deliveries that were taken before the delivery ``before``, the newest first.
+
+    ``told``: receipts by delivery that take the place of those in the index.
+    """
     rows = exchange.index.rows(
-        sa.select(deliveries.c.receipt)
+        sa.select(deliveries.c.delivery, deliveries.c.receipt)
         .where(
             deliveries.c.provider == contract.provider,
             deliveries.c.dataset == contract.dataset,
             deliveries.c.status == "loaded",
+            deliveries.c.delivery < before,
         )
         .order_by(deliveries.c.delivery.desc())
         .limit(HISTORY)
     )
-    return [row["receipt"].get("levels", {}) for row in rows]
+    known = {row["delivery"]: row["receipt"] for row in rows}
+    known |= {name: receipt for name, receipt in (told or {}).items() if name < before}
+    taken = (known[name] for name in sorted(known, reverse=True) if known[name]["status"] in TAKEN)
+    return [receipt.get("levels", {}) for receipt in islice(taken, HISTORY)]
 
 
 def usual_levels(known_before: Iterable[dict[str, dict[str, float]]]) -> dict[str, Usual]:
@@ -110,11 +121,18 @@ def usual_levels(known_before: Iterable[dict[str, dict[str, float]]]) -> dict[st
     return found
 
 
-def changed_units(exchange: Exchange, contract: Contract, now: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
-    """An entry for the receipt for each column whose unit seems to have changed."""
+def changed_units(
+    exchange: Exchange,
+    contract: Contract,
+    now: dict[str, dict[str, float]],
+    *,
+    before: str,
+    told: Mapping[str, dict[str, Any]] | None = None,
+) -> list[dict[str, Any]]:
+    """An entry for the receipt for each column whose unit seems to have changed; see :func:`known_levels`."""
     if contract.exchange.thresholds.unit_change == "ignore" or not now:
         return []
-    return unlike_levels(contract, now, known_levels(exchange, contract))
+    return unlike_levels(contract, now, known_levels(exchange, contract, before=before, told=told))
 
 
 def unlike_levels(

@@ -56,7 +56,7 @@ def replay(
     began, newest = datetime.now(UTC), datetime.min.replace(tzinfo=UTC)
 
     def due(delivery: dict[str, Any]) -> bool:
-        if since is not None and delivery["received_at"] < since:
+        if delivery["raw_key"] is None or (since is not None and delivery["received_at"] < since):
             return False
         judged = _judged_at(delivery["receipt"])
         current = delivery["receipt"]["contract_version"] == contract.version and judged >= newest
@@ -82,7 +82,7 @@ def replay(
                     newest = datetime.now(UTC)
                     break
                 group = _read_again(exchange, group)
-                newest = _judged_at(group[0]["receipt"])
+                newest = min(_judged_at(delivery["receipt"]) for delivery in group if delivery["raw_key"])
             for delivery in group:
                 if delivery["receipt"].get("replayed_at"):
                     newest = max(newest, _judged_at(delivery["receipt"]))

@@ -13,14 +13,37 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.erased import Erased, cut_out
+from lakehouse.landing.erased import Erased, cut_out, erased_from
 from lakehouse.landing.receipt import Sender, build_receipt, refusal_entry
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.storage.index import deliveries
 
 TOMBSTONE = "tombstone.json"
 ORIGIN = "origin.json"
+RULE = "erased_subject"
 WHY = "a person's right to erasure (GDPR article 17)"
+
+
+def take_erased_out(
+    exchange: Exchange, contract: Contract, delivery: dict[str, Any], connection: duckdb.DuckDBPyConnection
+) -> int:
+    """Rows of erased people are taken out of what was sealed before anything else reads it. Returns how many.
+
+    The delivery's ``raw_key`` is then that of what is left, ``None`` where nothing is.
+    """
+    erased = erased_from(exchange, contract)
+    if erased is None:
+        return 0
+    # Of deliveries of the same bytes, which share what was sealed, one may have been here since this one was read.
+    mine = deliveries.c.delivery == delivery["delivery"]
+    delivery["raw_key"] = exchange.index.rows(sa.select(deliveries.c.raw_key).where(mine))[0]["raw_key"]
+    if delivery["raw_key"] is None:
+        return 0
+    try:
+        rows, delivery["raw_key"] = without_erased(exchange, contract, erased, delivery["raw_key"], connection)
+    except (DeliveryRefused, duckdb.Error):
+        return 0  # it will be refused as it is, with the reason
+    return rows
 
 
 def without_erased(
@@ -92,7 +115,7 @@ def _write_json(exchange: Exchange, key: str, value: dict[str, Any]) -> None:
 
 
 def _refusal(problem: str) -> DeliveryRefused:
-    return DeliveryRefused("erased_subject", problem, "Leave the rows of this person out of further deliveries.")
+    return DeliveryRefused(RULE, problem, "Leave the rows of this person out of further deliveries.")
 
 
 def went_whole(sender: Sender, delivery: dict[str, Any]) -> dict[str, Any]:
@@ -120,3 +143,8 @@ def with_erased(receipt: dict[str, Any], rows: int) -> dict[str, Any]:
         "errors": [refusal_entry(refusal, rows), *receipt["errors"]],
         "message": f"{receipt['message']} {rows:,} more were refused: they are of a person who was erased.",
     }
+
+
+def erased_rows(receipt: dict[str, Any]) -> int:
+    """How many rows of a delivery were taken out of it, by its receipt."""
+    return sum(int(entry["rows"]) for entry in receipt["errors"] if entry["rule"] == RULE)

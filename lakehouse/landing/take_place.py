@@ -104,6 +104,9 @@ def _new_key(key: str, name: str, generation: int) -> str:
 def _receipt(
     before: dict[str, Any], after: dict[str, Any], outcome: Replayed, generation: int, *, changed: bool
 ) -> dict[str, Any]:
+    if after is before:
+        # It could not be read again: its rows are in files of its own now.
+        return {**before, "generation": generation, "batch": None if changed else before.get("batch")}
     released = f"{outcome.released:,} row{'' if outcome.released == 1 else 's'}" if outcome.released else "no row"
     now = datetime.now(UTC)
     return {

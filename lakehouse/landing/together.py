@@ -71,6 +71,7 @@ def load_together(
     folder: Path,
     *,
     instead: Mapping[str, Sequence[CleanFile]] | None = None,
+    told: Mapping[str, dict[str, Any]] | None = None,
     trial: bool = False,
 ) -> Together:
     """Loads sealed deliveries, in their order, as far as they go together; nothing in the lake is changed, but that
@@ -84,7 +85,7 @@ def load_together(
         connection=connection,
         folder=folder,
         members=members,
-        past=Past.of(exchange, contract, members),
+        past=Past.of(exchange, contract, members, told),
         end=len(members),
     )
     joined = _join(batch)
@@ -243,7 +244,9 @@ def _reconciled(
     plain, first = PlainRows(contract, batch.folder), batch.members[0]["delivery"]
     moves = rows_move(contract)
     hidden = hidden_ids(exchange, contract, connection, plain, trial)
-    partitions = standing_partitions(exchange, contract) if moves else touched_partitions(connection, contract, plain)
+    partitions = (
+        standing_partitions(exchange, contract, instead) if moves else touched_partitions(connection, contract, plain)
+    )
     standing = standing_files(exchange, contract, partitions, before=first, instead=instead)
     standing = replace(standing, vault=hidden.state)
     rows = hidden.known(clean_rows(contract, standing.urls, before=first)) if standing.urls else None

@@ -50,6 +50,14 @@ def test_a_type_that_changed_throughout_is_drafted(house: House) -> None:
     assert "+    logicalType: string" in receipt["contract_change"]["draft"]
 
 
+def test_a_time_that_is_counted_from_now_on_is_told_and_no_change_drafted_that_would_not_take_it(house: House) -> None:
+    rows = "".join(f"M001,{1_704_067_200 + 3600 * hour},1,ok\n" for hour in range(40))
+    receipt = house.deliver(readings(house), f"{HEADER}\n{rows}")
+    change = receipt["contract_change"]
+    assert receipt["errors"][0]["rule"] == "type_changed"
+    assert (change["file_has"], change["draft"]) == (["read_at: timestamp in another form (seconds since 1970)"], "")
+
+
 def test_an_optional_column_that_is_dropped_and_one_that_is_added_are_taken(house: House) -> None:
     receipt = house.deliver(readings(house), f"{HEADER.replace('note', 'operator')}\nM001,{DAY},1,x\n")
     assert (receipt["status"], [entry["source_column"] for entry in receipt["warnings"]]) == (

@@ -51,7 +51,7 @@ def test_what_each_delivery_asks_reads_no_history(loaded: tuple[House, Contract,
     exchange = house.exchange
     asked = Asked(exchange.index)
     pending(exchange, contract, after="")
-    known_levels(exchange, contract)
+    known_levels(exchange, contract, before=members[-1]["delivery"])
     reordered_columns(exchange, contract, members[-1], ["meter"], 1)
     loaded_before(exchange, contract, [member["sha256"] for member in members], before=members[-1]["delivery"])
     exchange.index.rows(between_them(contract, members))

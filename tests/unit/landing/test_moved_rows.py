@@ -8,6 +8,7 @@ import duckdb
 import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
+from lakehouse.landing.history import history
 from lakehouse.release.doctor import rebuild_index
 from lakehouse.storage.index import clean_files, deliveries
 from tests.unit.landing.bad_deliveries import CSV, HEADER, moving, readings
@@ -93,6 +94,14 @@ def test_a_partition_that_a_row_has_left_counts_as_changed(house: House) -> None
     _deliver(house, contract, _row(SECOND, 2))
     rows = house.exchange.index.rows(sa.select(clean_files.c.partition).where(clean_files.c.change > before))
     assert {row["partition"] for row in rows} == {FIRST, SECOND}
+
+
+def test_history_tells_of_what_was_delivered_and_of_no_row_that_only_withdraws(house: House) -> None:
+    contract = moving(house)
+    receipts = [_deliver(house, contract, _row(day, value)) for day, value in ((FIRST, 1.5), (SECOND, 2.5))]
+    versions = history(house.exchange, contract, where={"meter": "M001"})
+    told = [(version["delivery"], float(version["use_kwh"]), version["stands"]) for version in versions]
+    assert told == [(receipts[0]["delivery"], 1.5, False), (receipts[1]["delivery"], 2.5, True)]
 
 
 def test_the_index_is_made_again_with_what_was_withdrawn(house: House) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
+from lakehouse.landing import plausibility
 from lakehouse.landing.clean import StandingChanged
 from lakehouse.landing.intake import intake, record, workbench
 from lakehouse.landing.load import load
@@ -20,7 +21,7 @@ from lakehouse.landing.replay import replay
 from lakehouse.landing.seal import seal_inbox
 from lakehouse.storage.index import clean_files, deliveries, replaced_files
 from tests.dying import dies_everywhere
-from tests.unit.landing.conftest import METER, READ_AT, House, column
+from tests.unit.landing.conftest import METER, READ_AT, USE, House, column
 
 HEADER = "meter,read_at,use_kwh\n"
 FIRST = f"{HEADER}a,2024-01-01 00:00,5\na,2024-01-01 01:00,-3\na,2024-01-02 00:00,7\n"
@@ -218,3 +219,36 @@ def test_a_delivery_judged_by_rows_that_a_replay_took_away_is_judged_anew(house:
             record(house.exchange, dict(row), loaded.receipt, files=loaded.files, standing=loaded.standing)
     assert receipts(house)["late.csv"]["duplicates"] == 1
     assert datetime.now(UTC) > datetime.fromisoformat(receipts(house)["late.csv"]["replayed_at"])
+
+
+def test_a_unit_is_held_to_the_deliveries_before_and_not_to_those_that_came_later(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plausibility, "HISTORY", 3)
+    contract = house.contract(thresholds={"max_refused_share": 1, "unit_change": "ignore"})
+    # From the third day on in Wh, as was agreed.
+    for day in range(1, 7):
+        rows = [f"{meter},2024-01-{day:02d} 00:00,{1 if day < 3 else 1000}\n" for meter in range(40)]
+        house.deliver(contract, HEADER + "".join(rows), f"{day}.csv")
+    mended = mend(house)
+    assert mended.exchange.thresholds.unit_change == "refuse"
+    told = replay(house.exchange, mended, dry_run=True)
+    assert replay(house.exchange, mended) == told
+    assert [receipt["accepted"] for receipt in receipts(house).values()] == [40] * 6
+
+
+def test_a_trial_knows_the_partitions_that_it_made_itself(house: House) -> None:
+    moving = [METER, {**column("read_at", "timestamp", parse={"zone": "UTC"}), "required": True}, USE]
+    contract = house.contract(moving, kind="snapshot")
+    house.deliver(contract, f"{HEADER}a,2024-01-01 00:00,5\n", "first.csv")
+    house.deliver(contract, f"{HEADER}a,2024-01-02 00:00,6\n", "second.csv")
+    house.deliver(contract, f"{HEADER}a,2024-01-02 00:00,6\nb,2024-01-02 00:00,1\n", "third.csv")
+    # A row's place among the days says nothing of its key: a correction takes it to another day.
+    house.contract(moving)
+    path = house.exchange.settings.contracts_path / "town" / "readings.odcs.yaml"
+    path.write_text(path.read_text().replace("version: 1.0.0", "version: 1.1.0"))
+    house.exchange.__dict__.pop("contracts", None)
+    mended = house.exchange.contract(contract.key)
+    told = replay(house.exchange, mended, dry_run=True)
+    assert [(entry.after["accepted"], entry.after["duplicates"]) for entry in told] == [(1, 0), (1, 0), (1, 1)]
+    assert replay(house.exchange, mended) == told
