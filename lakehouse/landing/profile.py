@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from math import isfinite
 from typing import Any
 
 import duckdb
@@ -128,7 +129,7 @@ def _profile(
             inner = exact.deciles[name]
             columns[name] |= {
                 "quantiles": [float(one.least), *inner, float(one.most)] if inner and one.values else None,
-                "mean": one.total / one.values if one.values else None,
+                "mean": mean_of(one.total, one.values),
             }
     event = contract.exchange.time
     newest = newest_of(found[event.column].most if event else None, contract, received)
@@ -219,6 +220,11 @@ def last_arrival(exchange: Exchange, contract: Contract, delivery: str) -> datet
 
 def share_of(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
+
+
+def mean_of(total: float, values: int) -> float | None:
+    """``None`` also where the sum is more than a double holds: JSON knows no infinity, and an index refuses it."""
+    return total / values if values and isfinite(total) else None
 
 
 def hours_of(span: timedelta) -> float:

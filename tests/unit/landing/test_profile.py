@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,6 +13,7 @@ import sqlalchemy as sa
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing import plain_measures
 from lakehouse.landing.alarms import drift, find_alarms
+from lakehouse.landing.intake import intake
 from lakehouse.landing.profile import past_profiles
 from lakehouse.landing.scorecard import overdue, scorecard, write_pages
 from lakehouse.storage.index import delivery_profiles
@@ -214,3 +216,17 @@ def test_past_profiles_are_those_before_a_delivery(house: House) -> None:
     last = house.exchange.index.rows(sa.select(sa.func.max(delivery_profiles.c.delivery).label("last")))[0]["last"]
     assert len(past_profiles(house.exchange, contract)) == 6
     assert len(past_profiles(house.exchange, contract, before=last)) == 5
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_doubles_whose_sum_or_median_has_no_end_leave_a_receipt_that_is_json(house: House, together: bool) -> None:
+    contract = house.contract([METER, READ_AT, column("x", "number", physicalType="DOUBLE")])
+    for day in range(1, 10 if together else 2):
+        lines = (f"m{number},2024-01-{day:02d} 00:00,1.7976931348623157e308\n" for number in range(3))
+        house.drop(contract, "meter,read_at,x\n" + "".join(lines), f"{day}.csv")
+    receipts = intake(house.exchange, contract)
+    assert (receipts[0]["batch"] is not None) == together
+    for receipt in receipts:
+        assert (receipt["accepted"], receipt["profile"]["columns"]["x"]["mean"]) == (3, None)
+        assert receipt["levels"]["x"]["median"] == float.fromhex("0x1.fffffffffffffp+1023")
+        json.dumps(receipt, allow_nan=False)
