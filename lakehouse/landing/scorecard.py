@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.alarms import is_late, is_live, is_stale, span_in_words
+from lakehouse.landing.alarms import age_in_words, is_late, is_live, is_stale, span_in_words
 from lakehouse.landing.profile import HISTORY, past_profiles
 from lakehouse.landing.receipt import render
 from lakehouse.storage.index import delivery_profiles
@@ -163,7 +163,7 @@ def _freshness(contract: Contract, past: Sequence[dict[str, Any]]) -> str:
     ]
     words = ", ".join(promised) or "nothing promised"
     if past and past[0]["age_hours"] is not None:
-        words += f"; the newest row was {span_in_words(past[0]['age_hours'])} old on arrival"
+        words += f"; the newest row was {age_in_words(past[0]['age_hours'])} on arrival"
     return words
 
 

@@ -81,7 +81,7 @@ def test_no_value_of_a_private_column_is_in_a_profile(house: House) -> None:
 
 
 UNUSUAL = {
-    "unusual_volume": (rows(9, count=4), "usually 15 to 26 rows; this delivery has 4"),
+    "unusual_volume": (rows(9, count=4), "usually 16 to 25 rows; this delivery has 4"),
     "null_share_rose": (rows(9, empty=8), "use_kwh: usually at most 5.0% without a value; now 40.0%"),
     "distribution_drifted": (rows(9, scale=7), "use_kwh: four of five values usually within"),
 }
@@ -105,6 +105,27 @@ def test_a_key_that_is_not_distinct_any_more_raises_an_alarm(house: House) -> No
     again = HEADER + "".join(f"m1,2024-01-09 {hour:02d}:00,15\n" for hour in range(20))
     alarms = house.deliver(contract, again)["profile"]["alarms"]
     assert [alarm for alarm in alarms if alarm.startswith("meter: ") and alarm.endswith(" distinct values; now 5%")]
+
+
+def test_where_no_value_was_there_none_is_called_less_distinct(house: House) -> None:
+    contract = house.contract([METER, READ_AT, USE, column("note", "string")])
+    head = "meter,read_at,use_kwh,note\n"
+    days = [[f"m{n},2024-01-{day:02d} 00:00,{n}," for n in range(20)] for day in range(1, 10)]
+    for number, lines in enumerate(days[:6]):
+        house.deliver(contract, head + "\n".join(lines), f"{number}.csv")
+    filled = head + "".join(f"{line}n{number}\n" for number, line in enumerate(days[6]))
+    assert house.deliver(contract, filled, "filled.csv")["profile"]["alarms"] == []
+    none = house.deliver(contract, head + "\n".join(days[7]).replace("2024-", "24-"), "none.csv")
+    assert (none["refused"], none["profile"]["rows"], none["profile"]["alarms"]) == (20, 0, [])
+
+
+def test_the_words_of_an_alarm_show_what_is_unlike_before(house: House) -> None:
+    contract = house.contract()
+    usual(house, contract)
+    few = house.deliver(contract, rows(9, count=15), "few.csv")
+    assert rules(few)["unusual_volume"] == "usually 16 to 25 rows; this delivery has 15"
+    far = house.deliver(contract, rows(8) + "far,2024-01-08 00:00,90000\n", "far.csv")
+    assert rules(far) == {"distribution_drifted": "use_kwh: all values usually within 11 to 30; now 12 to 90,000"}
 
 
 def test_a_usual_delivery_and_one_with_too_few_before_it_raise_none(house: House) -> None:
@@ -174,6 +195,13 @@ def test_a_delivery_that_has_not_come_is_noted_with_how_long_it_is_missed(house:
     assert (score.grade, score.reasons) == ("B", score.notes)
 
 
+def test_a_scorecard_says_of_a_forecast_how_far_ahead_it_reaches(house: House) -> None:
+    contract = fresh(house)
+    house.deliver(contract, f"{HEADER}m,{datetime.now(UTC) + timedelta(hours=24):%Y-%m-%d %H:%M:%S},1\n")
+    [score] = scorecard(house.exchange)
+    assert score.freshness == "frequency 1 h, latency 2 h; the newest row was 24 h ahead on arrival"
+
+
 def test_a_scorecard_grades_a_dataset_with_reasons(house: House) -> None:
     contract = house.contract()
     [empty] = scorecard(house.exchange)
@@ -183,7 +211,7 @@ def test_a_scorecard_grades_a_dataset_with_reasons(house: House) -> None:
     assert (good.grade, good.reasons, good.deliveries, good.rows) == ("A", (), 6, 123)
     house.deliver(contract, rows(9, count=4) + "x,2024-01-09 00:00,-1\n" * 30, "bad.csv")
     [bad] = scorecard(house.exchange)
-    assert (bad.grade, bad.alarms[0][12:]) == ("D", "usually 15 to 26 rows; this delivery has 34")
+    assert (bad.grade, bad.alarms[0][12:]) == ("D", "usually 16 to 25 rows; this delivery has 34")
     assert bad.reasons == (
         "more than 1% of the rows of the last 7 deliveries were refused",
         "more than 10% of the rows of the last 7 deliveries were refused",
