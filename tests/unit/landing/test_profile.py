@@ -195,6 +195,16 @@ def test_a_delivery_that_has_not_come_is_noted_with_how_long_it_is_missed(house:
     assert (score.grade, score.reasons) == ("B", score.notes)
 
 
+def test_a_source_that_sends_the_same_bytes_again_is_missed_all_the_same(house: House) -> None:
+    contract, now = live(house)
+    house.deliver(contract, f"{HEADER}m,{now - timedelta(minutes=1):%Y-%m-%d %H:%M:%S},1\n", "again.csv")
+    with house.exchange.index.begin() as connection:
+        moved = sa.update(delivery_profiles).where(delivery_profiles.c.status == "accepted")
+        connection.execute(moved.values(received_at=now - timedelta(hours=5)))
+    words = "expected every 1 h, last delivery that was no repetition 5 h ago"
+    assert (overdue(house.exchange, contract, now=now), scorecard(house.exchange, now=now)[0].grade) == (words, "B")
+
+
 def test_a_scorecard_says_of_a_forecast_how_far_ahead_it_reaches(house: House) -> None:
     contract = fresh(house)
     house.deliver(contract, f"{HEADER}m,{datetime.now(UTC) + timedelta(hours=24):%Y-%m-%d %H:%M:%S},1\n")
