@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -17,6 +18,7 @@ from lakehouse.landing.intake import intake
 from lakehouse.landing.profile import past_profiles
 from lakehouse.landing.scorecard import overdue, scorecard, write_pages
 from lakehouse.storage.index import delivery_profiles
+from tests.documents import DOCS, blocks
 from tests.unit.landing.conftest import METER, READ_AT, USE, House, column
 
 HEADER = "meter,read_at,use_kwh\n"
@@ -246,6 +248,18 @@ def test_the_page_of_a_provider_needs_no_network_and_shows_each_dataset(house: H
     text = write_pages(house.exchange, [many])["_scorecards/town.html"].decode()
     assert text.count("2026-01-01: alarm") == 20
     assert "and 1,002 before these" in text
+
+
+def test_profiles_can_be_asked_as_the_guide_says(house: House) -> None:
+    house.deliver(house.contract(), rows(1, empty=5))
+    [asked] = [
+        block.text for block in blocks(DOCS / "guide-data-engineer.md") if "FROM delivery_profiles" in block.text
+    ]
+    for theirs, ours in {"exampletown": "town", "air_quality": "readings", "no2_ug_per_m3": "use_kwh"}.items():
+        asked = asked.replace(theirs, ours)
+    with sqlite3.connect(house.folder / "home" / "exchange.db") as index:
+        [(_, *found)] = index.execute(asked)
+    assert (found[:3], found[4]) == (["accepted", 20, 0], 0.25)
 
 
 def test_past_profiles_are_those_before_a_delivery(house: House) -> None:
