@@ -142,7 +142,8 @@ def _has_rows(profile: Profile) -> bool:
 
 
 def _drift(name: str, now: list[float], past: list[list[float]]) -> Iterator[Alarm]:
-    usual = [median(values) for values in zip(*past, strict=True)]
+    # Of halves: the middle of two of the largest doubles, which some write for a missing value, would be infinite.
+    usual = [2 * median(value / 2 for value in values) for values in zip(*past, strict=True)]
     limit = max(DRIFT_FLOOR, DRIFT_MARGIN * max(drift(entry, usual) for entry in past))
     if drift(now, usual) <= limit:
         return
