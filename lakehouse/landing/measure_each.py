@@ -38,7 +38,7 @@ def measure_each(
     asked = [PART, "count(*)"]
     for column in contract.columns:
         name = identifier(column.name)
-        asked += [f"count({name})", f"approx_count_distinct({name})"]
+        asked += [f"count({name})", f"count(DISTINCT {name})"]
         if has_spread(column):
             asked += [
                 f"min({name})::DOUBLE",

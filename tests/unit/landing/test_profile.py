@@ -53,7 +53,7 @@ def test_a_profile_says_how_fresh_and_how_spread_the_good_rows_are(house: House)
     use = profile["columns"]["use_kwh"]
     assert (use["null_share"], use["quantiles"][0], use["quantiles"][-1], use["mean"]) == (0.25, 16.0, 30.0, 23.0)
     assert len(use["quantiles"]) == 11
-    assert profile["columns"]["meter"] == {"null_share": 0.0, "distinct_share": pytest.approx(1, abs=0.1)}
+    assert profile["columns"]["meter"] == {"null_share": 0.0, "distinct_share": 1.0}
     [row] = house.exchange.index.rows(sa.select(delivery_profiles))
     assert (row["delivered"], row["refused"], row["profile"]) == (21, 1, profile)
 
@@ -128,6 +128,17 @@ def test_the_words_of_an_alarm_show_what_is_unlike_before(house: House) -> None:
     assert rules(few)["unusual_volume"] == "usually 16 to 25 rows; this delivery has 15"
     far = house.deliver(contract, rows(8) + "far,2024-01-08 00:00,90000\n", "far.csv")
     assert rules(far) == {"distribution_drifted": "use_kwh: all values usually within 11 to 30; now 12 to 90,000"}
+
+
+@pytest.mark.parametrize("together", [False, True])
+def test_ids_that_are_all_distinct_are_never_said_to_be_less(house: House, together: bool) -> None:
+    contract = house.contract()
+    for day in range(1, 29 if together else 7):
+        lines = (f"m{day}-{number},2024-01-{day:02d} 00:00,1\n" for number in range(10))
+        house.drop(contract, HEADER + "".join(lines), f"{day}.csv")
+    receipts = intake(house.exchange, contract)
+    assert {receipt["batch"] is not None for receipt in receipts} == {together}
+    assert {receipt["profile"]["columns"]["meter"]["distinct_share"] for receipt in receipts} == {1.0}
 
 
 def test_a_usual_delivery_and_one_with_too_few_before_it_raise_none(house: House) -> None:
