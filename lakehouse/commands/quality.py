@@ -8,7 +8,17 @@ from typing import Annotated
 
 import typer
 
-from lakehouse.commands.console import AsJson, WrongUse, app, moment, out, print_json, print_table, require_provider
+from lakehouse.commands.console import (
+    AsJson,
+    WrongUse,
+    app,
+    moment,
+    out,
+    print_json,
+    print_table,
+    require_provider,
+    writing,
+)
 from lakehouse.exchange import Exchange
 
 
@@ -30,7 +40,8 @@ def scorecard(
     scores = score(exchange, provider=provider)
     pages = write_pages(exchange, scores)
     if html is not None:
-        html.write_bytes(*pages.values())
+        with writing(html):
+            html.write_bytes(*pages.values())
     if as_json:
         print_json([asdict(entry) for entry in scores])
         return

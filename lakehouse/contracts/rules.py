@@ -9,7 +9,7 @@ from datetime import date
 
 from lakehouse.contracts.extract_stores import OTHER_DATABASES, OTHERS, SqlRead
 from lakehouse.contracts.form_rules import Place, form_faults
-from lakehouse.contracts.odcs import Column, Contract
+from lakehouse.contracts.odcs import Column, Contract, Quality
 
 # Airflow reckons from the first day of an extract, and backwards as well: the year 1 has none before it.
 OLDEST_YEAR = 1800
@@ -87,6 +87,25 @@ def _column_faults(index: int, column: Column) -> Iterator[tuple[Place, str]]:
             yield _property(index, "quality", number, "arguments"), "invalidValues needs `validValues: [...]`"
         if rule.type == "sql" or rule.metric == "rowCount":
             yield _property(index, "quality", number), "a rule over whole rows belongs under the table's quality"
+        elif wrong := _bound_problem(rule):
+            yield _property(index, "quality", number), wrong
+
+
+def _bound_problem(rule: Quality) -> str | None:
+    """A bound that nothing looks at would seem to be kept."""
+    least, most = rule.mustBeGreaterOrEqualTo, rule.mustBeLessOrEqualTo
+    if rule.type == "sql" or rule.metric == "invalidValues":
+        if rule.mustBe or least or most:
+            return "each row against it is refused, or warned of: state `mustBe: 0` or no bound at all"
+    elif rule.metric is None:
+        return "needs a metric"
+    elif rule.metric == "nullValues" and (least is not None or (rule.mustBe is None and most is None)):
+        return "nullValues needs `mustBe` or `mustBeLessOrEqualTo`, and no other bound"
+    elif rule.metric == "rowCount" and (rule.mustBe is None and least is None and most is None):
+        return "rowCount needs `mustBe`, `mustBeGreaterOrEqualTo` or `mustBeLessOrEqualTo`"
+    elif rule.metric == "rowCount" and rule.unit == "percent":
+        return "rowCount is of rows, not of a share of them"
+    return None
 
 
 def _is_numeric(physical: str) -> bool:
@@ -151,6 +170,9 @@ def _table_faults(contract: Contract) -> Iterator[tuple[Place, str]]:
                 yield (*place, "query"), str(error)
         elif rule.metric != "rowCount":
             yield (*place, "metric"), "of the table, only rowCount and rules in sql are checked"
+            continue
+        if problem := _bound_problem(rule):
+            yield place, problem
     if len(contract.customProperties) > 1:
         yield ("customProperties",), "property 'exchange' stands more than once"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
+from math import ceil, floor
 from statistics import median
 from typing import Any
 
@@ -63,6 +64,11 @@ def span_in_words(hours: float) -> str:
     return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.0f} days"
 
 
+def age_in_words(hours: float) -> str:
+    """Of a row's age; one of a forecast may lie ahead."""
+    return f"{span_in_words(hours)} old" if hours >= 0 else f"{span_in_words(-hours)} ahead"
+
+
 def is_late(frequency: timedelta, hours: float) -> bool:
     return hours > LATE * frequency.total_seconds() / 3600
 
@@ -98,14 +104,14 @@ def _volume(profile: Profile, before: Sequence[Profile]) -> Iterator[Alarm]:
     if not low <= rows <= high:
         yield Alarm(
             rule="unusual_volume",
-            words=f"usually {max(low, 0):,.0f} to {high:,.0f} rows; this delivery has {rows:,}",
+            words=f"usually {max(ceil(low), 0):,} to {floor(high):,} rows; this delivery has {rows:,}",
         )
 
 
 def _column(name: str, profile: Profile, before: Sequence[Profile]) -> Iterator[Alarm]:
     now = profile["columns"][name]
-    past = [entry["columns"][name] for entry in before if name in entry["columns"]]
-    if len(past) < ENOUGH:
+    past = [entry["columns"][name] for entry in before if _has_rows(entry) and name in entry["columns"]]
+    if not _has_rows(profile) or len(past) < ENOUGH:
         return
     _, most = _usual([entry["null_share"] for entry in past], floor=NULLS_FLOOR)
     if now["null_share"] > most:
@@ -114,29 +120,42 @@ def _column(name: str, profile: Profile, before: Sequence[Profile]) -> Iterator[
             column=name,
             words=f"{name}: usually at most {most:.1%} without a value; now {now['null_share']:.1%}",
         )
-    low, high = _usual([entry["distinct_share"] for entry in past], floor=DISTINCT_FLOOR)
-    if now["null_share"] < 1 and not low <= now["distinct_share"] <= high:
-        yield Alarm(
-            rule="distinct_share_changed",
-            column=name,
-            words=f"{name}: usually {max(low, 0):.0%} to {min(high, 1):.0%} distinct values; now "
-            f"{now['distinct_share']:.0%}",
-        )
+    # Of no values at all no share is distinct.
+    distinct = [entry["distinct_share"] for entry in past if entry["null_share"] < 1]
+    if now["null_share"] < 1 and len(distinct) >= ENOUGH:
+        low, high = _usual(distinct, floor=DISTINCT_FLOOR)
+        if not low <= now["distinct_share"] <= high:
+            yield Alarm(
+                rule="distinct_share_changed",
+                column=name,
+                words=f"{name}: usually {max(low, 0):.0%} to {min(high, 1):.0%} distinct values; now "
+                f"{now['distinct_share']:.0%}",
+            )
     spreads = [entry["quantiles"] for entry in past if entry.get("quantiles")]
     if now.get("quantiles") and len(spreads) >= ENOUGH:
         yield from _drift(name, now["quantiles"], spreads)
 
 
+def _has_rows(profile: Profile) -> bool:
+    """Whether any row was good: where none was, nothing was measured of the columns."""
+    return profile.get("rows") != 0
+
+
 def _drift(name: str, now: list[float], past: list[list[float]]) -> Iterator[Alarm]:
-    usual = [median(values) for values in zip(*past, strict=True)]
-    farthest = max(drift(entry, usual) for entry in past)
-    if drift(now, usual) > max(DRIFT_FLOOR, DRIFT_MARGIN * farthest):
-        spread = "{0[1]:,.6g} to {0[9]:,.6g}, median {0[5]:,.6g}"
-        yield Alarm(
-            rule="distribution_drifted",
-            column=name,
-            words=f"{name}: four of five values usually within {spread.format(usual)}; now {spread.format(now)}",
-        )
+    # Of halves: the middle of two of the largest doubles, which some write for a missing value, would be infinite.
+    usual = [2 * median(value / 2 for value in values) for values in zip(*past, strict=True)]
+    limit = max(DRIFT_FLOOR, DRIFT_MARGIN * max(drift(entry, usual) for entry in past))
+    if drift(now, usual) <= limit:
+        return
+    told, spread = "four of five values", "{0[1]:,.6g} to {0[9]:,.6g}, median {0[5]:,.6g}"
+    if drift([usual[0], *now[1:-1], usual[-1]], usual) <= limit:
+        # A few far values did it: those between them would look as usual.
+        told, spread = "all values", "{0[0]:,.6g} to {0[10]:,.6g}"
+    yield Alarm(
+        rule="distribution_drifted",
+        column=name,
+        words=f"{name}: {told} usually within {spread.format(usual)}; now {spread.format(now)}",
+    )
 
 
 def drift(quantiles: Sequence[float], usual: Sequence[float]) -> float:

@@ -119,9 +119,16 @@ def _check(
 
 
 def _row_count(quality: Quality, delivered: int) -> dict[str, Any]:
-    low, high = quality.mustBeGreaterOrEqualTo, quality.mustBeLessOrEqualTo
-    wrong = (low is not None and delivered < low) or (high is not None and delivered > high)
-    bounds = f"at least {low}" if high is None else f"between {low or 0} and {high}"
+    low, high, exactly = quality.mustBeGreaterOrEqualTo, quality.mustBeLessOrEqualTo, quality.mustBe
+    wrong = (
+        (low is not None and delivered < low)
+        or (high is not None and delivered > high)
+        or (exactly is not None and delivered != exactly)
+    )
+    if exactly is not None:
+        bounds = str(exactly)
+    else:
+        bounds = f"at least {low}" if high is None else f"between {low or 0} and {high}"
     return _check(
         "expect_table_row_count_to_be_between",
         None,

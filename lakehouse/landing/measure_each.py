@@ -12,7 +12,7 @@ import duckdb
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.personal_data import searched_columns
 from lakehouse.landing.plausibility import level_of, measured
-from lakehouse.landing.profile import INNER_DECILES, has_spread, hours_of, newest_of, share_of
+from lakehouse.landing.profile import INNER_DECILES, has_spread, hours_of, mean_of, newest_of, share_of
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.privacy.personal_data import LEAST_DISTINCT, TEN_DIGITS
 from lakehouse.storage.sql import identifier, literal
@@ -38,7 +38,7 @@ def measure_each(
     asked = [PART, "count(*)"]
     for column in contract.columns:
         name = identifier(column.name)
-        asked += [f"count({name})", f"approx_count_distinct({name})"]
+        asked += [f"count({name})", f"count(DISTINCT {name})"]
         if has_spread(column):
             asked += [
                 f"min({name})::DOUBLE",
@@ -72,7 +72,7 @@ def _told(contract: Contract, level_columns: set[str], received: datetime, value
             low, inner, high, total = (next(found) for _ in range(4))
             columns[column.name] |= {
                 "quantiles": [low, *inner, high] if inner else None,
-                "mean": total / count if count else None,
+                "mean": mean_of(total, count),
             }
         if column.name in level_columns and (level := level_of(column, next(found), count)):
             levels[column.name] = level

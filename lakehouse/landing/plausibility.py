@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
-from math import log
+from math import isfinite, log
 from statistics import median
 from typing import Any
 
@@ -80,7 +80,11 @@ def levels(connection: duckdb.DuckDBPyConnection, contract: Contract, sample: Sa
 def level_of(column: Column, middle: float | None, values: int) -> dict[str, float] | None:
     """What a receipt says of the median of so many values; nothing where they are too few."""
     enough = values >= (PRIVATE_VALUES if column.classification.private else 1)
-    return {"median": float(f"{middle:.3g}"), "values": values} if enough and middle else None
+    if not (enough and middle):
+        return None
+    # The largest doubles, which some write where a value is missing, round to infinity, and JSON has none.
+    shown = float(f"{middle:.3g}")
+    return {"median": shown if isfinite(shown) else middle, "values": values}
 
 
 def known_levels(

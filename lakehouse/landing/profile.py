@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from math import isfinite
 from typing import Any
 
 import duckdb
@@ -24,6 +25,9 @@ from lakehouse.storage.sql import identifier
 
 # Accepted deliveries by which a new one is held.
 HISTORY = 20
+# Of so many rows distinct values are counted; of more they are estimated, and one estimate in a hundred is off by a
+# quarter, which is an alarm.
+COUNTED = 100_000
 # Where fewer rows than this share are not plain, distinct values are those of the plain ones.
 FEW = 0.01
 INNER_DECILES = [number / 10 for number in range(1, 10)]
@@ -42,8 +46,8 @@ class Exact:
 def measure_exact(connection: duckdb.DuckDBPyConnection, contract: Contract, plain: PlainRows, sample: Sample) -> Exact:
     """``sample``: some of all rows, for deciles."""
     spread = spread_of(contract)
-    columns = _measure_columns(connection, contract, spread, plain.taken)
     (rows,) = connection.execute("SELECT count(*) FROM exact_typed").fetchone() or (0,)
+    columns = _measure_columns(connection, contract, spread, plain.taken, rows)
     return Exact(rows=rows, columns=columns, deciles=_deciles(connection, spread, sample))
 
 
@@ -116,19 +120,19 @@ def _profile(
     for name, more in measured.items():
         found[name].add(more)
     if measured and exact.rows > FEW * rows:
-        _count_distinct(connection, found)
+        _count_distinct(connection, found, rows)
     columns: dict[str, dict[str, Any]] = {}
     for name, one in found.items():
         columns[name] = {
             "null_share": share_of(rows - one.values, rows),
-            # The count of distinct values is an estimate.
+            # The count of distinct values may be an estimate.
             "distinct_share": min(1.0, share_of(one.distinct, one.values)),
         }
         if name in exact.deciles:
             inner = exact.deciles[name]
             columns[name] |= {
                 "quantiles": [float(one.least), *inner, float(one.most)] if inner and one.values else None,
-                "mean": one.total / one.values if one.values else None,
+                "mean": mean_of(one.total, one.values),
             }
     event = contract.exchange.time
     newest = newest_of(found[event.column].most if event else None, contract, received)
@@ -141,14 +145,14 @@ def _profile(
 
 
 def _measure_columns(
-    connection: duckdb.DuckDBPyConnection, contract: Contract, spread: list[str], taken: Sequence[Places]
+    connection: duckdb.DuckDBPyConnection, contract: Contract, spread: list[str], taken: Sequence[Places], number: int
 ) -> dict[str, Measured]:
-    """The good rows that DuckDB has, but for those on the lines ``taken``."""
+    """The good rows that DuckDB has, which are so many, but for those on the lines ``taken``."""
     event = contract.exchange.time
     asked = []
     for column in contract.columns:
         name = identifier(column.name)
-        asked += [f"count({name})", f"approx_count_distinct({name})"]
+        asked += [f"count({name})", distinct_values(name, number)]
         if column.name in spread:
             asked += [f"min({name})::DOUBLE", f"max({name})::DOUBLE", f"sum({name}::DOUBLE)"]
         elif event and event.column == column.name:
@@ -167,9 +171,14 @@ def _measure_columns(
     return found
 
 
-def _count_distinct(connection: duckdb.DuckDBPyConnection, found: dict[str, Measured]) -> None:
+def distinct_values(name: str, rows: int) -> str:
+    """SQL of how many distinct values a column of so many rows has."""
+    return f"count(DISTINCT {name})" if rows <= COUNTED else f"approx_count_distinct({name})"
+
+
+def _count_distinct(connection: duckdb.DuckDBPyConnection, found: dict[str, Measured], rows: int) -> None:
     """About how many distinct values all rows together have."""
-    asked = ", ".join(f"approx_count_distinct({identifier(name)})" for name in found)
+    asked = ", ".join(distinct_values(identifier(name), rows) for name in found)
     counts = connection.execute(f"SELECT {asked} FROM typed").fetchone() or ()
     for one, distinct in zip(found.values(), counts, strict=True):
         one.distinct = distinct
@@ -219,6 +228,11 @@ def last_arrival(exchange: Exchange, contract: Contract, delivery: str) -> datet
 
 def share_of(part: int, whole: int) -> float:
     return round(part / whole, 6) if whole else 0.0
+
+
+def mean_of(total: float, values: int) -> float | None:
+    """``None`` also where the sum is more than a double holds: JSON knows no infinity, and an index refuses it."""
+    return total / values if values and isfinite(total) else None
 
 
 def hours_of(span: timedelta) -> float:

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.alarms import is_late, is_live, is_stale, span_in_words
+from lakehouse.landing.alarms import age_in_words, is_late, is_live, is_stale, span_in_words
 from lakehouse.landing.profile import HISTORY, past_profiles
 from lakehouse.landing.receipt import render
 from lakehouse.storage.index import delivery_profiles
@@ -148,11 +148,15 @@ def _overdue(
     frequency = contract.promised("frequency")
     if frequency is None or not recent or not is_live(contract, past):
         return None
-    waited = (now - recent[-1]["received_at"]).total_seconds() / 3600
+    # Of events the very bytes of before are nothing new, and a source that stands still may send them for ever.
+    told = [row for row in recent if row["status"] != "repeated"] if contract.exchange.time else recent
+    last = told[-1] if told else recent[0]
+    waited = (now - last["received_at"]).total_seconds() / 3600
     if not is_late(frequency, waited):
         return None
     promise = span_in_words(frequency.total_seconds() / 3600)
-    return f"expected every {promise}, last delivery {span_in_words(waited)} ago"
+    new = "" if last is recent[-1] else " that was no repetition"
+    return f"expected every {promise}, last delivery{new} {span_in_words(waited)} ago"
 
 
 def _freshness(contract: Contract, past: Sequence[dict[str, Any]]) -> str:
@@ -163,7 +167,7 @@ def _freshness(contract: Contract, past: Sequence[dict[str, Any]]) -> str:
     ]
     words = ", ".join(promised) or "nothing promised"
     if past and past[0]["age_hours"] is not None:
-        words += f"; the newest row was {span_in_words(past[0]['age_hours'])} old on arrival"
+        words += f"; the newest row was {age_in_words(past[0]['age_hours'])} on arrival"
     return words
 
 

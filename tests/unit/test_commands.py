@@ -56,6 +56,7 @@ def test_what_cannot_be_done_is_told_without_a_traceback(
         ("get", TRAFFIC, "--to", str(file)),
         ("diff", TRAFFIC, "0001", "0001", "--to", str(file / "deeper")),
         ("export", TRAFFIC, str(file / "a.csv")),
+        ("scorecard", "city", "--html", str(file / "a.html")),
     ):
         assert run(monkeypatch, *asked) == 2
         assert "nothing can be written to" in capsys.readouterr().err

@@ -171,6 +171,35 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
         "        customProperties:\n          - {property: unit",
         "validValues", "quality[0].arguments", "validValues: [",
     ),
+    "rule without a metric": (
+        "        customProperties:\n          - {property: unit",
+        "        quality: [{mustBe: 0}]\n"
+        "        customProperties:\n          - {property: unit",
+        "quality", "properties[2].quality[0]", "needs a metric",
+    ),
+    "nulls without a bound": (
+        "        customProperties:\n          - {property: unit",
+        "        quality: [{metric: nullValues}]\n"
+        "        customProperties:\n          - {property: unit",
+        "quality", "properties[2].quality[0]", "nullValues needs",
+    ),
+    "nulls by a bound that nobody looks at": (
+        "        customProperties:\n          - {property: unit",
+        "        quality: [{metric: nullValues, mustBeGreaterOrEqualTo: 3}]\n"
+        "        customProperties:\n          - {property: unit",
+        "quality", "properties[2].quality[0]", "no other bound",
+    ),
+    "share of listed values": (
+        "        customProperties:\n          - {property: unit",
+        "        quality: [{metric: invalidValues, arguments: {validValues: [1]}, mustBeLessOrEqualTo: 5}]\n"
+        "        customProperties:\n          - {property: unit",
+        "quality", "properties[2].quality[0]", "each row",
+    ),
+    "count without a bound": (
+        "type: sql\n        query: SELECT count(*) FROM ${object} WHERE use_kwh > 100\n        mustBe: 0",
+        "metric: rowCount", "plausible", "schema[0].quality[0]", "rowCount needs",
+    ),
+    "share of rows": ("mustBe: 0", "mustBe: 5", "plausible", "schema[0].quality[0]", "each row against it"),
     "optional key": (
         "required: true\n        primaryKey: true\n        primaryKeyPosition: 1",
         "primaryKey: true\n        primaryKeyPosition: 1", "name: meter", "properties[0].required", "part of the key",

@@ -301,8 +301,8 @@ def test_a_file_is_like_itself_whichever_way_it_went(tmp_path: Path, ways: list[
     assert levels[0] == levels[1]
     assert set(quickly) == set(exactly) == set(NAMES)
     for name, one in quickly.items():
-        # DuckDB's own estimate is off by some twelve percent.
-        assert one.pop("distinct_share") == pytest.approx(exactly[name].pop("distinct_share"), rel=0.4)
+        # The estimate of the plain rows is off by some four percent.
+        assert one.pop("distinct_share") == pytest.approx(exactly[name].pop("distinct_share"), rel=0.2)
         assert one["null_share"] == exactly[name]["null_share"]
         if one.get("quantiles"):
             assert one["mean"] == pytest.approx(exactly[name]["mean"])

@@ -139,6 +139,16 @@ def test_expectations_of_the_whole_delivery(house: House) -> None:
     assert failed == [("expect_column_values_to_not_be_null", "warning")]
 
 
+def test_a_delivery_of_another_number_of_rows_than_it_must_have_is_refused(house: House) -> None:
+    contract = house.contract(
+        [column("id", "integer", key=1)], kind="snapshot", quality=[{"metric": "rowCount", "mustBe": 2}]
+    )
+    assert house.deliver(contract, "id\n1\n2\n")["status"] == "accepted"
+    receipt = house.deliver(contract, "id\n3\n4\n5\n")
+    assert receipt["status"] == "refused"
+    assert "3 rows delivered, expected 2." in receipt["errors"][0]["expected"]
+
+
 def test_a_receipt_whose_rows_do_not_add_up_cannot_be_made(house: House) -> None:
     contract = house.contract()
     with pytest.raises(AssertionError, match="3 delivered is not 1 accepted"):
