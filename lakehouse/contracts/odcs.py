@@ -30,6 +30,7 @@ HOURS = {
     "week": 168, "weeks": 168, "m": 730.5, "month": 730.5, "months": 730.5, "quarter": 2191.5, "quarters": 2191.5,
     "a": 8766, "y": 8766, "yr": 8766, "year": 8766, "years": 8766,
 }  # fmt: skip
+LONGEST_HOURS = 100 * HOURS["years"]
 SemanticVersion = Annotated[str, StringConstraints(pattern=r"^\d+\.\d+\.\d+$")]
 
 
@@ -250,8 +251,9 @@ class SlaProperty(Strict):
         if self.property in ("latency", "frequency"):
             if self.unit not in HOURS:
                 raise ValueError(f"{self.unit!r} is no unit of {self.property}; use one of {', '.join(HOURS)}")
-            if not isinstance(self.value, int | float) or self.value <= 0:
-                raise ValueError(f"{self.value!r} is no {self.property}; use a number above 0")
+            # Of a number that is none, or without an end, no comparison holds.
+            if not isinstance(self.value, int | float) or not 0 < self.value * HOURS[self.unit] <= LONGEST_HOURS:
+                raise ValueError(f"{self.value!r} is no {self.property}; use a number above 0, of a century at most")
         return self
 
 

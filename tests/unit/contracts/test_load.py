@@ -162,6 +162,14 @@ ONE_FAULT: dict[str, tuple[str, str, str, str, str]] = {
         "      subject", "      history_start: '0001-01-01'\n      subject", "0001", "exchange.history_start", "before",
     ),
     "domain that is no word": ("tenant: town", f"tenant: town\ndomain: {'x' * 101}", "domain", "domain", "100"),
+    "rhythm that never comes": (
+        "tenant: town", "slaProperties:\n- {property: frequency, value: .inf, unit: h}\ntenant: town",
+        "frequency", "slaProperties[0]", "a century",
+    ),
+    "rhythm that is no number": (
+        "tenant: town", "slaProperties:\n- {property: latency, value: .nan, unit: h}\ntenant: town",
+        "latency", "slaProperties[0]", "a century",
+    ),
     "encoding": ("{format: csv", "{format: csv, encoding: utf-9", "utf-9", "forms[0].encoding", "utf-9"),
     "two forms": ("format: parquet", "format: csv", "forms:", "exchange.delivery.forms", "2 times"),
     "thousands": ('decimal: ","', 'decimal: ",", thousands: ","', "thousands", "forms[0].thousands", "differ"),
