@@ -108,7 +108,9 @@ def refuse_changed_types(
     guesses = {guess.found.source: guess for guess in _guesses(connection, file, columns)}
     guessed = [(column, guesses.get(column.source)) for column in changed]
     retyped = {column.name: guess for column, guess in guessed if guess and _is_retyped(column, guess)}
-    draft = draft_change(contract, exchange.settings.contracts_path, renamed={}, retyped=retyped, added=[])
+    draft = ""
+    if retyped:
+        draft = draft_change(contract, exchange.settings.contracts_path, renamed={}, retyped=retyped, added=[])
     raise DeliveryRefused(
         "type_changed",
         f"Not one value is of the contract's type: {', '.join(_retyped(*one) for one in guessed)}.",
@@ -119,7 +121,7 @@ def refuse_changed_types(
             "file_has": [f"{column.source}: {_found_type(column, guess)}" for column, guess in guessed if guess],
             "likely_renames": [],
             # Of a value's form there is none: with another version alone the file would be refused again.
-            "draft": draft if retyped else "",
+            "draft": draft,
         },
     )
 

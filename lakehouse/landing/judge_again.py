@@ -16,6 +16,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.batch import batch_of
 from lakehouse.landing.clean import CleanFile, Standing
+from lakehouse.landing.erased import erased_from
 from lakehouse.landing.joined import is_joinable
 from lakehouse.landing.load import Loaded, load, write_faults
 from lakehouse.landing.receipt import Sender
@@ -71,7 +72,7 @@ def judge_again(
     trial.files |= {delivery["delivery"]: () for delivery in group}
     gone = {delivery["delivery"]: erased_rows(delivery["receipt"]) for delivery in group}
     unreadable = {delivery["delivery"] for delivery in group if delivery["raw_key"] is None}
-    if not trial.dry:
+    if not trial.dry and erased_from(exchange, contract) is not None:
         # What nobody could read before may hold rows of people who were erased.
         for delivery in (one for one in group if one["raw_key"] is not None):
             gone[delivery["delivery"]] += take_erased_out(exchange, contract, delivery, connection)

@@ -19,13 +19,12 @@ from lakehouse.landing.clean import (
     StandingChanged,
     clean_rows,
     standing_files,
-    touched_partitions,
     write_partitions,
 )
 from lakehouse.landing.columns import dropped_columns, unknown_columns
 from lakehouse.landing.evolution import explained, refuse_changed_types, reordered_columns
 from lakehouse.landing.excel import name_excel
-from lakehouse.landing.moves import rows_move, standing_partitions, withdraw_moved, without_withdrawn
+from lakehouse.landing.moves import judging_partitions, rows_move, withdraw_moved, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plain_look import PlainLook
 from lakehouse.landing.plain_measures import sample_typed
@@ -245,9 +244,7 @@ def _reconciled(
 ) -> Loaded:
     moves = rows_move(contract)
     hidden = hidden_ids(exchange, contract, connection, plain, trial)
-    partitions = (
-        standing_partitions(exchange, contract, instead) if moves else touched_partitions(connection, contract, plain)
-    )
+    partitions = judging_partitions(exchange, contract, connection, plain, instead)
     standing = standing_files(exchange, contract, partitions, before=delivery["delivery"], instead=instead)
     standing = replace(standing, vault=hidden.state)
     earlier = clean_rows(contract, standing.urls, before=delivery["delivery"]) if standing.urls else None

@@ -12,7 +12,7 @@ import duckdb
 from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.personal_data import searched_columns
 from lakehouse.landing.plausibility import level_of, measured
-from lakehouse.landing.profile import INNER_DECILES, distinct_values, has_spread, hours_of, mean_of, newest_of, share_of
+from lakehouse.landing.profile import INNER_DECILES, distinct_in, has_spread, hours_of, mean_of, newest_of, share_of
 from lakehouse.landing.type_rows import PART_LINES
 from lakehouse.privacy.personal_data import LEAST_DISTINCT, TEN_DIGITS
 from lakehouse.storage.sql import identifier, literal
@@ -38,7 +38,7 @@ def measure_each(
     asked = [PART, "count(*)"]
     for column in contract.columns:
         name = identifier(column.name)
-        asked += [f"count({name})", distinct_values(name)]
+        asked += [f"count({name})", distinct_in(name)]
         if has_spread(column):
             asked += [
                 f"min({name})::DOUBLE",

@@ -13,7 +13,8 @@ import sqlalchemy as sa
 
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
-from lakehouse.landing.clean import CleanFile, partition_of
+from lakehouse.landing.clean import CleanFile, partition_of, touched_partitions
+from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.storage.index import clean_files
 from lakehouse.storage.sql import identifier
 
@@ -24,13 +25,20 @@ def rows_move(contract: Contract) -> bool:
     return time is not None and all(column.name != time.column for column in contract.primary_key)
 
 
-def standing_partitions(
-    exchange: Exchange, contract: Contract, instead: Mapping[str, Sequence[CleanFile]]
+def judging_partitions(
+    exchange: Exchange,
+    contract: Contract,
+    connection: duckdb.DuckDBPyConnection,
+    plain: PlainRows,
+    instead: Mapping[str, Sequence[CleanFile]],
 ) -> list[str]:
-    """All partitions of a dataset: any may hold the older version of a key.
+    """The partitions that rows of a delivery are held to: those they belong to, and where rows move all of the dataset,
+    of which any may hold the older version of a key.
 
     ``instead``: see :func:`lakehouse.landing.clean.standing_files`; the index need not know of theirs.
     """
+    if not rows_move(contract):
+        return touched_partitions(connection, contract, plain)
     rows = exchange.index.rows(
         sa.select(clean_files.c.partition)
         .where(clean_files.c.provider == contract.provider, clean_files.c.dataset == contract.dataset)

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from lakehouse.contracts.odcs import Column, Contract, PrivacyClass
 from lakehouse.exchange import Exchange
 from lakehouse.landing.plain_measures import Sample
+from lakehouse.landing.receipt import TAKEN
 from lakehouse.storage.index import deliveries
 from lakehouse.storage.sql import identifier
 
 RULE = "unit_changed"
-TAKEN = ("accepted", "partly_accepted")
 # What a value is multiplied by when its unit becomes the next smaller one, and units between which that is so.
 FACTORS = {
     1000.0: "kWh and Wh, m3 and litres, km and m",

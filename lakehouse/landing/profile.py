@@ -19,7 +19,7 @@ from lakehouse.landing.alarms import Alarm, find_alarms
 from lakehouse.landing.pieces import Places
 from lakehouse.landing.plain_measures import Measured, Sample
 from lakehouse.landing.plain_rows import PlainRows
-from lakehouse.landing.receipt import ADVICE
+from lakehouse.landing.receipt import ADVICE, TAKEN
 from lakehouse.storage.index import delivery_profiles
 from lakehouse.storage.sql import identifier
 
@@ -96,7 +96,7 @@ def past_profiles(exchange: Exchange, contract: Contract, *, before: str | None 
         .where(
             delivery_profiles.c.provider == contract.provider,
             delivery_profiles.c.dataset == contract.dataset,
-            delivery_profiles.c.status.in_(["accepted", "partly_accepted"]),
+            delivery_profiles.c.status.in_(TAKEN),
         )
         .order_by(delivery_profiles.c.delivery.desc())
         .limit(HISTORY)
@@ -152,7 +152,7 @@ def _measure_columns(
     asked = []
     for column in contract.columns:
         name = identifier(column.name)
-        asked += [f"count({name})", distinct_values(name, number * len(contract.columns))]
+        asked += [f"count({name})", distinct_in(name, number * len(contract.columns))]
         if column.name in spread:
             asked += [f"min({name})::DOUBLE", f"max({name})::DOUBLE", f"sum({name}::DOUBLE)"]
         elif event and event.column == column.name:
@@ -171,7 +171,7 @@ def _measure_columns(
     return found
 
 
-def distinct_values(name: str, of: int = 0) -> str:
+def distinct_in(name: str, of: int = 0) -> str:
     """SQL of how many distinct values a column has, ``of`` so many that the delivery has in all columns."""
     # A list: of hundreds of columns count(DISTINCT) takes ten times as long.
     return f"coalesce(list_unique(list({name})), 0)" if of <= COUNTED else f"approx_count_distinct({name})"
@@ -179,7 +179,7 @@ def distinct_values(name: str, of: int = 0) -> str:
 
 def _count_distinct(connection: duckdb.DuckDBPyConnection, found: dict[str, Measured], rows: int) -> None:
     """About how many distinct values all rows together have."""
-    asked = ", ".join(distinct_values(identifier(name), rows * len(found)) for name in found)
+    asked = ", ".join(distinct_in(identifier(name), rows * len(found)) for name in found)
     counts = connection.execute(f"SELECT {asked} FROM typed").fetchone() or ()
     for one, distinct in zip(found.values(), counts, strict=True):
         one.distinct = distinct

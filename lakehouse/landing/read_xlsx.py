@@ -18,6 +18,7 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.columns import header_names, selected, with_lists
 from lakehouse.landing.refusal import DeliveryRefused
 from lakehouse.landing.unpack import PlainFile
+from lakehouse.storage.sql import literal
 
 # What Excel shows in a cell, by the word that its reader has for it.
 SHOWN_ERRORS = {
@@ -57,7 +58,7 @@ def read_xlsx(connection: duckdb.DuckDBPyConnection, file: PlainFile, form: Xlsx
         rows = _with_marked_texts(rows, file, form, {place: named[place] for place in pointed})
     connection.register("sheet_rows", rows)
     if cut := _columns_of_long_numbers(connection, exact):
-        rows = _with_cut_numbers(rows, file, form, {place: named[place] for place in cut})
+        rows = _with_cut_numbers(connection, rows, file, form, {place: named[place] for place in cut})
         connection.register("sheet_rows", rows)
     filled = f"coalesce({', '.join(places)}) IS NOT NULL"
     connection.execute(
@@ -151,11 +152,15 @@ def _with_all_decimals(
         )
         rounded = pc.cast(pc.if_else(plain, texts, None), pa.float64())
         cut = pc.fill_null(pc.not_equal(rounded, exact), False)
-        connection.register("cut_numbers", pa.table({"number": exact.filter(cut)}))
-        shown = connection.execute("SELECT printf('%.15g', number) AS shown FROM cut_numbers").to_arrow_table()
-        connection.unregister("cut_numbers")
-        columns[place] = pc.replace_with_mask(texts, cut, shown.column("shown").combine_chunks())
+        columns[place] = pc.replace_with_mask(texts, cut, _printed(connection, exact.filter(cut), "%.15g"))
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _printed(connection: duckdb.DuckDBPyConnection, numbers: pa.Array, form: str) -> pa.Array:
+    connection.register("cut_numbers", pa.table({"number": numbers}))
+    shown = connection.execute(f"SELECT printf({literal(form)}, number) AS shown FROM cut_numbers").to_arrow_table()
+    connection.unregister("cut_numbers")
+    return shown.column("shown").combine_chunks()
 
 
 def _with_marked_texts(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]) -> pa.RecordBatch:
@@ -191,7 +196,9 @@ def _columns_of_long_numbers(connection: duckdb.DuckDBPyConnection, places: list
     return [int(place[1:]) for place, has in zip(places, struck, strict=True) if has]
 
 
-def _with_cut_numbers(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]) -> pa.RecordBatch:
+def _with_cut_numbers(
+    connection: duckdb.DuckDBPyConnection, rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, places: dict[int, str]
+) -> pa.RecordBatch:
     """Numbers beyond the digits that are kept with an exponent, as Excel shows them; text of as many is left.
 
     ``places``: columns, with the names that the reader has for them.
@@ -202,6 +209,6 @@ def _with_cut_numbers(rows: pa.RecordBatch, file: PlainFile, form: XlsxForm, pla
         texts = columns[place].cast(pa.string())
         long = pc.fill_null(pc.match_substring_regex(texts, f"^-?[0-9]{{{CUT_DIGITS},}}"), False)
         cut = pc.and_(long, pc.is_valid(numbers.column(name)))
-        shown = np.char.mod("%.16E", pc.cast(texts.filter(cut), pa.float64()).to_numpy(False))
-        columns[place] = pc.replace_with_mask(texts, cut, pa.array(shown, pa.string()))
+        long_numbers = pc.cast(texts.filter(cut), pa.float64())
+        columns[place] = pc.replace_with_mask(texts, cut, _printed(connection, long_numbers, "%.16E"))
     return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)

@@ -15,6 +15,8 @@ from lakehouse.contracts.odcs import Contract
 from lakehouse.landing.refusal import DeliveryRefused
 
 MASK = "(masked)"
+# The status of a delivery of which rows were taken.
+TAKEN = ("accepted", "partly_accepted")
 ADVICE = {
     "missing_value": "Fill the column in, or leave the row out.",
     "malformed_row": "Check delimiters and quotes on this line; every row has the header's number of columns.",

@@ -28,14 +28,13 @@ from lakehouse.landing.clean import (
     Standing,
     clean_rows,
     standing_files,
-    touched_partitions,
 )
 from lakehouse.landing.columns import dropped_columns, unknown_columns
 from lakehouse.landing.evolution import reordered_columns
 from lakehouse.landing.joined import Joined, join
 from lakehouse.landing.load import hidden_ids
 from lakehouse.landing.measure_each import PART, Measures, measure_each, with_many_long_numbers
-from lakehouse.landing.moves import rows_move, standing_partitions, without_withdrawn
+from lakehouse.landing.moves import judging_partitions, rows_move, without_withdrawn
 from lakehouse.landing.personal_data import refuse_personal_data
 from lakehouse.landing.plain_rows import PlainRows
 from lakehouse.landing.plausibility import unlike_levels
@@ -244,9 +243,7 @@ def _reconciled(
     plain, first = PlainRows(contract, batch.folder), batch.members[0]["delivery"]
     moves = rows_move(contract)
     hidden = hidden_ids(exchange, contract, connection, plain, trial)
-    partitions = (
-        standing_partitions(exchange, contract, instead) if moves else touched_partitions(connection, contract, plain)
-    )
+    partitions = judging_partitions(exchange, contract, connection, plain, instead)
     standing = standing_files(exchange, contract, partitions, before=first, instead=instead)
     standing = replace(standing, vault=hidden.state)
     rows = hidden.known(clean_rows(contract, standing.urls, before=first)) if standing.urls else None

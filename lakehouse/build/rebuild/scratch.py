@@ -19,6 +19,7 @@ from lakehouse.contracts.load import SUFFIX, ContractError, read_contract
 from lakehouse.contracts.odcs import Contract
 from lakehouse.exchange import Exchange
 from lakehouse.landing.intake import load_sealed
+from lakehouse.landing.receipt import TAKEN
 from lakehouse.landing.reseal import ORIGIN
 from lakehouse.privacy.vault import BUCKET as VAULT
 from lakehouse.release.manifest import Input
@@ -90,7 +91,7 @@ def land_again(
                 if why := _seal_again(exchange, scratch, entry, sealed.get(entry.delivery)):
                     failed[entry.delivery] = why
             for receipt in load_sealed(scratch, contract):
-                if receipt["status"] not in ("accepted", "partly_accepted"):
+                if receipt["status"] not in TAKEN:
                     failed[receipt["delivery"]] = f"{receipt['file']} came out as {receipt['status']}"
     return failed
 
